@@ -1,0 +1,1 @@
+"""The method: pure functions of models and tensors. Needs torch, timm and numpy only."""

@@ -1,0 +1,73 @@
+"""Images as tensors: what core computes on. Reading them from disk is ``lambda_nas.inputs``."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Decoded, resized images with their labels, normalised only when a batch is drawn.
+
+    Attributes:
+        images: ``[images, channels, height, width]``, uint8.
+        labels: ``[images]``, int64 class indices of the model's head.
+        mean: Per channel, on the 0..1 scale.
+        std: Per channel, on the 0..1 scale.
+    """
+
+    images: Tensor
+    labels: Tensor
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def subset(self, indices: Tensor) -> "ImageSet":
+        """Return the images at ``indices`` (int64), in that order."""
+        return ImageSet(self.images[indices], self.labels[indices], self.mean, self.std)
+
+    def batches(
+        self,
+        batch_size: int,
+        *,
+        device: torch.device | str = "cpu",
+        generator: torch.Generator | None = None,
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield ``(images [batch, channels, height, width] float32, labels [batch])``.
+
+        With a generator the order is a fresh permutation; without one it is the stored order.
+        """
+        mean = torch.tensor(self.mean, device=device).view(1, -1, 1, 1) * 255
+        std = torch.tensor(self.std, device=device).view(1, -1, 1, 1) * 255
+        order = (
+            torch.arange(len(self))
+            if generator is None
+            else torch.randperm(len(self), generator=generator)
+        )
+        for indices in order.split(batch_size):
+            images = self.images[indices].to(device, torch.float32)
+            yield (images - mean) / std, self.labels[indices].to(device)
+
+
+def stratified_order(labels: Tensor, *, generator: torch.Generator) -> Tensor:
+    """Order samples so that every prefix holds all classes as evenly as possible.
+
+    Args:
+        labels: ``[samples]``, int64.
+        generator: Shuffles within and across classes.
+
+    Returns:
+        ``[samples]`` int64 indices: first one sample of each class, then a second one of each, ...
+    """
+    shuffled = torch.randperm(len(labels), generator=generator)
+    by_class = shuffled[torch.argsort(labels[shuffled], stable=True)]
+    _, counts = torch.unique_consecutive(labels[by_class], return_counts=True)
+    rank = torch.cat([torch.arange(int(count)) for count in counts])
+    # A random tie-break keeps a short prefix from holding only the first classes.
+    tie = torch.randperm(len(labels), generator=generator)
+    by_rank = tie[torch.argsort(rank[tie], stable=True)]
+    return by_class[by_rank]

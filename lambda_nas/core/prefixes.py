@@ -1,0 +1,115 @@
+"""Hidden states of a model under many removal sets, each block input computed once.
+
+The input of block ``i`` depends only on the part of the removal set below ``i``, so sets that
+agree there share it. Prior and transplant both walk on this.
+"""
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+
+from lambda_nas.core.data import ImageSet
+from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.surgery import AttentionFreeBlock, check_supported, removable_layers, stem
+
+States = list[Tensor]
+
+
+class PrefixStates:
+    """Block inputs of a fixed model on fixed images, cached by what they depend on.
+
+    Args:
+        model: The unpruned model, put in eval mode; its weights must not change afterwards.
+        images: Calibration images; labels are not looked at.
+        batch_size: Images a forward step.
+        limit_bytes: Least recently used states are dropped above this; they are recomputed from
+            the longest prefix left when asked for again.
+
+    Attributes:
+        block_runs: How many blocks have been run on all images so far.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        images: ImageSet,
+        *,
+        batch_size: int = 50,
+        limit_bytes: int = 2 << 30,
+    ) -> None:
+        self.model = check_supported(model).eval()
+        self.images = images
+        self.layers = removable_layers(model)
+        self.depth = len(self.model.blocks)
+        self.block_runs = 0
+        self._batch_size = batch_size
+        self._limit_bytes = limit_bytes
+        self._bytes = 0
+        self._cache: OrderedDict[tuple[RemovalSet, int], States] = OrderedDict()
+
+    def block_input(self, removal: RemovalSet, index: int) -> States:
+        """Return the input of block ``index``, a ``[batch, tokens, channels]`` tensor a batch.
+
+        ``index`` equal to the depth gives the last block's output. Do not write into the result.
+        """
+        start = index
+        while start > 0 and (removal.below(start), start) not in self._cache:
+            start -= 1
+        states = self._get(removal.below(start), start)
+        for position in range(start, index):
+            states = self._run_block(states, position, removed=position in removal)
+            self._put(removal.below(position + 1), position + 1, states)
+        return states
+
+    @torch.inference_mode()
+    def head(self, removal: RemovalSet) -> tuple[Tensor, Tensor]:
+        """Return ``(features [images, channels], logits [images, classes])`` under the set."""
+        features, logits = [], []
+        for state in self.block_input(removal, self.depth):
+            tokens = self.model.norm(state)
+            features.append(self.model.forward_head(tokens, pre_logits=True))
+            logits.append(self.model.forward_head(tokens))
+        return torch.cat(features), torch.cat(logits)
+
+    def keep_only_above(self, removal: RemovalSet) -> None:
+        """Drop the states that no superset of the set can use."""
+        for below, index in list(self._cache):
+            if not set(removal.below(index)) <= set(below):
+                self._drop((below, index))
+
+    @torch.inference_mode()
+    def _run_block(self, states: States, index: int, *, removed: bool) -> States:
+        block = self.model.blocks[index]
+        run = AttentionFreeBlock(block) if removed else block
+        self.block_runs += 1
+        return [run(state) for state in states]
+
+    @torch.inference_mode()
+    def _embed(self) -> States:
+        device = next(self.model.parameters()).device
+        view = stem(self.model)
+        batches = self.images.batches(self._batch_size, device=device)
+        return [view.forward_features(images) for images, _ in batches]
+
+    def _get(self, below: RemovalSet, index: int) -> States:
+        key = (below, index)
+        if key not in self._cache:
+            states = self._embed()
+            self._put(*key, states)
+            return states
+        self._cache.move_to_end(key)
+        return self._cache[key]
+
+    def _put(self, below: RemovalSet, index: int, states: States) -> None:
+        self._cache[below, index] = states
+        self._bytes += _size(states)
+        while self._bytes > self._limit_bytes and len(self._cache) > 1:
+            self._drop(next(iter(self._cache)))
+
+    def _drop(self, key: tuple[RemovalSet, int]) -> None:
+        self._bytes -= _size(self._cache.pop(key))
+
+
+def _size(states: States) -> int:
+    return sum(state.nbytes for state in states)

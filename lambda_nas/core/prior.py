@@ -1,0 +1,210 @@
+"""What is known about a removal set before any trial: entropies, scores, and the NOSE path."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from lambda_nas.core.entropy import GaussianEntropy
+from lambda_nas.core.prefixes import PrefixStates
+from lambda_nas.core.removal import RemovalSet
+from lambda_nas.errors import NonFiniteError
+
+ScoreName = Literal["relative-entropy", "transfer-entropy"]
+Target = Literal["head", "features"]
+Order = Literal["absolute", "signed"]
+
+
+@dataclass(frozen=True)
+class LayerPrior:
+    """One layer: entropies (nats) of its branches' outputs, scores of removing it alone."""
+
+    index: int
+    entropy_attn: float
+    entropy_mlp: float
+    transfer_entropy: float
+    relative_entropy: float
+
+
+@dataclass(frozen=True)
+class NoseStep:
+    """One greedy step: the layer added, the set reached, its score."""
+
+    added: int
+    removal: RemovalSet
+    score: float
+
+
+@dataclass(frozen=True)
+class Prior:
+    """Everything known before any rung (design, part 2)."""
+
+    layers: tuple[LayerPrior, ...]
+    path: tuple[NoseStep, ...]
+    score: ScoreName
+    target: Target
+    order: Order
+    images: int
+
+
+class Scorer:
+    """Scores removal sets by plain removal, from cached prefixes, each set once.
+
+    Args:
+        prefixes: The unpruned model on the calibration images.
+        target: Where transfer entropy is measured: ``head`` (logits) or ``features`` before it.
+
+    Raises:
+        NonFiniteError: If the unpruned model's outputs are not finite.
+    """
+
+    def __init__(self, prefixes: PrefixStates, *, target: Target = "head") -> None:
+        self.prefixes = prefixes
+        self.target = target
+        self._scores: dict[RemovalSet, tuple[float, float]] = {}
+        with _branch_entropies(prefixes) as self.branch_entropies:
+            features, logits = self._outputs(RemovalSet())
+        self._log_probs = logits.double().log_softmax(-1)
+        self._entropy = self._target_entropy(features, logits)
+
+    def relative_entropy(self, removal: RemovalSet) -> float:
+        """Return ``KL(S)``: mean over images of ``D_KL(p_full || p_S)``, in nats."""
+        return self._score(removal)[0]
+
+    def transfer_entropy(self, removal: RemovalSet) -> float:
+        """Return ``TE(S)``: the target's entropy unpruned minus that under the set, in nats."""
+        return self._score(removal)[1]
+
+    def score(self, removal: RemovalSet, name: ScoreName, order: Order) -> float:
+        """Return what NOSE minimises; relative entropy is never negative, so order is moot."""
+        if name == "relative-entropy":
+            return self.relative_entropy(removal)
+        entropy = self.transfer_entropy(removal)
+        return abs(entropy) if order == "absolute" else entropy
+
+    def _score(self, removal: RemovalSet) -> tuple[float, float]:
+        if removal not in self._scores:
+            features, logits = self._outputs(removal)
+            log_probs = logits.double().log_softmax(-1)
+            divergence = (self._log_probs.exp() * (self._log_probs - log_probs)).sum(-1).mean()
+            entropy = self._entropy - self._target_entropy(features, logits)
+            self._scores[removal] = divergence.item(), entropy
+        return self._scores[removal]
+
+    def _outputs(self, removal: RemovalSet) -> tuple[Tensor, Tensor]:
+        features, logits = self.prefixes.head(removal)
+        if not torch.isfinite(logits).all():
+            raise NonFiniteError(
+                f"the model's outputs with {removal} removed are not finite: "
+                "check its weights and the images"
+            )
+        return features, logits
+
+    def _target_entropy(self, features: Tensor, logits: Tensor) -> float:
+        chosen = logits if self.target == "head" else features
+        return GaussianEntropy.empty().update(chosen).value
+
+
+@contextmanager
+def _branch_entropies(
+    prefixes: PrefixStates,
+) -> Iterator[dict[tuple[int, str], GaussianEntropy]]:
+    """Collect the entropy of every attention and MLP output while the unpruned model runs."""
+    found: dict[tuple[int, str], GaussianEntropy] = {}
+
+    def collect(key: tuple[int, str], _module: object, _args: object, output: Tensor) -> None:
+        found[key] = found.get(key, GaussianEntropy.empty()).update(output)
+
+    hooks = [
+        getattr(prefixes.model.blocks[layer], branch).register_forward_hook(
+            partial(collect, (layer, branch))
+        )
+        for layer in prefixes.layers
+        for branch in ("attn", "mlp")
+    ]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def layer_priors(
+    scorer: Scorer, *, on_layer: Callable[[], None] | None = None
+) -> tuple[LayerPrior, ...]:
+    """Return the prior of each removable layer on its own (paper, figures 1 and 2)."""
+    rows = []
+    for layer in scorer.prefixes.layers:
+        alone = RemovalSet.of([layer])
+        rows.append(
+            LayerPrior(
+                index=layer,
+                entropy_attn=scorer.branch_entropies[layer, "attn"].value,
+                entropy_mlp=scorer.branch_entropies[layer, "mlp"].value,
+                transfer_entropy=scorer.transfer_entropy(alone),
+                relative_entropy=scorer.relative_entropy(alone),
+            )
+        )
+        if on_layer:
+            on_layer()
+    return tuple(rows)
+
+
+def nose_path(
+    scorer: Scorer,
+    *,
+    length: int,
+    score: ScoreName = "relative-entropy",
+    order: Order = "absolute",
+    candidates: tuple[int, ...] | None = None,
+    on_step: Callable[[], None] | None = None,
+) -> tuple[NoseStep, ...]:
+    """Grow a removal set greedily, adding the layer with the smallest score (paper, algorithm 1).
+
+    Args:
+        scorer: Scores the sets.
+        length: Steps to take; stops early when no candidate is left.
+        score: What to minimise.
+        order: For transfer entropy: its absolute value, or as the paper writes, signed.
+        candidates: Layers that may be removed; all removable ones when not given.
+        on_step: Called after each step.
+    """
+    left = list(scorer.prefixes.layers if candidates is None else candidates)
+    path: list[NoseStep] = []
+    current = RemovalSet()
+    while left and len(path) < length:
+        scores = {layer: scorer.score(current.add(layer), score, order) for layer in left}
+        added = min(left, key=scores.__getitem__)
+        left.remove(added)
+        current = current.add(added)
+        path.append(NoseStep(added, current, scores[added]))
+        scorer.prefixes.keep_only_above(current)
+        if on_step:
+            on_step()
+    return tuple(path)
+
+
+def measure_prior(
+    prefixes: PrefixStates,
+    *,
+    score: ScoreName = "relative-entropy",
+    target: Target = "head",
+    order: Order = "absolute",
+    length: int | None = None,
+    on_step: Callable[[], None] | None = None,
+) -> Prior:
+    """Measure every layer on its own and walk the NOSE path over the chosen score."""
+    scorer = Scorer(prefixes, target=target)
+    steps = len(prefixes.layers) if length is None else length
+    return Prior(
+        layers=layer_priors(scorer, on_layer=on_step),
+        path=nose_path(scorer, length=steps, score=score, order=order, on_step=on_step),
+        score=score,
+        target=target,
+        order=order,
+        images=len(prefixes.images),
+    )

@@ -1,0 +1,102 @@
+"""Timm folders of pruned networks."""
+
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.models import save_for_hf
+from torch import Tensor, nn
+
+from lambda_nas.core.removal import RemovalSet
+from lambda_nas.errors import InputError
+from lambda_nas.inputs.folders import new_folder
+from lambda_nas.inputs.models import ModelConfig
+from lambda_nas.registry import PRUNED_ARCHITECTURE
+
+
+def export_timm(
+    model: nn.Module,
+    config: ModelConfig,
+    *,
+    removal: RemovalSet,
+    out: Path,
+    doubled: RemovalSet = RemovalSet(),
+    plain: bool = False,
+) -> Path:
+    """Write ``config.json`` and ``model.safetensors``, complete or not at all.
+
+    Args:
+        model: The pruned (and folded) network.
+        config: How the network was built before this search; layers it had lost are added.
+        removal: Layers removed from it since.
+        out: The folder to write; it must not hold anything yet.
+        doubled: Layers of ``removal`` whose doubled residual was folded.
+        plain: Write the unpruned architecture with zeros in the removed branches: the same
+            outputs with nothing of ours installed, but no speed-up.
+
+    Returns:
+        ``out``.
+
+    Raises:
+        InputError: If ``out`` can't be written or holds something.
+    """
+    check_free(out)
+    rebuilt = build(
+        config, removal=removal, doubled=doubled, state=model.state_dict(), plain=plain
+    )
+    try:
+        with new_folder(out) as folder:
+            save_for_hf(rebuilt, str(folder), safe_serialization=True)
+    except OSError as error:
+        raise InputError(f"can't write the export folder {out} ({error})") from error
+    return out
+
+
+def check_free(out: Path) -> None:
+    """Raise ``InputError`` unless ``out`` is absent or an empty folder."""
+    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
+        raise InputError(f"export folder {out} exists and is not empty: choose another --out")
+
+
+def build(
+    config: ModelConfig,
+    *,
+    removal: RemovalSet,
+    state: dict[str, Tensor],
+    doubled: RemovalSet = RemovalSet(),
+    plain: bool = False,
+) -> nn.Module:
+    """Build the pruned network from what timm needs and load its weights strictly.
+
+    Args:
+        config: How the network was built before this search.
+        removal: Layers removed from it since.
+        state: The pruned network's state dict.
+        doubled: Layers of ``removal`` whose doubled residual was folded.
+        plain: Keep the removed branches, zeroed.
+
+    Returns:
+        The network in eval mode on the CPU.
+    """
+    removed = RemovalSet.of([*config.removed, *removal])
+    args: dict[str, Any] = dict(config.model_args)
+    name = config.architecture
+    if not plain:
+        name = PRUNED_ARCHITECTURE
+        args["base"] = config.architecture
+        args["removed"] = list(removed)
+        args["doubled"] = list(RemovalSet.of([*config.doubled, *doubled]))
+    model = timm.create_model(name, pretrained_cfg=dict(config.pretrained_cfg), **args)
+    if plain:
+        state = {**_zeros(model, removed), **state}
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def _zeros(model: nn.Module, removed: RemovalSet) -> dict[str, Tensor]:
+    # The zeroed projection alone makes the branch vanish (x + 0); the block's surviving tensors
+    # are overwritten by the pruned network's.
+    prefixes = tuple(f"blocks.{layer}." for layer in removed)
+    state = model.state_dict()
+    return {key: torch.zeros_like(state[key]) for key in state if key.startswith(prefixes)}

@@ -1,0 +1,158 @@
+"""Which images a folder holds and which class of the head each belongs to."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import timm.data
+import torch
+from timm.data.readers.class_map import load_class_map
+from torch import Tensor, nn
+
+from lambda_nas.errors import InputError
+
+NAMED = 3
+
+
+class Splits(NamedTuple):
+    """The two parts of a dataset folder."""
+
+    train: Path
+    val: Path
+
+
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """Images of one folder, undecoded, in the order of their names.
+
+    Attributes:
+        root: The folder.
+        reader: timm's reader: ``reader[i]`` gives an open file and its class.
+        classes: Class index of the head by folder name.
+        labels: ``[images]``, int64.
+    """
+
+    root: Path
+    reader: Any
+    classes: dict[str, int]
+    labels: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def filename(self, index: int) -> str:
+        """Return an image's path below the folder."""
+        return self.reader.filename(index)
+
+    def fingerprint(self, *settings: object) -> str:
+        """Return 16 hex digits over paths, sizes, classes and whatever else decides the images."""
+        digest = hashlib.sha256()
+        for index in range(len(self)):
+            size = Path(self.reader.filename(index, absolute=True)).stat().st_size
+            digest.update(f"{self.filename(index)}\0{size}\0{self.labels[index]}\n".encode())
+        for setting in settings:
+            text = setting.fingerprint() if isinstance(setting, Listing) else repr(setting)
+            digest.update(text.encode())
+        return digest.hexdigest()[:16]
+
+
+def find_splits(root: Path) -> Splits | None:
+    """Return ``train/`` and ``val/`` (or ``validation/``) below ``root`` where both exist."""
+    train = root / "train"
+    for val in (root / "val", root / "validation"):
+        if train.is_dir() and val.is_dir():
+            return Splits(train, val)
+    return None
+
+
+def list_images(
+    root: Path,
+    model: nn.Module,
+    class_map: Path | None,
+    *,
+    classes: dict[str, int] | None = None,
+) -> Listing:
+    """Find the images of a folder and check their classes against the model's head.
+
+    Args:
+        root: A folder with one folder of images a class.
+        model: Its ``num_classes`` is the head's.
+        class_map: A text file of class names in the order of the head.
+        classes: Class indices to use where there is no map, from the training images.
+
+    Raises:
+        InputError: If the folder is missing or empty, or its classes don't fit the head.
+    """
+    if not root.is_dir():
+        raise InputError(f"there is no data folder {root}")
+    found = _read(root, None)
+    names = set(found.class_to_idx)
+    if class_map is not None:
+        known = _read_class_map(class_map)
+        _check_known(root, names, known, f"class map {class_map}")
+    elif classes is not None:
+        known = classes
+        _check_known(root, names, known, "the training images")
+    else:
+        known = found.class_to_idx
+    _check_head(root, known, int(model.num_classes), names, mapped=class_map is not None)
+    reader = _read(root, known)
+    labels = torch.tensor([label for _, label in reader.samples], dtype=torch.int64)
+    return Listing(root, reader, known, labels)
+
+
+def _read(root: Path, classes: dict[str, int] | None) -> Any:
+    try:
+        dataset = timm.data.create_dataset(
+            "", root=str(root), class_map=classes, search_split=False
+        )
+    except RuntimeError as error:
+        raise InputError(
+            f"data folder {root} holds no images; expected one folder of images a class"
+        ) from error
+    return dataset.reader
+
+
+def _read_class_map(path: Path) -> dict[str, int]:
+    if not path.is_file():
+        raise InputError(f"there is no class map file {path}")
+    if path.suffix.lower() not in (".txt", ".pkl"):
+        raise InputError(f"class map {path} must be a .txt file of one class name a line")
+    try:
+        return load_class_map(str(path))
+    # Text decoding and unpickling fail in their own ways.
+    except Exception as error:
+        raise InputError(f"class map {path} can't be read ({error})") from error
+
+
+def _check_known(root: Path, names: set[str], known: dict[str, int], where: str) -> None:
+    unknown = sorted(names - known.keys())
+    if unknown:
+        more = ", ..." if len(unknown) > NAMED else ""
+        raise InputError(
+            f"{where} lacks {len(unknown)} of the {len(names)} classes below {root}: "
+            f"{', '.join(map(repr, unknown[:NAMED]))}{more}"
+        )
+
+
+def _check_head(
+    root: Path, known: dict[str, int], outputs: int, names: set[str], *, mapped: bool
+) -> None:
+    if mapped:
+        beyond = sorted(name for name in names if not 0 <= known[name] < outputs)
+        if beyond:
+            raise InputError(
+                f"the class map puts {beyond[0]!r} at {known[beyond[0]]}, but the model's head "
+                f"has {outputs} classes"
+            )
+    elif len(known) > outputs:
+        raise InputError(
+            f"data folder {root} has {len(known)} classes, but the model's head has {outputs}: "
+            "use a model trained on these classes"
+        )
+    elif len(known) < outputs:
+        raise InputError(
+            f"data folder {root} has {len(known)} classes, but the model's head has {outputs}: "
+            "name the head's classes in order with --class-map FILE"
+        )

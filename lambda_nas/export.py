@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.errors import InputError
 from lambda_nas.inputs.folders import new_folder
-from lambda_nas.inputs.models import ModelConfig
+from lambda_nas.inputs.models import NOTHING, ModelConfig
 from lambda_nas.registry import PRUNED_ARCHITECTURE
 
 
@@ -21,7 +21,7 @@ def export_timm(
     *,
     removal: RemovalSet,
     out: Path,
-    doubled: RemovalSet = RemovalSet(),
+    doubled: RemovalSet = NOTHING,
     plain: bool = False,
 ) -> Path:
     """Write ``config.json`` and ``model.safetensors``, complete or not at all.
@@ -42,9 +42,7 @@ def export_timm(
         InputError: If ``out`` can't be written or holds something.
     """
     check_free(out)
-    rebuilt = build(
-        config, removal=removal, doubled=doubled, state=model.state_dict(), plain=plain
-    )
+    rebuilt = build(config, removal=removal, doubled=doubled, state=model.state_dict(), plain=plain)
     try:
         with new_folder(out) as folder:
             save_for_hf(rebuilt, str(folder), safe_serialization=True)
@@ -64,7 +62,7 @@ def build(
     *,
     removal: RemovalSet,
     state: dict[str, Tensor],
-    doubled: RemovalSet = RemovalSet(),
+    doubled: RemovalSet = NOTHING,
     plain: bool = False,
 ) -> nn.Module:
     """Build the pruned network from what timm needs and load its weights strictly.

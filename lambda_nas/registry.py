@@ -48,8 +48,8 @@ def lambda_nas_vit(
     base: str,
     removed: Sequence[int],
     doubled: Sequence[int] = (),
-    pretrained_cfg: Any = None,
-    **kwargs: Any,
+    pretrained_cfg: dict[str, Any] | None = None,
+    **kwargs: Any,  # noqa: ANN401
 ) -> VisionTransformer:
     """Build ``base`` without the attention branches of ``removed``.
 
@@ -80,9 +80,16 @@ def lambda_nas_vit(
 
 
 @register_model
-def digits_vit(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
+def digits_vit(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:  # noqa: ANN401
     """Build the 12-block network of the embedded default: 8x8 grey images, 10 classes."""
-    args = {"patch_size": 2, "embed_dim": 48, "depth": 12, "num_heads": 4, **kwargs}
+    args = {
+        "patch_size": 2,
+        "embed_dim": 48,
+        "depth": 12,
+        "num_heads": 4,
+        "weight_init": "jax",
+        **kwargs,
+    }
     return build_model_with_cfg(
         VisionTransformer,
         DIGITS_ARCHITECTURE,
@@ -94,7 +101,10 @@ def digits_vit(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:
 
 
 def _build_pruned(
-    base: str, removal: RemovalSet, doubled: RemovalSet, **kwargs: Any
+    base: str,
+    removal: RemovalSet,
+    doubled: RemovalSet,
+    **kwargs: Any,  # noqa: ANN401
 ) -> VisionTransformer:
     model = check_supported(timm.create_model(base, pretrained=False, **kwargs))
     if removal:

@@ -8,9 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import timm.data
 import torch
 from PIL import Image
+from timm.data.model_config import resolve_input_data_config
+from timm.data.transforms_factory import create_transform
 from torch import Tensor, nn
 
 from lambda_nas.core.data import ImageSet
@@ -57,12 +58,12 @@ def decode(
     Raises:
         InputError: If more than a tenth of the images can't be read.
     """
-    config = timm.data.resolve_input_data_config(model)
+    config = resolve_input_data_config(model)
     channels, height, width = config["input_size"]
     if channels not in MODES:
         raise InputError(f"the model takes {channels} channels; images have 1 or 3")
     # With timm's prefetcher setting the result is uint8, to be normalised when a batch is drawn.
-    transform = timm.data.create_transform(**config, is_training=False, use_prefetcher=True)
+    transform = create_transform(**config, is_training=False, use_prefetcher=True)
     images = torch.empty(len(indices), channels, height, width, dtype=torch.uint8)
     readable = torch.ones(len(indices), dtype=torch.bool)
     reading = threading.Lock()

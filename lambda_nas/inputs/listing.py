@@ -3,11 +3,12 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
-import timm.data
 import torch
+from timm.data.dataset_factory import create_dataset
 from timm.data.readers.class_map import load_class_map
+from timm.data.readers.reader_image_folder import ReaderImageFolder
 from torch import Tensor, nn
 
 from lambda_nas.errors import InputError
@@ -34,7 +35,7 @@ class Listing:
     """
 
     root: Path
-    reader: Any
+    reader: ReaderImageFolder
     classes: dict[str, int]
     labels: Tensor
 
@@ -86,7 +87,7 @@ def list_images(
     """
     if not root.is_dir():
         raise InputError(f"there is no data folder {root}")
-    found = _read(root, None)
+    found = _read(root, {})
     names = set(found.class_to_idx)
     if class_map is not None:
         known = _read_class_map(class_map)
@@ -96,22 +97,22 @@ def list_images(
         _check_known(root, names, known, "the training images")
     else:
         known = found.class_to_idx
-    _check_head(root, known, int(model.num_classes), names, mapped=class_map is not None)
+    outputs: int = cast(Any, model).num_classes
+    _check_head(root, known, outputs, names, mapped=class_map is not None)
     reader = _read(root, known)
     labels = torch.tensor([label for _, label in reader.samples], dtype=torch.int64)
     return Listing(root, reader, known, labels)
 
 
-def _read(root: Path, classes: dict[str, int] | None) -> Any:
+def _read(root: Path, classes: dict[str, int]) -> ReaderImageFolder:
     try:
-        dataset = timm.data.create_dataset(
-            "", root=str(root), class_map=classes, search_split=False
-        )
+        dataset = create_dataset("", root=str(root), class_map=classes, search_split=False)
     except RuntimeError as error:
         raise InputError(
             f"data folder {root} holds no images; expected one folder of images a class"
         ) from error
-    return dataset.reader
+    reader: ReaderImageFolder = dataset.reader
+    return reader
 
 
 def _read_class_map(path: Path) -> dict[str, int]:

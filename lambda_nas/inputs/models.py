@@ -24,6 +24,7 @@ from lambda_nas.errors import InputError, LambdaNasError
 from lambda_nas.registry import PRUNED_ARCHITECTURE
 
 NAMED_KEYS = 3
+NOTHING = RemovalSet()
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,15 @@ class ModelConfig:
     architecture: str
     model_args: dict[str, Any] = field(default_factory=dict)
     pretrained_cfg: dict[str, Any] = field(default_factory=dict)
-    removed: RemovalSet = RemovalSet()
-    doubled: RemovalSet = RemovalSet()
+    removed: RemovalSet = NOTHING
+    doubled: RemovalSet = NOTHING
 
     @classmethod
     def of(cls, model: nn.Module) -> "ModelConfig":
         """Read what timm recorded in a model that it built, pruned exports included."""
         args = get_model_args(model)
-        cfg = filter_pretrained_cfg(dict(model.pretrained_cfg), remove_source=True)
+        recorded: Any = model.pretrained_cfg
+        cfg = filter_pretrained_cfg(dict(recorded), remove_source=True)
         architecture = cfg.pop("architecture")
         if architecture != PRUNED_ARCHITECTURE:
             return cls(architecture, args, cfg)
@@ -114,9 +116,9 @@ def fingerprint(model: nn.Module, config: ModelConfig) -> str:
     return digest.hexdigest()[:16]
 
 
-def _create(name: str, *, pretrained: bool, **kwargs: Any) -> nn.Module:
+def _create(name: str, *, pretrained: bool, num_classes: int | None = None) -> nn.Module:
     try:
-        return timm.create_model(name, pretrained=pretrained, **kwargs)
+        return timm.create_model(name, pretrained=pretrained, num_classes=num_classes)
     except LambdaNasError:
         raise
     # timm, torch, safetensors and huggingface_hub have no error base in common.
@@ -159,7 +161,8 @@ def _check_folder(name: str, folder: Path, *, weights: bool) -> None:
 def _load_checkpoint(name: str, checkpoint: Path) -> nn.Module:
     state = _read_checkpoint(checkpoint)
     model = _create(name, pretrained=False)
-    head = state.get(f"{model.pretrained_cfg.get('classifier')}.weight")
+    cfg: Any = model.pretrained_cfg
+    head = state.get(f"{cfg.get('classifier')}.weight")
     if head is not None and len(head) != model.num_classes:
         model = _create(name, pretrained=False, num_classes=len(head))
     _check_keys(model, state, f"checkpoint {checkpoint} doesn't fit {name}")
@@ -201,3 +204,16 @@ def _check_keys(model: nn.Module, state: dict[str, Tensor], what: str) -> None:
     ]
     if parts:
         raise InputError(f"{what}: {'; '.join(parts)}")
+
+
+def build_for_pricing(name: str) -> nn.Module:
+    """Return a model to time: a folder's own network, a plain name's with random weights.
+
+    Raises:
+        InputError: As ``load_model``.
+    """
+    source, _ = parse_model_name(name)
+    if source:
+        return load_model(name).model
+    _check_name(name)
+    return _create(name, pretrained=False)

@@ -1,0 +1,108 @@
+"""``lambda-nas prior``."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.table import Table
+
+from lambda_nas.cli import output
+from lambda_nas.cli.options import (
+    CheckpointOption,
+    ClassMapOption,
+    DataOption,
+    JsonOption,
+    ModelOption,
+    PretrainedOption,
+)
+from lambda_nas.cli.progress import stage
+
+EPILOG = """[bold]Examples[/bold]
+
+lambda-nas prior
+
+lambda-nas prior --model local-dir:deit_tiny --data images --score transfer-entropy --json
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(epilog=EPILOG)(prior)
+
+
+def prior(
+    model: ModelOption = None,
+    checkpoint: CheckpointOption = None,
+    pretrained: PretrainedOption = False,
+    data: DataOption = None,
+    class_map: ClassMapOption = None,
+    score: Annotated[
+        Literal["relative-entropy", "transfer-entropy"],
+        typer.Option(help="What NOSE minimises."),
+    ] = "relative-entropy",
+    target: Annotated[
+        Literal["head", "features"], typer.Option(help="Where transfer entropy is measured.")
+    ] = "head",
+    order: Annotated[
+        Literal["absolute", "signed"], typer.Option(help="For transfer entropy.")
+    ] = "absolute",
+    seed: Annotated[int, typer.Option(help="Of the split.")] = 0,
+    json: JsonOption = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="Write a figure as .html, .png or .svg.")
+    ] = None,
+) -> None:
+    """Show what each layer is worth, and the NOSE path, without any trial."""
+    from lambda_nas import run
+    from lambda_nas.core.prefixes import PrefixStates
+    from lambda_nas.core.prior import measure_prior
+
+    source = run.open_source(
+        stage,
+        model=model,
+        data=data,
+        checkpoint=checkpoint,
+        pretrained=pretrained,
+        class_map=class_map,
+        seed=seed,
+    )
+    prefixes = PrefixStates(source.model.model, source.data.calibration)
+    with stage("Measuring the prior", 2 * len(prefixes.layers)) as advance:
+        found = measure_prior(prefixes, score=score, target=target, order=order, on_step=advance)
+    layers = [asdict(layer) for layer in found.layers]
+    if plot:
+        from lambda_nas.report import figures
+
+        figures.save(figures.prior(layers, f"{source.model.name} on {source.data_name}"), plot)
+        output.note(f"wrote {plot}")
+    path = [
+        {"added": step.added, "removed": list(step.removal), "score": step.score}
+        for step in found.path
+    ]
+    if json:
+        output.print_json(
+            {
+                "layers": layers,
+                "path": path,
+                "score": found.score,
+                "target": found.target,
+                "order": found.order,
+                "images": found.images,
+            }
+        )
+        return
+    table = Table("layer", "H(attention)", "H(MLP)", "transfer entropy", "relative entropy")
+    for layer in found.layers:
+        table.add_row(
+            str(layer.index),
+            f"{layer.entropy_attn:.2f}",
+            f"{layer.entropy_mlp:.2f}",
+            f"{layer.transfer_entropy:+.3f}",
+            f"{layer.relative_entropy:.4f}",
+        )
+    output.stdout.print(table)
+    steps = Table("step", "added", "removal set", score, title=f"NOSE path, {found.images} images")
+    for index, step in enumerate(found.path, 1):
+        steps.add_row(str(index), str(step.added), str(step.removal), f"{step.score:.4f}")
+    output.stdout.print(steps)

@@ -1,0 +1,95 @@
+"""Progress on the terminal; silent when stderr is not one."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+
+from rich.console import Group
+from rich.live import Live
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from lambda_nas.cli.output import stderr
+from lambda_nas.core.removal import RemovalSet
+from lambda_nas.search.values import FrontPoint, TrialCounts
+
+BEST_SHOWN = 6
+
+
+@contextmanager
+def stage(label: str, total: int) -> Iterator[Callable[[], None]]:
+    """Show a bar with the time left; yields the function that advances it."""
+    with _bar() as bar:
+        task = bar.add_task(label, total=total)
+        yield lambda: bar.advance(task)
+
+
+def _bar() -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=stderr,
+        disable=not stderr.is_terminal,
+        transient=True,
+    )
+
+
+class SearchProgress:
+    """The live view of a search: bar, counts, and the best points so far."""
+
+    def __init__(self, budget_trials: int | None) -> None:
+        self._bar = _bar()
+        self._task = self._bar.add_task("Starting the workers", total=budget_trials, start=False)
+        self._live = Live(
+            self._bar, console=stderr, transient=True, refresh_per_second=4, auto_refresh=True
+        )
+        self._live_on = False
+
+    stage = staticmethod(stage)
+
+    def __enter__(self) -> "SearchProgress":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def trials(self, counts: TrialCounts, front: Sequence[FrontPoint]) -> None:
+        """Show how many trials are done, pruned and failed, and the front."""
+        if not stderr.is_terminal:
+            return
+        if not self._live_on:
+            self._live.start()
+            self._bar.start_task(self._task)
+            self._live_on = True
+        text = f"{counts.complete} done, {counts.pruned} pruned, {counts.failed} failed"
+        self._bar.update(self._task, description=text, completed=counts.complete)
+        self._live.update(Group(self._bar, _best(front)))
+
+    def failed(self, removal: RemovalSet, reason: str) -> None:
+        """Tell of a failed trial above the bar."""
+        stderr.print(f"[red]failed:[/red] {removal}: {reason}", soft_wrap=True)
+
+
+def _best(front: Sequence[FrontPoint]) -> Table:
+    table = Table("best so far", "top-1", "speed-up", box=None)
+    for point in sorted(front, key=lambda point: -point.accuracy)[:BEST_SHOWN]:
+        table.add_row(
+            str(point.removal), f"{100 * point.accuracy:.2f}%", f"{point.price.speedup:.2f}x"
+        )
+    return table

@@ -1,0 +1,152 @@
+"""``lambda-nas search``."""
+
+import os
+from typing import Annotated
+
+import typer
+
+from lambda_nas.cli import output
+from lambda_nas.cli.app import INTERRUPTED
+from lambda_nas.cli.options import (
+    DEFAULT_STORAGE,
+    CheckpointOption,
+    ClassMapOption,
+    DataOption,
+    JsonOption,
+    ModelOption,
+    PretrainedOption,
+    StorageOption,
+    parse_budget,
+    parse_bytes,
+)
+from lambda_nas.cli.progress import SearchProgress
+from lambda_nas.cli.show import study_json
+from lambda_nas.errors import InputError
+from lambda_nas.search.job import Limits, Settings
+
+EPILOG = """[bold]Examples[/bold]
+
+lambda-nas search --budget 12
+
+lambda-nas search --model local-dir:deit_tiny --data images --budget 30m
+
+lambda-nas search --model deit_small_patch16_224 --pretrained --data imagenet --min-speedup 1.2
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(epilog=EPILOG)(search)
+
+
+def search(
+    space: Annotated[
+        str | None, typer.Option(help="Search space: a shipped NAME, or FILE.")
+    ] = None,
+    model: ModelOption = None,
+    checkpoint: CheckpointOption = None,
+    pretrained: PretrainedOption = False,
+    data: DataOption = None,
+    class_map: ClassMapOption = None,
+    budget: Annotated[str, typer.Option(help="Evaluated trials (40), or time (30m, 2h).")] = "12",
+    study: Annotated[
+        str | None, typer.Option(help="Name of the study. [default: from model and data]")
+    ] = None,
+    storage: StorageOption = DEFAULT_STORAGE,
+    workers: Annotated[
+        int, typer.Option(min=1, help="Trials at a time; they share the cores.")
+    ] = 1,
+    gpus_per_trial: Annotated[
+        float | None, typer.Option(min=0, help="[default: one GPU shared by the workers, if any]")
+    ] = None,
+    ray_address: Annotated[str | None, typer.Option(help="Ray cluster to join.")] = None,
+    max_params: Annotated[int | None, typer.Option(min=1, help="At most this many.")] = None,
+    max_memory: Annotated[str | None, typer.Option(help="At most this, such as 300MB.")] = None,
+    min_throughput: Annotated[float | None, typer.Option(min=0, help="Images/s.")] = None,
+    min_speedup: Annotated[float | None, typer.Option(min=0, help="Over the unpruned.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the split and the sampler.")] = 0,
+    json: JsonOption = False,
+) -> None:
+    """Search for attention layers that a vision transformer can live without.
+
+    Without --model and --data it runs on handwritten digits, with nothing to download.
+    The same command takes an interrupted study up where it stopped.
+    """
+    parsed_budget = parse_budget(budget)
+    limits = Limits(max_params, parse_bytes(max_memory), min_throughput, min_speedup)
+    if min_throughput is not None and min_speedup is not None:
+        raise InputError("give --min-throughput or --min-speedup, not both")
+
+    from lambda_nas import run
+    from lambda_nas.inputs.spaces import load_space
+    from lambda_nas.store.store import Store
+
+    chosen = load_space(space) if space else None
+    if chosen and model is None and data is not None:
+        model = chosen.model
+    if chosen is None and model is None and data is None:
+        chosen = load_space("digits")
+    store = Store.open(storage)
+    with SearchProgress(parsed_budget.trials) as progress:
+        source = run.open_source(
+            progress.stage,
+            model=model,
+            data=data,
+            checkpoint=checkpoint,
+            pretrained=pretrained,
+            class_map=class_map,
+            seed=seed,
+        )
+        for text in source.data.notes:
+            output.note(text)
+        layers, most, seeds = run.resolve_layers(source, chosen)
+        name = study or run.default_study_name(source)
+        settings = Settings(
+            budget=parsed_budget,
+            max_removed=most,
+            layers=layers,
+            workers=min(workers, os.cpu_count() or 1),
+            gpus_per_trial=_gpus(gpus_per_trial, workers),
+            ray_address=ray_address,
+            limits=limits,
+            seeds=seeds,
+            seed=seed,
+        )
+        try:
+            outcome = run.search(source, settings, store=store, name=name, progress=progress)
+        except KeyboardInterrupt:
+            output.stderr.print(
+                f"interrupted; study {name} is safe: the same command takes it up again"
+            )
+            raise typer.Exit(INTERRUPTED) from None
+    if json:
+        output.print_json(study_json(store, name))
+        return
+    output.stdout.print(output.front_table(store.study(name), outcome.front))
+    counts = outcome.counts
+    output.stdout.print(
+        f"{counts.complete} trials done, {counts.pruned} pruned by the prior, "
+        f"{counts.failed} failed; stopped: {outcome.stopped}"
+    )
+    _next_steps(name, storage)
+
+
+def _gpus(given: float | None, workers: int) -> float:
+    import torch
+
+    if given is not None:
+        if given and not torch.cuda.is_available():
+            raise InputError(f"--gpus-per-trial {given}: PyTorch sees no GPU here")
+        return given
+    return 1 / workers if torch.cuda.is_available() else 0.0
+
+
+def _next_steps(name: str, storage: str) -> None:
+    where = "" if storage == DEFAULT_STORAGE else f" --storage {storage}"
+    output.stdout.print("\nNext:", style="bold")
+    for command in (
+        f"lambda-nas export {name}{where} --max-drop 1 --out exported",
+        f"lambda-nas dashboard{where}",
+        f"lambda-nas show {name}{where}",
+    ):
+        output.stdout.print(f"  {command}", soft_wrap=True)

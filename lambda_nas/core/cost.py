@@ -1,0 +1,170 @@
+"""What an architecture costs on this hardware: throughput, memory, parameters, MACs."""
+
+import statistics
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_iter
+from torch.utils.flop_counter import FlopCounterMode
+
+from lambda_nas.core.surgery import count_params
+
+
+@dataclass(frozen=True)
+class Price:
+    """The cost of an architecture at one batch size.
+
+    Attributes:
+        throughput: Images a second.
+        speedup: Throughput over that of the unpruned model in the same interleaved run.
+        latency_ms: Of one batch.
+        memory_bytes: At the peak of one forward, weights and input included.
+        params: Number of parameters.
+        macs: Multiply-accumulates of one image.
+    """
+
+    throughput: float
+    speedup: float
+    latency_ms: float
+    memory_bytes: int
+    params: int
+    macs: int
+
+
+def measure_prices(
+    models: Sequence[nn.Module],
+    samples: Sequence[Tensor],
+    *,
+    repeats: int = 5,
+    warmup: int = 1,
+    on_step: Callable[[], None] | None = None,
+) -> list[Price]:
+    """Price models against the first one, each round running all of them in turn.
+
+    Args:
+        models: In eval mode, on the device of their samples; the first is the reference.
+        samples: An input ``[batch, channels, height, width]`` for each model.
+        repeats: Timed rounds; medians are reported.
+        warmup: Rounds that are not timed.
+        on_step: Called after each of the ``(warmup + repeats) * len(models)`` forwards.
+    """
+    times: list[list[float]] = [[] for _ in models]
+    for turn in range(warmup + repeats):
+        for model, sample, taken in zip(models, samples, times, strict=True):
+            seconds = _time_forward(model, sample)
+            if turn >= warmup:
+                taken.append(seconds)
+            if on_step:
+                on_step()
+    prices = []
+    for model, sample, taken in zip(models, samples, times, strict=True):
+        seconds = statistics.median(taken)
+        per_image = [
+            (reference / len(samples[0])) / (own / len(sample))
+            for reference, own in zip(times[0], taken, strict=True)
+        ]
+        prices.append(
+            Price(
+                throughput=len(sample) / seconds,
+                speedup=statistics.median(per_image),
+                latency_ms=1000 * seconds,
+                memory_bytes=peak_memory(model, sample),
+                params=count_params(model),
+                macs=count_macs(model, sample[:1]),
+            )
+        )
+    return prices
+
+
+@torch.inference_mode()
+def _time_forward(model: nn.Module, sample: Tensor) -> float:
+    if sample.is_cuda:
+        torch.cuda.synchronize(sample.device)
+    start = time.perf_counter()
+    model(sample)
+    if sample.is_cuda:
+        torch.cuda.synchronize(sample.device)
+    return time.perf_counter() - start
+
+
+@torch.inference_mode()
+def count_macs(model: nn.Module, sample: Tensor) -> int:
+    """Count multiply-accumulates of one forward: matrix products, convolutions, attention."""
+    with FlopCounterMode(display=False) as counter:
+        model(sample)
+    return counter.get_total_flops() // 2
+
+
+def peak_memory(model: nn.Module, sample: Tensor) -> int:
+    """Return the bytes at the peak of one forward, weights and input included.
+
+    On CUDA this is the allocator's peak above what other objects hold; on the CPU, where the
+    allocator doesn't say, the exact bytes of all live tensors.
+    """
+    owned = [*model.parameters(), *model.buffers(), sample]
+    if sample.is_cuda:
+        return _peak_cuda(model, sample, _storage_bytes(owned))
+    with torch.no_grad(), _LiveBytes(owned) as live:
+        model(sample)
+    return live.peak
+
+
+@torch.inference_mode()
+def _peak_cuda(model: nn.Module, sample: Tensor, owned: int) -> int:
+    torch.cuda.synchronize(sample.device)
+    torch.cuda.reset_peak_memory_stats(sample.device)
+    before = torch.cuda.memory_allocated(sample.device)
+    model(sample)
+    torch.cuda.synchronize(sample.device)
+    return owned + torch.cuda.max_memory_allocated(sample.device) - before
+
+
+def _storage_bytes(tensors: Sequence[Tensor]) -> int:
+    storages = {tensor.untyped_storage()._cdata: tensor.untyped_storage() for tensor in tensors}
+    return sum(storage.nbytes() for storage in storages.values())
+
+
+class _LiveBytes(TorchDispatchMode):
+    """Counts the bytes of every storage that an operator returns until it is freed."""
+
+    def __init__(self, owned: Sequence[Tensor]) -> None:
+        super().__init__()
+        self._live: set[int] = set()
+        self._now = 0
+        self.peak = 0
+        for tensor in owned:
+            self._track(tensor)
+
+    def __torch_dispatch__(
+        self,
+        func: Any,  # noqa: ANN401
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401
+        result = func(*args, **(kwargs or {}))
+        for value in tree_iter(result):
+            if isinstance(value, Tensor):
+                self._track(value)
+        return result
+
+    def _track(self, tensor: Tensor) -> None:
+        storage = tensor.untyped_storage()
+        key = storage._cdata
+        if key in self._live:
+            return
+        size = storage.nbytes()
+        self._live.add(key)
+        self._now += size
+        self.peak = max(self.peak, self._now)
+        weakref.finalize(storage, self._free, key, size)
+
+    def _free(self, key: int, size: int) -> None:
+        self._live.discard(key)
+        self._now -= size

@@ -1,0 +1,63 @@
+"""Gaussian entropy of features, in one pass (design, part 2; paper, section 3.1)."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lambda_nas.errors import NonFiniteError
+
+
+@dataclass(frozen=True, eq=False)
+class GaussianEntropy:
+    """Running mean and squared deviation of each channel, float64, mergeable (Chan et al.).
+
+    ``update`` and ``merge`` return a new value. Features are ``[..., channels]``.
+
+    >>> entropy = GaussianEntropy.empty().update(torch.tensor([[0.0, 1.0], [2.0, 1.0]]))
+    >>> entropy.value, entropy.excluded
+    (0.0, 1)
+    """
+
+    count: int
+    mean: Tensor
+    deviation: Tensor
+
+    @classmethod
+    def empty(cls) -> "GaussianEntropy":
+        """Return the value that has seen nothing."""
+        nothing = torch.zeros((), dtype=torch.float64)
+        return cls(0, nothing, nothing)
+
+    def update(self, features: Tensor) -> "GaussianEntropy":
+        """Add features ``[..., channels]``; all leading dimensions are samples.
+
+        Raises:
+            NonFiniteError: If a feature is NaN or infinite.
+        """
+        samples = features.detach().reshape(-1, features.shape[-1]).double()
+        mean = samples.mean(0)
+        if not torch.isfinite(mean).all():
+            raise NonFiniteError("features are not finite: check the model's weights and images")
+        return self.merge(GaussianEntropy(len(samples), mean, (samples - mean).square().sum(0)))
+
+    def merge(self, other: "GaussianEntropy") -> "GaussianEntropy":
+        """Combine with the statistics of other samples of the same features."""
+        if not self.count or not other.count:
+            return self if self.count else other
+        count = self.count + other.count
+        shift = other.mean - self.mean
+        mean = self.mean + shift * (other.count / count)
+        between = shift.square() * (self.count * other.count / count)
+        return GaussianEntropy(count, mean, self.deviation + other.deviation + between)
+
+    @property
+    def value(self) -> float:
+        """``sum_j log(std_j)`` in nats, over the channels that vary."""
+        varying = self.deviation[self.deviation > 0]
+        return (varying / max(self.count, 1)).sqrt().log().sum().item()
+
+    @property
+    def excluded(self) -> int:
+        """How many channels do not vary and are left out."""
+        return int((self.deviation == 0).sum())

@@ -1,0 +1,207 @@
+"""Puts a search together: model, images, settings, store, and the search itself."""
+
+import platform
+import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+
+from lambda_nas.core.dilution import Recipe
+from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.surgery import check_removal, removable_layers
+from lambda_nas.errors import InputError
+from lambda_nas.inputs.digits import digits_images, digits_model
+from lambda_nas.inputs.images import ImageData, load_images
+from lambda_nas.inputs.models import LoadedModel, load_model
+from lambda_nas.inputs.spaces import SearchSpace
+from lambda_nas.search.driver import Outcome, measure_baseline, run_search
+from lambda_nas.search.job import Material, Progress, Settings
+from lambda_nas.search.values import StudyInfo
+from lambda_nas.store.store import Store
+
+Stage = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
+
+RUNG_STEPS = 40
+RUNGS = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """The unpruned model and the images it is judged on."""
+
+    model: LoadedModel
+    data: ImageData
+    data_name: str
+
+
+def open_digits(stage: Stage) -> Source:
+    """Return the embedded default; the ViT is trained on first use."""
+    data = digits_images()
+    with stage("Training the digits ViT (first use only)", 100) as advance:
+        done = 0
+
+        def on_step(step: int, total: int) -> None:
+            nonlocal done
+            while done * total < step * 100:
+                done += 1
+                advance()
+
+        model = digits_model(data, on_step=on_step)
+    return Source(model, data, "digits")
+
+
+def open_source(
+    stage: Stage,
+    *,
+    model: str | None,
+    data: Path | None,
+    checkpoint: Path | None = None,
+    pretrained: bool = False,
+    class_map: Path | None = None,
+    seed: int = 0,
+) -> Source:
+    """Load a model and an image folder, or the embedded default when neither is given.
+
+    Raises:
+        InputError: If only one of the two is given, or either can't be used.
+    """
+    if model is None and data is None:
+        return open_digits(stage)
+    if model is None or data is None:
+        missing = "--model" if model is None else "--data"
+        raise InputError(f"{missing} is missing: give both --model and --data, or neither")
+    loaded = load_model(model, pretrained=pretrained, checkpoint=checkpoint)
+    removable_layers(loaded.model)
+    with stage("Reading images", 100) as advance:
+        done = 0
+
+        def on_image(image: int, total: int) -> None:
+            nonlocal done
+            while done * total < image * 100:
+                done += 1
+                advance()
+
+        images = load_images(data, loaded.model, class_map=class_map, seed=seed, on_image=on_image)
+    return Source(loaded, images, str(data))
+
+
+def resolve_layers(
+    source: Source, space: SearchSpace | None
+) -> tuple[tuple[int, ...], int, tuple[RemovalSet, ...]]:
+    """Return removable layers, the most to remove at once, and the space's named sets."""
+    layers = removable_layers(source.model.model)
+    if space is None:
+        return layers, max(1, len(layers) // 2), ()
+    if space.removable != "all":
+        check_removal(source.model.model, RemovalSet.of(space.removable))
+        layers = tuple(sorted(space.removable))
+    seeds = tuple(RemovalSet.of(seed) for seed in space.seeds.values())
+    for seed in seeds:
+        check_removal(source.model.model, seed)
+    most = space.max_removed or len(layers)
+    return layers, min(most, len(layers)), seeds
+
+
+def default_study_name(source: Source) -> str:
+    """Name a study after its model and data, so that the same command finds it again."""
+    model = re.split(r"[:/\\]", source.model.name.rstrip("/\\"))[-1]
+    return f"{model}-{Path(source.data_name).name}".strip("-")
+
+
+def search(
+    source: Source,
+    settings: Settings,
+    *,
+    store: Store,
+    name: str,
+    progress: Progress,
+    weights_root: Path = Path("studies/weights"),
+) -> Outcome:
+    """Begin the study or take it up where it stopped, and search until the budget is spent.
+
+    Raises:
+        StudyMismatchError: If the study exists with another model or other data.
+    """
+    device = "cuda" if settings.gpus_per_trial > 0 else "cpu"
+    material = Material(
+        model=source.model.model,
+        calibration=source.data.calibration,
+        evaluation=source.data.evaluation,
+        training=source.data.training,
+        rungs=_rungs(source, settings.seed),
+        weights_dir=str((weights_root / name).resolve()),
+        device=device,
+    )
+    if not store.has(name):
+        accuracy, prices = measure_baseline(material, settings, progress)
+        store.create_study(
+            StudyInfo(
+                name=name,
+                model=source.model.name,
+                model_fingerprint=source.model.fingerprint,
+                data=source.data_name,
+                data_fingerprint=source.data.fingerprint,
+                device=device_name(device),
+                layers=settings.layers,
+                seed=settings.seed,
+                baseline_accuracy=accuracy,
+                baseline=prices[0],
+                settings=_describe(source, settings),
+            ),
+            prices,
+        )
+    store.check_same(
+        name,
+        source.model.name,
+        source.model.fingerprint,
+        source.data_name,
+        source.data.fingerprint,
+    )
+    return run_search(
+        name, material, settings, storage=store.optuna_url, ledger=store, progress=progress
+    )
+
+
+def device_name(device: str) -> str:
+    """Return the name of the processor that prices were measured on."""
+    if device != "cpu":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _rungs(source: Source, seed: int) -> tuple[Recipe, ...]:
+    """Return the slices of dilution training that a trial gets where there are labels."""
+    if source.data.training is None:
+        return ()
+    return tuple(
+        Recipe(
+            steps=RUNG_STEPS,
+            batch_size=64,
+            lr=2e-4 / (rung + 1),
+            seed=seed + rung,
+            lambda_start=0.0,
+        )
+        for rung in range(RUNGS)
+    )
+
+
+def _describe(source: Source, settings: Settings) -> dict[str, object]:
+    config = source.model.config
+    return {
+        "architecture": config.architecture,
+        "model_args": config.model_args,
+        "pretrained_cfg": config.pretrained_cfg,
+        "removed_before": list(config.removed),
+        "doubled_before": list(config.doubled),
+        "data": source.data.description,
+        "max_removed": settings.max_removed,
+        "batch_size": settings.batch_size,
+        "seeds": [list(seed) for seed in settings.seeds],
+        "limits": asdict(settings.limits),
+    }

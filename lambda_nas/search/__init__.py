@@ -1,0 +1,1 @@
+"""Chooses removal sets and schedules their trials: Optuna proposes, Ray runs, core computes."""

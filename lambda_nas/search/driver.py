@@ -1,0 +1,209 @@
+"""The search from start to end: price, prior, seeds, trials. Resumes whatever it finds."""
+
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+
+import optuna
+
+from lambda_nas.core.cost import Price
+from lambda_nas.core.evaluation import evaluate
+from lambda_nas.core.prefixes import PrefixStates
+from lambda_nas.core.prior import Scorer, layer_priors, nose_path
+from lambda_nas.core.removal import RemovalSet
+from lambda_nas.search.job import Ledger, Material, Progress, Settings
+from lambda_nas.search.judge import Judge
+from lambda_nas.search.pricing import REPEATS, feasible_sizes, price_signatures
+from lambda_nas.search.trials import (
+    DIRECTIONS,
+    OBJECTIVES,
+    count_trials,
+    reap,
+    to_params,
+)
+from lambda_nas.search.values import FrontPoint, TrialCounts
+
+# Ray reads these when it is imported: quiet output, and Ctrl-C is ours to handle.
+os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
+os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a search ended."""
+
+    front: list[FrontPoint]
+    counts: TrialCounts
+    stopped: str
+
+
+def measure_baseline(
+    material: Material, settings: Settings, progress: Progress
+) -> tuple[float, dict[int, Price]]:
+    """Return the unpruned model's top-1 and the prices of all signatures, the model's own at 0."""
+    model = material.model.to(material.device)
+    batches = -(-len(material.evaluation) // settings.batch_size)
+    with progress.stage("Evaluating the unpruned model", batches) as advance:
+        accuracy = evaluate(
+            model,
+            material.evaluation,
+            batch_size=settings.batch_size,
+            on_batch=lambda _: advance(),
+        )
+    sizes = range(1, settings.max_removed + 1)
+    steps = (settings.max_removed + 1) * (REPEATS + 1)
+    with progress.stage("Measuring throughput and memory", steps) as advance:
+        prices = price_signatures(
+            model,
+            settings.layers,
+            sizes,
+            material.evaluation,
+            batch_size=settings.batch_size,
+            device=material.device,
+            on_step=advance,
+        )
+    return accuracy.top1, prices
+
+
+def run_search(
+    name: str,
+    material: Material,
+    settings: Settings,
+    *,
+    storage: str,
+    ledger: Ledger,
+    progress: Progress,
+) -> Outcome:
+    """Search until the budget is spent and return the front.
+
+    The study must be in the ledger with its prices. ``KeyboardInterrupt`` passes through after
+    the trials in flight have been handed to the next run.
+
+    Raises:
+        InfeasibleError: If no price is within the limits.
+        NonFiniteError: If the unpruned model's outputs are not finite.
+    """
+    prices = ledger.prices(name)
+    sizes = feasible_sizes(prices, settings.limits)
+    scorer, seeds = _prior(name, material, settings, sizes, ledger, progress)
+    study = _open_study(name, storage, settings)
+    finished = ledger.trials(name)
+    reap(study, settings.layers, finished)
+    _enqueue(study, settings, seeds, {point.removal for point in finished})
+    with _ray(settings):
+        from lambda_nas.search.tuning import run_trials
+
+        stopped = run_trials(
+            study,
+            ledger,
+            Judge(scorer, settings.layers, sizes),
+            prices,
+            material=material,
+            settings=settings,
+            progress=progress,
+        )
+    return Outcome(ledger.front(name), count_trials(study), stopped)
+
+
+def _prior(
+    name: str,
+    material: Material,
+    settings: Settings,
+    sizes: Sequence[int],
+    ledger: Ledger,
+    progress: Progress,
+) -> tuple[Scorer, list[RemovalSet]]:
+    """Measure the prior, or take the NOSE path that the study already has."""
+    images = material.calibration
+    if len(images) > settings.prior_images:
+        import torch
+
+        images = images.subset(torch.arange(settings.prior_images))
+    prefixes = PrefixStates(material.model, images)
+    saved = ledger.prior(name)
+    if saved is not None:
+        path = [RemovalSet.of(step["removed"]) for step in saved["path"]]  # type: ignore[attr-defined]
+        return Scorer(prefixes), [step for step in path if len(step) in sizes]
+    with progress.stage("Measuring the prior", settings.max_removed + len(settings.layers)) as step:
+        scorer = Scorer(prefixes)
+        layers = layer_priors(scorer, on_layer=step)
+        nose = nose_path(
+            scorer, length=settings.max_removed, candidates=settings.layers, on_step=step
+        )
+    ledger.save_prior(
+        name,
+        {
+            "score": "relative-entropy",
+            "images": len(images),
+            "layers": [asdict(layer) for layer in layers],
+            "path": [
+                {"added": step.added, "removed": list(step.removal), "score": step.score}
+                for step in nose
+            ],
+        },
+    )
+    return scorer, [step.removal for step in nose if len(step.removal) in sizes]
+
+
+def _open_study(name: str, storage: str, settings: Settings) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sampler = optuna.samplers.TPESampler(
+            seed=settings.seed, multivariate=True, n_startup_trials=1
+        )
+        study = optuna.create_study(
+            study_name=name,
+            storage=storage,
+            directions=list(DIRECTIONS),
+            sampler=sampler,
+            load_if_exists=True,
+        )
+        study.set_metric_names(list(OBJECTIVES))
+    return study
+
+
+def _enqueue(
+    study: optuna.Study,
+    settings: Settings,
+    path: Sequence[RemovalSet],
+    measured: set[RemovalSet],
+) -> None:
+    """Put the NOSE path and the space's named sets first in the queue, once."""
+    for removal in dict.fromkeys((*path, *settings.seeds)):
+        if removal not in measured:
+            study.enqueue_trial(
+                to_params(removal, settings.layers),
+                user_attrs={"seed": True},
+                skip_if_exists=True,
+            )
+
+
+@contextmanager
+def _ray(settings: Settings) -> Iterator[None]:
+    """Start or join Ray, silently, and leave it in every case."""
+    import ray
+
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    # Sockets have short paths: Ray's folder can't lie deep below the user's own.
+    os.environ.setdefault("RAY_TMPDIR", tempfile.gettempdir())
+    ray.init(
+        address=settings.ray_address,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        configure_logging=False,
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()

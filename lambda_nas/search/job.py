@@ -1,0 +1,119 @@
+"""What a search is given: settings, the material, and the two things it talks to."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import nn
+
+from lambda_nas.core.cost import Price
+from lambda_nas.core.data import ImageSet
+from lambda_nas.core.dilution import Recipe
+from lambda_nas.core.removal import RemovalSet
+from lambda_nas.search.values import FrontPoint, RungResult, TrialCounts
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Hard limits on the price of an architecture; ``None`` is no limit."""
+
+    max_params: int | None = None
+    max_memory_bytes: int | None = None
+    min_throughput: float | None = None
+    min_speedup: float | None = None
+
+    def allow(self, price: Price) -> bool:
+        """Say whether an architecture of this price may be searched."""
+        return (
+            (self.max_params is None or price.params <= self.max_params)
+            and (self.max_memory_bytes is None or price.memory_bytes <= self.max_memory_bytes)
+            and (self.min_throughput is None or price.throughput >= self.min_throughput)
+            and (self.min_speedup is None or price.speedup >= self.min_speedup)
+        )
+
+
+@dataclass(frozen=True)
+class Budget:
+    """When to stop: evaluated trials in the study, or seconds in this run. One of them is set."""
+
+    trials: int | None = None
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to search."""
+
+    budget: Budget
+    max_removed: int
+    layers: tuple[int, ...]
+    workers: int = 1
+    gpus_per_trial: float = 0.0
+    ray_address: str | None = None
+    limits: Limits = field(default_factory=Limits)
+    seeds: tuple[RemovalSet, ...] = ()
+    seed: int = 0
+    batch_size: int = 32
+    prior_images: int = 100
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What is searched: sent to each worker once, through Ray's object store.
+
+    Attributes:
+        model: The unpruned model.
+        rungs: One recipe a slice of dilution training; empty without training images.
+        weights_dir: Where a finished trial leaves its repaired weights.
+    """
+
+    model: nn.Module
+    calibration: ImageSet
+    evaluation: ImageSet
+    training: ImageSet | None
+    rungs: tuple[Recipe, ...]
+    weights_dir: str
+    device: str
+
+
+class Progress(Protocol):
+    """What the search tells the person who waits."""
+
+    def stage(self, label: str, total: int) -> AbstractContextManager[Callable[[], None]]:
+        """Open a stage of ``total`` steps; the value given is called once a step."""
+
+    def trials(self, counts: TrialCounts, front: Sequence[FrontPoint]) -> None:
+        """Show where the study stands."""
+
+    def failed(self, removal: RemovalSet, reason: str) -> None:
+        """Tell of a failed trial."""
+
+
+class Ledger(Protocol):
+    """The part of the study store that the search writes to."""
+
+    def prices(self, study: str) -> dict[int, Price]:
+        """Return the prices measured so far, by number of layers removed."""
+
+    def prior(self, study: str) -> dict[str, object] | None:
+        """Return the prior as it was saved."""
+
+    def save_prior(self, study: str, content: dict[str, object]) -> None:
+        """Keep the prior."""
+
+    def record(
+        self,
+        study: str,
+        trial: int,
+        removal: RemovalSet,
+        rungs: Sequence[RungResult],
+        weights: str | None,
+    ) -> list[FrontPoint]:
+        """Keep a finished trial and return the front with it."""
+
+    def trials(self, study: str) -> list[FrontPoint]:
+        """Return all finished trials."""
+
+    def front(self, study: str) -> list[FrontPoint]:
+        """Return the front."""

@@ -1,0 +1,58 @@
+"""Prices by cost signature: in an isotropic ViT only the number of removed layers matters."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import nn
+
+from lambda_nas.core.cost import Price, measure_prices
+from lambda_nas.core.data import ImageSet
+from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.surgery import remove_attention
+from lambda_nas.errors import InfeasibleError
+from lambda_nas.search.job import Limits
+
+REPEATS = 5
+
+
+def price_signatures(
+    model: nn.Module,
+    layers: Sequence[int],
+    sizes: Sequence[int],
+    images: ImageSet,
+    *,
+    batch_size: int,
+    device: str,
+    on_step: Callable[[], None] | None = None,
+) -> dict[int, Price]:
+    """Price the unpruned model (0) and one architecture for each number of removed layers.
+
+    All are measured in one interleaved run, so that the ratios hold on a busy machine too.
+    """
+    repeated = torch.arange(batch_size) % len(images)
+    sample, _ = next(images.subset(repeated).batches(batch_size, device=device))
+    wanted = [0, *(size for size in sizes if size > 0)]
+    models = [
+        remove_attention(model, RemovalSet.of(layers[:size])).model.eval().to(device)
+        for size in wanted
+    ]
+    prices = measure_prices(models, [sample] * len(models), repeats=REPEATS, on_step=on_step)
+    return dict(zip(wanted, prices, strict=True))
+
+
+def feasible_sizes(prices: dict[int, Price], limits: Limits) -> tuple[int, ...]:
+    """Return the numbers of removed layers whose price is within the limits.
+
+    Raises:
+        InfeasibleError: If there is none; names the price nearest to the limits.
+    """
+    sizes = tuple(size for size, price in sorted(prices.items()) if size and limits.allow(price))
+    if not sizes:
+        cheapest = max(prices)
+        price = prices[cheapest]
+        raise InfeasibleError(
+            f"no architecture satisfies {limits}; the cheapest, {cheapest} layers removed, has "
+            f"{price.params} params, {price.memory_bytes} bytes, {price.throughput:.1f} images/s, "
+            f"speed-up {price.speedup:.2f}: relax a limit"
+        )
+    return sizes

@@ -1,0 +1,226 @@
+"""The bridge between Ray Tune, which asks for configurations, and Optuna, which proposes them."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+from optuna.trial import Trial, TrialState
+from ray.tune.search import Searcher
+
+from lambda_nas.core.cost import Price
+from lambda_nas.core.removal import RemovalSet
+from lambda_nas.search.job import Budget, Ledger, Progress
+from lambda_nas.search.judge import Judge
+from lambda_nas.search.trials import (
+    count_trials,
+    distributions,
+    objectives,
+    owner,
+    to_params,
+    to_removal,
+)
+from lambda_nas.search.values import FrontPoint, RungResult
+
+MAX_REFUSALS = 20
+"""Proposals refused in a row before the best of them is measured after all."""
+
+MAX_FAILURES = 5
+"""Failed trials in a row after which the search gives up."""
+
+
+@dataclass
+class _Running:
+    trial: Trial
+    removal: RemovalSet
+    rungs: list[RungResult]
+
+
+class RemovalSearcher(Searcher):
+    """Proposes removal sets to Ray Tune and tells Optuna and the store how they did.
+
+    Nothing is kept here that the database does not hold: after a kill a new one takes over.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        ledger: Ledger,
+        judge: Judge,
+        prices: dict[int, Price],
+        *,
+        layers: Sequence[int],
+        budget: Budget,
+        progress: Progress,
+    ) -> None:
+        super().__init__()
+        self._study = study
+        self._ledger = ledger
+        self._judge = judge
+        self._prices = prices
+        self._layers = tuple(layers)
+        self._budget = budget
+        self._progress = progress
+        self._running: dict[str, _Running] = {}
+        self._front = ledger.front(study.study_name)
+        self._measured = {point.removal for point in ledger.trials(study.study_name)}
+        self._failures = 0
+        self._start = time.monotonic()
+        self.stopped: str | None = None
+
+    def suggest(self, trial_id: str) -> dict[str, object] | str | None:
+        """Return the next trial's configuration, or ``FINISHED``."""
+        self.stopped = self._why_stop()
+        if self.stopped:
+            return Searcher.FINISHED
+        running = self._next_trial()
+        if running is None:
+            self.stopped = "all sets within the limits are measured"
+            return Searcher.FINISHED
+        self._running[trial_id] = running
+        return {"removed": list(running.removal), "trial": running.trial.number}
+
+    def on_trial_result(self, trial_id: str, result: dict[str, object]) -> None:
+        """Keep a rung of a trial that goes on."""
+        running = self._running.get(trial_id)
+        if running and "rung" in result and "failure" not in result:
+            rung = _rung_result(result)
+            if not running.rungs or running.rungs[-1].rung < rung.rung:
+                running.rungs.append(rung)
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, object] | None = None, error: bool = False
+    ) -> None:
+        """Record a finished trial; the store first, so that a kill in between loses nothing."""
+        running = self._running.pop(trial_id, None)
+        if running is None:
+            return
+        result = result or {}
+        if not error:
+            self._running[trial_id] = running
+            self.on_trial_result(trial_id, result)
+            del self._running[trial_id]
+        reason = _failure(result, running.rungs, error=error)
+        if reason:
+            self._fail(running, reason)
+        else:
+            self._complete(running, str(result["weights"]))
+        self._progress.trials(count_trials(self._study), self._front)
+
+    def abandon(self) -> None:
+        """Settle the trials in flight when the run is interrupted; the next run takes them up."""
+        for running in self._running.values():
+            running.trial.set_user_attr("owner", None)
+
+    def save(self, checkpoint_path: str) -> None:
+        """Do nothing: the database is the truth."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Do nothing: the database is the truth."""
+
+    def _why_stop(self) -> str | None:
+        if self._failures >= MAX_FAILURES:
+            return f"{self._failures} trials failed in a row"
+        if self._budget.trials is not None:
+            planned = len(self._measured) + len(self._running)
+            return "budget spent" if planned >= self._budget.trials else None
+        spent = time.monotonic() - self._start
+        return "time is up" if spent >= (self._budget.seconds or 0) else None
+
+    def _next_trial(self) -> _Running | None:
+        refused: list[RemovalSet] = []
+        for _ in range(MAX_REFUSALS):
+            trial = self._study.ask(distributions(self._layers))
+            removal = to_removal(trial.params, self._layers)
+            is_seed = bool(trial.user_attrs.get("seed"))
+            reason = self._judge.known(removal, self._taken())
+            if reason is None and not is_seed:
+                reason = self._judge.hopeless(removal, self._front)
+                if reason:
+                    refused.append(removal)
+            if reason is None:
+                return self._begin(trial, removal)
+            self._prune(trial, removal, reason)
+        chosen = min(refused, key=self._judge.score, default=None)
+        chosen = chosen or self._judge.first_untaken(self._taken())
+        if chosen is None:
+            return None
+        self._study.enqueue_trial(to_params(chosen, self._layers), user_attrs={"seed": True})
+        return self._begin(self._study.ask(distributions(self._layers)), chosen)
+
+    def _taken(self) -> set[RemovalSet]:
+        return self._measured | {running.removal for running in self._running.values()}
+
+    def _begin(self, trial: Trial, removal: RemovalSet) -> _Running:
+        trial.set_user_attr("owner", owner())
+        self._describe(trial, removal)
+        return _Running(trial, removal, [])
+
+    def _describe(self, trial: Trial, removal: RemovalSet) -> None:
+        trial.set_user_attr("removed", str(removal))
+
+    def _prune(self, trial: Trial, removal: RemovalSet, reason: str) -> None:
+        self._describe(trial, removal)
+        trial.set_user_attr("reason", reason)
+        self._study.tell(trial, state=TrialState.PRUNED)
+        self._progress.trials(count_trials(self._study), self._front)
+
+    def _fail(self, running: _Running, reason: str) -> None:
+        self._failures += 1
+        running.trial.set_user_attr("reason", reason)
+        self._study.tell(running.trial, state=TrialState.FAIL)
+        self._progress.failed(running.removal, reason)
+
+    def _complete(self, running: _Running, weights: str) -> None:
+        self._failures = 0
+        number = running.trial.number
+        best = max(running.rungs, key=lambda rung: rung.accuracy)
+        point = FrontPoint(
+            trial=number,
+            removal=running.removal,
+            accuracy=best.accuracy,
+            rung=best.rung,
+            price=self._prices[len(running.removal)],
+            weights=weights,
+        )
+        before = self._front
+        self._front = self._ledger.record(
+            self._study.study_name, number, running.removal, running.rungs, weights
+        )
+        _drop_weights([*before, point], keep=self._front)
+        self._measured.add(running.removal)
+        running.trial.set_user_attr("speed-up", round(point.price.speedup, 3))
+        running.trial.set_user_attr("rung", best.rung)
+        self._study.tell(running.trial, list(objectives(point)))
+
+
+def _drop_weights(points: Sequence[FrontPoint], *, keep: Sequence[FrontPoint]) -> None:
+    """Delete the weights of trials that are not on the front: one export needs one of those."""
+    kept = {point.trial for point in keep}
+    for point in points:
+        if point.trial not in kept and point.weights:
+            Path(point.weights).unlink(missing_ok=True)
+
+
+def _rung_result(result: dict[str, object]) -> RungResult:
+    return RungResult(
+        rung=int(str(result["rung"])),
+        accuracy=float(str(result["accuracy"])),
+        seconds=float(str(result["seconds"])),
+    )
+
+
+def _failure(result: dict[str, object], rungs: Sequence[RungResult], *, error: bool) -> str | None:
+    """Return why a trial did not finish, or ``None``.
+
+    Optuna would leave a trial with a NaN objective running for ever, so it must not get there.
+    """
+    if "failure" in result:
+        return str(result["failure"])
+    if error or not rungs:
+        return "the worker process died"
+    if not all(math.isfinite(rung.accuracy) for rung in rungs):
+        return "the accuracy is not finite"
+    return None

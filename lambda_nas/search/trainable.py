@@ -1,0 +1,78 @@
+"""One trial, as Ray runs it: surgery, transplant, then a rung of dilution a step."""
+
+import os
+import time
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from ray.tune import Trainable
+from timm.models.vision_transformer import VisionTransformer
+
+from lambda_nas.core.dilution import train
+from lambda_nas.core.evaluation import evaluate
+from lambda_nas.core.prefixes import PrefixStates
+from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.transplant import transplant
+from lambda_nas.errors import LambdaNasError
+from lambda_nas.search.job import Material
+
+
+class RemovalTrial(Trainable):
+    """Repairs and evaluates one removal set after another in the same worker process."""
+
+    def setup(self, config: dict[str, object], material: Material, threads: int) -> None:
+        """Take the material once; ``reset_config`` starts each later trial."""
+        torch.set_num_threads(threads)
+        self._material = material
+        self._prefixes = PrefixStates(material.model.to(material.device), material.calibration)
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, object]) -> bool:
+        """Start over with another set; the cached states of the unpruned model stay."""
+        self._removal = RemovalSet.of(new_config["removed"])  # type: ignore[arg-type]
+        self._number = new_config["trial"]
+        self._rung = -1
+        self._best = -1.0
+        self._model: VisionTransformer | None = None
+        return True
+
+    def step(self) -> dict[str, object]:
+        """Run the next rung and report it."""
+        started = time.perf_counter()
+        self._rung += 1
+        last = self._rung >= len(self._material.rungs)
+        report: dict[str, object] = {"rung": self._rung, "done": last}
+        try:
+            accuracy = self._run_rung()
+        except (LambdaNasError, torch.OutOfMemoryError) as error:
+            return report | {"accuracy": 0.0, "failure": str(error), "done": True}
+        seconds = time.perf_counter() - started
+        return report | {
+            "accuracy": accuracy,
+            "seconds": seconds,
+            "weights": str(self._weights_path()),
+        }
+
+    def _run_rung(self) -> float:
+        if self._model is None:
+            self._model = transplant(self._prefixes, self._removal)
+        else:
+            assert self._material.training is not None
+            train(self._model, self._material.training, self._material.rungs[self._rung - 1])
+        top1 = evaluate(self._model, self._material.evaluation).top1
+        if top1 > self._best:
+            self._best = top1
+            _save(self._model, self._weights_path())
+        return top1
+
+    def _weights_path(self) -> Path:
+        return Path(self._material.weights_dir) / f"trial-{self._number:05d}.safetensors"
+
+
+def _save(model: VisionTransformer, path: Path) -> None:
+    """Write the weights so that a kill leaves either all of them or none."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_suffix(f".{os.getpid()}.tmp")
+    safetensors.torch.save_model(model, str(scratch))
+    scratch.replace(path)

@@ -1,0 +1,63 @@
+"""The Ray Tune run: one class trainable, workers reused, our searcher in charge of the end."""
+
+import os
+import tempfile
+
+import optuna
+from ray import tune
+
+from lambda_nas.core.cost import Price
+from lambda_nas.search.job import Ledger, Material, Progress, Settings
+from lambda_nas.search.judge import Judge
+from lambda_nas.search.searcher import RemovalSearcher
+from lambda_nas.search.trainable import RemovalTrial
+
+
+def run_trials(
+    study: optuna.Study,
+    ledger: Ledger,
+    judge: Judge,
+    prices: dict[int, Price],
+    *,
+    material: Material,
+    settings: Settings,
+    progress: Progress,
+) -> str:
+    """Run trials until the searcher has enough and return why it stopped.
+
+    The material goes into Ray's object store once; each worker process takes it from there once.
+    """
+    searcher = RemovalSearcher(
+        study,
+        ledger,
+        judge,
+        prices,
+        layers=settings.layers,
+        budget=settings.budget,
+        progress=progress,
+    )
+    threads = max(1, (os.cpu_count() or 1) // settings.workers)
+    trainable = tune.with_resources(
+        tune.with_parameters(RemovalTrial, material=material, threads=threads),
+        {"cpu": threads, "gpu": settings.gpus_per_trial},
+    )
+    with tempfile.TemporaryDirectory(prefix="lambda-nas-") as scratch:
+        tuner = tune.Tuner(
+            trainable,
+            tune_config=tune.TuneConfig(
+                search_alg=searcher,
+                # The searcher ends the run: failed trials and pruned proposals are not budget.
+                num_samples=-1,
+                max_concurrent_trials=settings.workers,
+                reuse_actors=True,
+            ),
+            run_config=tune.RunConfig(
+                name=study.study_name, storage_path=scratch, verbose=0, callbacks=[]
+            ),
+        )
+        try:
+            tuner.fit()
+        except KeyboardInterrupt:
+            searcher.abandon()
+            raise
+    return searcher.stopped or "Ray ended the run"

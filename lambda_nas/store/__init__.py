@@ -1,0 +1,1 @@
+"""The study store: our tables beside Optuna's, in the same database."""

@@ -1,0 +1,103 @@
+"""Opening a database: its URL, its settings, its schema version."""
+
+from pathlib import Path
+
+import alembic.command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util.exc import CommandError
+from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+
+from lambda_nas.errors import InputError, StorageError
+
+VERSION_TABLE = "lambda_alembic_version"
+BUSY_TIMEOUT_S = 30
+
+
+def open_engine(text: str, *, create: bool) -> Engine:
+    """Connect to a database and bring its schema up to date.
+
+    Args:
+        text: An SQLAlchemy URL.
+        create: Whether a missing SQLite file may be made.
+
+    Raises:
+        InputError: If the URL can't be understood.
+        StorageError: If the database can't be reached, read or written, or is newer than this
+            program.
+    """
+    url = _parse(text)
+    _prepare_file(url, create=create)
+    shown = url.render_as_string(hide_password=True)
+    try:
+        engine = create_engine(url, pool_pre_ping=True)
+    except (NoSuchModuleError, ModuleNotFoundError, SQLAlchemyError) as error:
+        raise InputError(f"--storage {shown}: no driver for it is installed ({error})") from error
+    if url.get_backend_name() == "sqlite":
+        event.listen(engine, "connect", _tune_sqlite)
+    try:
+        _migrate(engine, shown)
+    except (SQLAlchemyError, OSError) as error:
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        raise StorageError(
+            f"can't use the study database {shown} ({reason}): check that it is reachable and "
+            "writable"
+        ) from error
+    return engine
+
+
+def _parse(text: str) -> URL:
+    try:
+        return make_url(text)
+    except ArgumentError as error:
+        raise InputError(
+            f"--storage {text} is no database URL; write for example "
+            "sqlite:///studies/lambda_nas.db or postgresql+psycopg://user@host/name"
+        ) from error
+
+
+def _prepare_file(url: URL, *, create: bool) -> None:
+    if url.get_backend_name() != "sqlite" or not url.database or url.database.startswith("file:"):
+        return
+    path = Path(url.database)
+    if not create and not path.is_file():
+        raise StorageError(
+            f"there is no study database {path}: run `lambda-nas search`, or give --storage"
+        )
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"can't make the folder of the study database {path} ({error})"
+        ) from error
+
+
+def _tune_sqlite(connection: object, _record: object) -> None:
+    cursor = connection.cursor()  # type: ignore[attr-defined]
+    cursor.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_S * 1000}")
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    cursor.close()
+
+
+def _migrate(engine: Engine, shown: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    scripts = ScriptDirectory.from_config(config)
+    with engine.begin() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+        current = context.get_current_revision()
+        head = scripts.get_current_head()
+        if current == head:
+            return
+        try:
+            scripts.get_revision(current)
+        except CommandError:
+            raise StorageError(
+                f"the study database {shown} has schema {current}, newer than {head}, the newest "
+                "this lambda-nas knows: upgrade lambda-nas"
+            ) from None
+        config.attributes["connection"] = connection
+        alembic.command.upgrade(config, "head")

@@ -1,0 +1,71 @@
+"""The first schema."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    """Make all tables."""
+    op.create_table(
+        "lambda_studies",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("name", sa.String(255), nullable=False, unique=True),
+        sa.Column("model", sa.String(255), nullable=False),
+        sa.Column("model_fingerprint", sa.String(64), nullable=False),
+        sa.Column("data", sa.String(1024), nullable=False),
+        sa.Column("data_fingerprint", sa.String(64), nullable=False),
+        sa.Column("device", sa.String(255), nullable=False),
+        sa.Column("layers", sa.JSON, nullable=False),
+        sa.Column("seed", sa.Integer, nullable=False),
+        sa.Column("baseline_accuracy", sa.Float, nullable=False),
+        sa.Column("settings", sa.JSON, nullable=False),
+        sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
+    )
+    op.create_table(
+        "lambda_prices",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("study_id", sa.ForeignKey("lambda_studies.id"), nullable=False),
+        sa.Column("removed_count", sa.Integer, nullable=False),
+        sa.Column("throughput", sa.Float, nullable=False),
+        sa.Column("speedup", sa.Float, nullable=False),
+        sa.Column("latency_ms", sa.Float, nullable=False),
+        sa.Column("memory_bytes", sa.BigInteger, nullable=False),
+        sa.Column("params", sa.BigInteger, nullable=False),
+        sa.Column("macs", sa.BigInteger, nullable=False),
+        sa.UniqueConstraint("study_id", "removed_count"),
+    )
+    op.create_table(
+        "lambda_priors",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("study_id", sa.ForeignKey("lambda_studies.id"), nullable=False, unique=True),
+        sa.Column("content", sa.JSON, nullable=False),
+    )
+    op.create_table(
+        "lambda_architectures",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("study_id", sa.ForeignKey("lambda_studies.id"), nullable=False),
+        sa.Column("trial", sa.Integer, nullable=False),
+        sa.Column("removed", sa.String(255), nullable=False),
+        sa.Column("removed_count", sa.Integer, nullable=False),
+        sa.Column("weights", sa.String(4096), nullable=True),
+        sa.UniqueConstraint("study_id", "removed"),
+        sa.UniqueConstraint("study_id", "trial"),
+    )
+    op.create_table(
+        "lambda_measurements",
+        sa.Column("id", sa.Integer, primary_key=True),
+        sa.Column("architecture_id", sa.ForeignKey("lambda_architectures.id"), nullable=False),
+        sa.Column("rung", sa.Integer, nullable=False),
+        sa.Column("accuracy", sa.Float, nullable=False),
+        sa.Column("seconds", sa.Float, nullable=False),
+        sa.UniqueConstraint("architecture_id", "rung"),
+    )
+    op.create_table(
+        "lambda_fronts",
+        sa.Column("architecture_id", sa.ForeignKey("lambda_architectures.id"), primary_key=True),
+        sa.Column("study_id", sa.ForeignKey("lambda_studies.id"), nullable=False),
+    )
+    op.create_index("ix_lambda_fronts_study_id", "lambda_fronts", ["study_id"])

@@ -1,0 +1,101 @@
+"""Tables. All are named ``lambda_*``: Optuna has a table ``studies`` of its own."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, String, UniqueConstraint
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+NAME = 255
+
+
+class Base(DeclarativeBase):
+    """Base of all our tables."""
+
+
+class Study(Base):
+    """One search over one model and one data set."""
+
+    __tablename__ = "lambda_studies"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    name: Mapped[str] = mapped_column(String(NAME), unique=True)
+    model: Mapped[str] = mapped_column(String(NAME))
+    model_fingerprint: Mapped[str] = mapped_column(String(64))
+    data: Mapped[str] = mapped_column(String(1024))
+    data_fingerprint: Mapped[str] = mapped_column(String(64))
+    device: Mapped[str] = mapped_column(String(NAME))
+    layers: Mapped[list[int]] = mapped_column(JSON)
+    seed: Mapped[int]
+    baseline_accuracy: Mapped[float]
+    settings: Mapped[dict[str, Any]] = mapped_column(JSON)
+    created_at: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), default=lambda: datetime.now(UTC)
+    )
+
+
+class Price(Base):
+    """What a cost signature costs; the unpruned model is ``removed_count`` 0."""
+
+    __tablename__ = "lambda_prices"
+    __table_args__ = (UniqueConstraint("study_id", "removed_count"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey(Study.id))
+    removed_count: Mapped[int]
+    throughput: Mapped[float]
+    speedup: Mapped[float]
+    latency_ms: Mapped[float]
+    memory_bytes: Mapped[int] = mapped_column(BigInteger)
+    params: Mapped[int] = mapped_column(BigInteger)
+    macs: Mapped[int] = mapped_column(BigInteger)
+
+
+class Prior(Base):
+    """Everything known before any rung."""
+
+    __tablename__ = "lambda_priors"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey(Study.id), unique=True)
+    content: Mapped[dict[str, Any]] = mapped_column(JSON)
+
+
+class Architecture(Base):
+    """A removal set that a trial has measured; ``removed`` is ``0,2,4``."""
+
+    __tablename__ = "lambda_architectures"
+    __table_args__ = (
+        UniqueConstraint("study_id", "removed"),
+        UniqueConstraint("study_id", "trial"),
+    )
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey(Study.id))
+    trial: Mapped[int]
+    removed: Mapped[str] = mapped_column(String(NAME))
+    removed_count: Mapped[int]
+    weights: Mapped[str | None] = mapped_column(String(4096))
+    measurements: Mapped[list["Measurement"]] = relationship(order_by="Measurement.rung")
+
+
+class Measurement(Base):
+    """The accuracy of an architecture at a rung."""
+
+    __tablename__ = "lambda_measurements"
+    __table_args__ = (UniqueConstraint("architecture_id", "rung"),)
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    architecture_id: Mapped[int] = mapped_column(ForeignKey(Architecture.id))
+    rung: Mapped[int]
+    accuracy: Mapped[float]
+    seconds: Mapped[float]
+
+
+class FrontMember(Base):
+    """An architecture that no other dominates."""
+
+    __tablename__ = "lambda_fronts"
+
+    architecture_id: Mapped[int] = mapped_column(ForeignKey(Architecture.id), primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey(Study.id), index=True)

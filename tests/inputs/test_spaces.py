@@ -1,0 +1,56 @@
+import pytest
+
+from lambda_nas.errors import InputError
+from lambda_nas.inputs.spaces import load_space, shipped_spaces
+
+
+def written(tmp_path, text):
+    (tmp_path / "space.yaml").write_text(text)
+    return str(tmp_path / "space.yaml")
+
+
+def test_shipped_spaces():
+    spaces = {name: load_space(name) for name in shipped_spaces()}
+    assert list(spaces) == ["deit_base", "deit_small", "deit_tiny", "digits"]
+    assert all(space.name == name for name, space in spaces.items())
+    assert spaces["deit_base"].seeds["paper-50"] == [0, 1, 3, 4, 6, 9]
+    assert spaces["deit_tiny"].seeds == {"paper-25": [0, 2, 4], "paper-30": [0, 2, 4, 6]}
+    assert spaces["deit_tiny"].model == "deit_tiny_patch16_224.fb_in1k"
+    assert (spaces["digits"].model, spaces["digits"].removable) == ("digits_vit", "all")
+
+
+def test_a_file(tmp_path):
+    space = load_space(written(tmp_path, "name: mine\nremovable: [1, 2]\nmax_removed: 1\n"))
+    assert (space.name, space.model, space.removable) == ("mine", None, [1, 2])
+    assert (space.max_removed, space.seeds) == (1, {})
+
+
+def test_all_problems_are_reported_together(tmp_path):
+    text = "removable: [0, -1, x]\nmax_removed: 0\nmaximum: 3\nseeds: {a: 7}\n"
+    with pytest.raises(InputError, match=r"space\.yaml: ") as caught:
+        load_space(written(tmp_path, text))
+    for key in ("name: ", "removable.", "max_removed: ", "maximum: ", "seeds.a: "):
+        assert key in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: a\nremovable: [1, 1]", "removable: .*a layer is named twice"),
+        ("name: a\nremovable: []", "removable: .*name at least one layer, or write all"),
+        ("name: a\nremovable: [1, 2]\nseeds: {b: [1, 3]}", r"seeds: .*'b' has layers .*\[3\]"),
+        ("name: a\nmax_removed: 1\nseeds: {b: [1, 3]}", r"'b' has more layers than max_removed"),
+        ("name: a\nmax_removed: '2'", "max_removed: "),
+        ("- a", "must map keys to values"),
+        ("a: [", "is not YAML"),
+    ],
+)
+def test_bad_files(tmp_path, text, message):
+    with pytest.raises(InputError, match=message):
+        load_space(written(tmp_path, text))
+
+
+def test_absent():
+    with pytest.raises(InputError, match="no search space deit_huge: .* deit_tiny, digits"):
+        load_space("deit_huge")

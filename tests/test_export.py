@@ -1,0 +1,170 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import timm
+import torch
+from safetensors import safe_open
+
+from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.surgery import remove_attention
+from lambda_nas.errors import InputError
+from lambda_nas.export import export_timm
+from lambda_nas.inputs.models import ModelConfig, load_model
+
+SMALL = {"img_size": 32, "patch_size": 16, "embed_dim": 24, "depth": 4, "num_heads": 3}
+REMOVAL = RemovalSet.of([0, 2])
+
+FRESH = """
+import sys, torch
+{imports}
+model = timm.create_model("local-dir:" + sys.argv[1], pretrained=True).eval()
+assert ("lambda_nas" in sys.modules) == {ours}
+images = torch.load(sys.argv[2])
+with torch.inference_mode():
+    torch.save(model(images), sys.argv[3])
+"""
+
+
+def small(architecture="deit_tiny_patch16_224", **kwargs):
+    torch.manual_seed(0)
+    model = timm.create_model(architecture, num_classes=7, **{**SMALL, **kwargs}).eval()
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    return model
+
+
+def fresh_logits(folder, images, tmp_path, *, ours):
+    """Load the folder in a process of its own, with or without our package."""
+    torch.save(images, tmp_path / "images.pt")
+    script = FRESH.format(imports="import lambda_nas, timm" if ours else "import timm", ours=ours)
+    paths = [folder, tmp_path / "images.pt", tmp_path / "logits.pt"]
+    command = [sys.executable, "-c", script, *map(str, paths)]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    return torch.load(tmp_path / "logits.pt")
+
+
+def tensor_names(folder):
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        return set(file.keys())
+
+
+@pytest.mark.parametrize(
+    ("architecture", "kwargs"),
+    [
+        ("deit_tiny_patch16_224", {}),
+        ("deit_tiny_patch16_224", {"init_values": 0.5, "qk_norm": True}),
+        ("deit_tiny_distilled_patch16_224", {}),
+    ],
+    ids=["deit", "layer scale and qk norm", "distilled"],
+)
+@pytest.mark.parametrize("plain", [False, True], ids=["pruned", "plain"])
+def test_a_fresh_process_gives_the_same_logits(tmp_path, architecture, kwargs, plain):
+    base = small(architecture, **kwargs)
+    model = remove_attention(base, REMOVAL).model
+    folder = export_timm(
+        model, ModelConfig.of(base), removal=REMOVAL, out=tmp_path / "out", plain=plain
+    )
+    images = torch.randn(3, 3, 32, 32)
+    with torch.inference_mode():
+        expected = model(images)
+    logits = fresh_logits(folder, images, tmp_path, ours=not plain)
+    assert torch.allclose(logits, expected, atol=1e-6, rtol=1e-6)
+    assert ("blocks.0.attn.qkv.weight" in tensor_names(folder)) == plain
+    assert "blocks.1.attn.qkv.weight" in tensor_names(folder)
+
+
+def test_what_is_written(tmp_path):
+    base = small()
+    model = remove_attention(base, REMOVAL).model
+    folder = export_timm(model, ModelConfig.of(base), removal=REMOVAL, out=tmp_path / "a" / "out")
+    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+    assert [path.name for path in folder.parent.iterdir()] == ["out"]
+    config = json.loads((folder / "config.json").read_text())
+    assert config["architecture"] == "lambda_nas_vit"
+    assert config["num_classes"] == 7
+    args = config["model_args"]
+    assert (args["base"], args["removed"], args["doubled"]) == ("deit_tiny_patch16_224", [0, 2], [])
+    assert (args["depth"], args["embed_dim"]) == (4, 24)
+    assert tensor_names(folder) == set(model.state_dict())
+
+
+def test_an_export_can_be_searched_and_exported_again(tmp_path):
+    base = small()
+    first = remove_attention(base, REMOVAL).model
+    folder = export_timm(first, ModelConfig.of(base), removal=REMOVAL, out=tmp_path / "first")
+    loaded = load_model(f"local-dir:{folder}")
+    assert loaded.config.architecture == "deit_tiny_patch16_224"
+    assert loaded.config.removed == REMOVAL
+    more = RemovalSet.of([3])
+    second = remove_attention(loaded.model, more).model
+    images = torch.randn(2, 3, 32, 32)
+    for plain in (False, True):
+        out = tmp_path / f"second-{plain}"
+        export_timm(second, loaded.config, removal=more, out=out, plain=plain)
+        again = load_model(f"local-dir:{out}")
+        assert again.config.removed == (RemovalSet() if plain else RemovalSet.of([0, 2, 3]))
+        assert torch.allclose(again.model(images), second(images), atol=1e-6)
+
+
+def test_doubled_layers_round_trip(tmp_path):
+    folding = pytest.importorskip("lambda_nas.core.folding")
+    base = small()
+    model = remove_attention(base, REMOVAL).model
+    folding.scale_norms(model, REMOVAL)
+    folder = export_timm(
+        model, ModelConfig.of(base), removal=REMOVAL, doubled=REMOVAL, out=tmp_path / "out"
+    )
+    images = torch.randn(2, 3, 32, 32)
+    loaded = load_model(f"local-dir:{folder}")
+    assert loaded.config.doubled == REMOVAL
+    assert torch.equal(loaded.model(images), model(images))
+
+
+def test_weights_that_lack_more_than_the_removed_layers_are_refused(tmp_path):
+    base = small()
+    model = remove_attention(base, REMOVAL).model
+    for plain in (False, True):
+        with pytest.raises(RuntimeError, match=r"blocks\.2\.attn"):
+            export_timm(
+                model,
+                ModelConfig.of(base),
+                removal=RemovalSet.of([0]),
+                out=tmp_path / "out",
+                plain=plain,
+            )
+    assert not (tmp_path / "out").exists()
+
+
+def test_places_that_are_taken(tmp_path):
+    base = small()
+    config = ModelConfig.of(base)
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / "note.txt").write_text("mine")
+    for out in (taken, taken / "note.txt"):
+        with pytest.raises(InputError, match="exists and is not empty: choose another --out"):
+            export_timm(base, config, removal=RemovalSet(), out=out)
+    with pytest.raises(InputError, match="can't write the export folder"):
+        export_timm(base, config, removal=RemovalSet(), out=taken / "note.txt" / "out")
+    assert [path.name for path in taken.iterdir()] == ["note.txt"]
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    assert export_timm(base, config, removal=RemovalSet.of([]), out=empty) == empty
+    assert (empty / "config.json").is_file()
+
+
+@pytest.mark.real
+def test_real_deit_tiny(tmp_path, shared_data):
+    loaded = load_model(f"local-dir:{shared_data / 'deit_tiny_patch16_224'}")
+    model = remove_attention(loaded.model, REMOVAL).model
+    images = torch.randn(2, 3, 224, 224)
+    with torch.inference_mode():
+        expected = model(images)
+    for plain in (False, True):
+        folder = export_timm(
+            model, loaded.config, removal=REMOVAL, out=tmp_path / f"{plain}", plain=plain
+        )
+        logits = fresh_logits(folder, images, tmp_path, ours=not plain)
+        assert torch.allclose(logits, expected, atol=1e-5)

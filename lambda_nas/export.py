@@ -33,7 +33,8 @@ def export_timm(
         out: The folder to write; it must not hold anything yet.
         doubled: Layers of ``removal`` whose doubled residual was folded.
         plain: Write the unpruned architecture with zeros in the removed branches: the same
-            outputs with nothing of ours installed, but no speed-up.
+            outputs with nothing of ours installed, but no speed-up. Of a folded network they
+            are the same up to the norms' ``eps``, which plain timm does not record.
 
     Returns:
         ``out``.

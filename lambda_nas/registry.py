@@ -17,6 +17,7 @@ from timm.models import (
 )
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 
+from lambda_nas.core.folding import scale_norms
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.surgery import check_supported, remove_attention
 
@@ -109,8 +110,5 @@ def _build_pruned(
     model = check_supported(timm.create_model(base, pretrained=False, **kwargs))
     if removal:
         model = remove_attention(model, removal).model
-    if doubled:
-        from lambda_nas.core.folding import scale_norms
-
-        scale_norms(model, doubled)
+    scale_norms(model, doubled)
     return model

@@ -7,6 +7,7 @@ import timm
 import torch
 from safetensors import safe_open
 
+from lambda_nas.core.folding import fold
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.surgery import remove_attention
 from lambda_nas.errors import InputError
@@ -109,10 +110,8 @@ def test_an_export_can_be_searched_and_exported_again(tmp_path):
 
 
 def test_doubled_layers_round_trip(tmp_path):
-    folding = pytest.importorskip("lambda_nas.core.folding")
     base = small()
-    model = remove_attention(base, REMOVAL).model
-    folding.scale_norms(model, REMOVAL)
+    model = fold(remove_attention(base, REMOVAL).model, REMOVAL)
     folder = export_timm(
         model, ModelConfig.of(base), removal=REMOVAL, doubled=REMOVAL, out=tmp_path / "out"
     )
@@ -120,6 +119,17 @@ def test_doubled_layers_round_trip(tmp_path):
     loaded = load_model(f"local-dir:{folder}")
     assert loaded.config.doubled == REMOVAL
     assert torch.equal(loaded.model(images), model(images))
+    plain = export_timm(
+        model,
+        ModelConfig.of(base),
+        removal=REMOVAL,
+        doubled=REMOVAL,
+        out=tmp_path / "plain",
+        plain=True,
+    )
+    # Plain timm keeps the norms' own eps.
+    logits = load_model(f"local-dir:{plain}").model(images)
+    assert torch.allclose(logits, model(images), atol=1e-4)
 
 
 def test_weights_that_lack_more_than_the_removed_layers_are_refused(tmp_path):

@@ -58,7 +58,6 @@ def test_bases_without_removable_attention():
 
 
 def test_doubled_layers_get_scaled_norms():
-    pytest.importorskip("lambda_nas.core.folding")
     plain, doubled = pruned(), pruned(doubled=[0])
     assert plain.state_dict().keys() == doubled.state_dict().keys()
     assert doubled.blocks[3].norm1.eps != plain.blocks[3].norm1.eps

@@ -91,6 +91,7 @@ def dilute(
     diluted = copy.deepcopy(check_supported(model))
     for layer in removal:
         block = diluted.blocks[layer]
+        assert isinstance(block, Block)
         block.attn = DilutedBranch(block, compensation)
         block.norm1 = block.ls1 = block.drop_path1 = nn.Identity()
     return diluted

@@ -33,9 +33,9 @@ def fold(model: nn.Module, doubled: RemovalSet) -> VisionTransformer:
         if scale == 1:
             continue
         for linear in _last_linears(block):
-            linear.weight /= scale
+            linear.weight.div_(scale)
             if linear.bias is not None:
-                linear.bias /= scale
+                linear.bias.div_(scale)
     scale_norms(folded, doubled)
     return folded
 
@@ -57,7 +57,7 @@ def scale_norms(model: nn.Module, doubled: RemovalSet) -> None:
     for block, scale in zip(vit.blocks, scales, strict=True):
         if isinstance(block, Block):
             _shrink(block.norm1, before)
-        _shrink(block.norm2, scale)
+        _shrink(block.get_submodule("norm2"), scale)
         before = scale
     final = [norm for norm in (vit.norm, vit.fc_norm) if not isinstance(norm, nn.Identity)]
     if not final:

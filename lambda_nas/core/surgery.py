@@ -22,8 +22,9 @@ class AttentionFreeBlock(nn.Module):
     pruned model is that of the unpruned one without the removed branch's entries.
     """
 
-    def __init__(self, block: Block) -> None:
+    def __init__(self, block: nn.Module) -> None:
         super().__init__()
+        assert isinstance(block, Block)
         self.norm2 = block.norm2
         self.mlp = block.mlp
         self.ls2 = block.ls2
@@ -113,7 +114,7 @@ def count_params(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def stem(model: VisionTransformer) -> nn.Module:
+def stem(model: VisionTransformer) -> VisionTransformer:
     """Return a view (shared weights) whose ``forward_features`` gives the first block's input."""
     view = copy.copy(model)
     view._modules = dict(model._modules, blocks=nn.Sequential(), norm=nn.Identity())

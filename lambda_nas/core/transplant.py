@@ -4,7 +4,8 @@ Notation used for tensor shapes: ``[batch, tokens, channels]``; ``hidden`` is th
 """
 
 import torch
-from timm.models.vision_transformer import LayerScale, VisionTransformer
+from timm.layers import LayerScale
+from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from lambda_nas.core.prefixes import PrefixStates, States
@@ -45,7 +46,7 @@ def transplant(
     weights = _token_weights(pruned, states[0], prefix_weight)
     for index in range(removal.layers[0], removal.layers[-1] + 1):
         block = pruned.blocks[index]
-        if index in removal:
+        if isinstance(block, AttentionFreeBlock) and index in removal:
             _refit(block, states, prefixes.block_input(unpruned, index + 1), weights, ridge, index)
         states = [block(state) for state in states]
     return pruned
@@ -81,9 +82,9 @@ def _refit(
         raise NonFiniteError(
             f"the transplant of block {index} is not finite: check the weights and images"
         )
-    linear.weight += solution[:-1].T.to(linear.weight)
+    linear.weight.add_(solution[:-1].T.to(linear.weight))
     if linear.bias is not None:
-        linear.bias += solution[-1].to(linear.bias)
+        linear.bias.add_(solution[-1].to(linear.bias))
 
 
 def _normal_equations(

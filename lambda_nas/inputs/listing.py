@@ -132,7 +132,7 @@ def _check_known(root: Path, names: set[str], known: dict[str, int], where: str)
     if unknown:
         more = ", ..." if len(unknown) > NAMED else ""
         raise InputError(
-            f"{where} lacks {len(unknown)} of the {len(names)} classes below {root}: "
+            f"{where}: missing {len(unknown)} of the {len(names)} classes below {root}: "
             f"{', '.join(map(repr, unknown[:NAMED]))}{more}"
         )
 

@@ -164,7 +164,7 @@ def _open_study(name: str, storage: str, settings: Settings) -> optuna.Study:
         study = optuna.create_study(
             study_name=name,
             storage=storage,
-            directions=list(DIRECTIONS),
+            directions=DIRECTIONS,
             sampler=sampler,
             load_if_exists=True,
         )

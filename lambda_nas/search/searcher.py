@@ -70,7 +70,9 @@ class RemovalSearcher(Searcher):
         self._start = time.monotonic()
         self.stopped: str | None = None
 
-    def suggest(self, trial_id: str) -> dict[str, object] | str | None:
+    def suggest(  # type: ignore[override]  # Ray's own annotation forgets FINISHED.
+        self, trial_id: str
+    ) -> dict[str, object] | str | None:
         """Return the next trial's configuration, or ``FINISHED``."""
         self.stopped = self._why_stop()
         if self.stopped:

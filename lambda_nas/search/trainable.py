@@ -21,7 +21,9 @@ from lambda_nas.search.job import Material
 class RemovalTrial(Trainable):
     """Repairs and evaluates one removal set after another in the same worker process."""
 
-    def setup(self, config: dict[str, object], material: Material, threads: int) -> None:
+    def setup(  # type: ignore[override]  # Ray's `with_parameters` adds the others.
+        self, config: dict[str, object], material: Material, threads: int
+    ) -> None:
         """Take the material once; ``reset_config`` starts each later trial."""
         torch.set_num_threads(threads)
         self._material = material

@@ -3,6 +3,7 @@
 import os
 import socket
 from collections.abc import Sequence
+from typing import Literal
 
 import optuna
 import psutil
@@ -13,7 +14,7 @@ from lambda_nas.core.removal import RemovalSet
 from lambda_nas.search.values import FrontPoint, TrialCounts
 
 OBJECTIVES = ("accuracy", "throughput (images/s)", "memory (bytes)")
-DIRECTIONS = ("maximize", "maximize", "minimize")
+DIRECTIONS: list[Literal["maximize", "minimize"]] = ["maximize", "maximize", "minimize"]
 MAX_RETRIES = 2
 
 

@@ -1,5 +1,6 @@
 """Opening a database: its URL, its settings, its schema version."""
 
+import re
 from pathlib import Path
 
 import alembic.command
@@ -7,13 +8,15 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
-from sqlalchemy import URL, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from lambda_nas.errors import InputError, StorageError
 
 VERSION_TABLE = "lambda_alembic_version"
 BUSY_TIMEOUT_S = 30
+# Any number, as long as no other program locks the same one in this PostgreSQL database.
+_MIGRATION_LOCK = 0x1A3BDA
 
 
 def open_engine(text: str, *, create: bool) -> Engine:
@@ -51,11 +54,13 @@ def open_engine(text: str, *, create: bool) -> Engine:
 def _parse(text: str) -> URL:
     try:
         return make_url(text)
-    except ArgumentError as error:
+    except (ArgumentError, ValueError):
+        shown = re.sub(r":[^:/@]*@", ":***@", text)
+        # Not chained: the cause would show the password again.
         raise InputError(
-            f"--storage {text} is no database URL; write for example "
+            f"--storage {shown} is no database URL; write for example "
             "sqlite:///studies/lambda_nas.db or postgresql+psycopg://user@host/name"
-        ) from error
+        ) from None
 
 
 def _prepare_file(url: URL, *, create: bool) -> None:
@@ -84,16 +89,22 @@ def _tune_sqlite(connection: object, _record: object) -> None:
 
 def _migrate(engine: Engine, shown: str) -> None:
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    location = str(Path(__file__).parent / "migrations")
+    config.set_main_option("script_location", location.replace("%", "%%"))
     scripts = ScriptDirectory.from_config(config)
+    head = scripts.get_current_head()
+    with engine.connect() as connection:
+        if _revision(connection) == head:
+            return
     with engine.begin() as connection:
-        context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
-        current = context.get_current_revision()
-        head = scripts.get_current_head()
+        _lock(connection)
+        # Asked again: another process may have migrated while this one waited.
+        current = _revision(connection)
         if current == head:
             return
         try:
-            scripts.get_revision(current)
+            if current is not None:
+                scripts.get_revision(current)
         except CommandError:
             raise StorageError(
                 f"the study database {shown} has schema {current}, newer than {head}, the newest "
@@ -101,3 +112,17 @@ def _migrate(engine: Engine, shown: str) -> None:
             ) from None
         config.attributes["connection"] = connection
         alembic.command.upgrade(config, "head")
+
+
+def _revision(connection: Connection) -> str | None:
+    context = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
+    return context.get_current_revision()
+
+
+def _lock(connection: Connection) -> None:
+    """Keep other processes from migrating until this transaction ends."""
+    if connection.dialect.name == "sqlite":
+        # The driver opens no transaction before DDL, so a kill would leave half of the tables.
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    elif connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, String, UniqueConstraint
+from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, String, Text, UniqueConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 NAME = 255
@@ -20,11 +20,11 @@ class Study(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str] = mapped_column(String(NAME), unique=True)
-    model: Mapped[str] = mapped_column(String(NAME))
+    model: Mapped[str] = mapped_column(Text)
     model_fingerprint: Mapped[str] = mapped_column(String(64))
-    data: Mapped[str] = mapped_column(String(1024))
+    data: Mapped[str] = mapped_column(Text)
     data_fingerprint: Mapped[str] = mapped_column(String(64))
-    device: Mapped[str] = mapped_column(String(NAME))
+    device: Mapped[str] = mapped_column(Text)
     layers: Mapped[list[int]] = mapped_column(JSON)
     seed: Mapped[int]
     baseline_accuracy: Mapped[float]
@@ -73,9 +73,9 @@ class Architecture(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey(Study.id))
     trial: Mapped[int]
-    removed: Mapped[str] = mapped_column(String(NAME))
+    removed: Mapped[str] = mapped_column(Text)
     removed_count: Mapped[int]
-    weights: Mapped[str | None] = mapped_column(String(4096))
+    weights: Mapped[str | None] = mapped_column(Text)
     measurements: Mapped[list["Measurement"]] = relationship(order_by="Measurement.rung")
 
 

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from sqlalchemy import Engine, delete, select
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, selectinload
 
 from lambda_nas.core.cost import Price
 from lambda_nas.core.removal import RemovalSet
@@ -98,9 +98,11 @@ class Store:
             return _prices(session, _study(session, study).id)
 
     def save_prior(self, study: str, content: dict[str, object]) -> None:
-        """Keep the prior of a study."""
+        """Keep the prior of a study in place of the one it has."""
         with self._session() as session:
-            session.add(schema.Prior(study_id=_study(session, study).id, content=content))
+            study_id = _study(session, study, lock=True).id
+            session.execute(delete(schema.Prior).where(schema.Prior.study_id == study_id))
+            session.add(schema.Prior(study_id=study_id, content=content))
 
     def prior(self, study: str) -> dict[str, object] | None:
         """Return the prior of a study if it has been measured."""
@@ -120,7 +122,7 @@ class Store:
     ) -> list[FrontPoint]:
         """Keep a finished trial and bring the front up to date; return the front."""
         with self._session() as session:
-            study_id = _study(session, study).id
+            study_id = _study(session, study, lock=True).id
             session.add(
                 schema.Architecture(
                     study_id=study_id,
@@ -173,8 +175,13 @@ class Store:
             raise StorageError(f"the study database {shown} failed ({reason})") from error
 
 
-def _study(session: Session, name: str) -> schema.Study:
-    row = session.scalar(select(schema.Study).where(schema.Study.name == name))
+def _study(session: Session, name: str, *, lock: bool = False) -> schema.Study:
+    query = select(schema.Study).where(schema.Study.name == name)
+    if lock:
+        # Two searches of one study: the second must see the trial that the first is recording,
+        # or its front lacks it. SQLite has no row locks and needs none, with one writer at a time.
+        query = query.with_for_update()
+    row = session.scalar(query)
     if row is None:
         names = session.scalars(select(schema.Study.name).order_by(schema.Study.id)).all()
         there = f"there are {', '.join(names)}" if names else "there is none yet"
@@ -210,12 +217,16 @@ def _points(session: Session, study_id: int) -> dict[int, FrontPoint]:
     """Return the finished trials by architecture id; a trial's accuracy is its best rung's."""
     prices = _prices(session, study_id)
     points = {}
-    query = select(schema.Architecture).where(schema.Architecture.study_id == study_id)
+    query = (
+        select(schema.Architecture)
+        .where(schema.Architecture.study_id == study_id)
+        .options(selectinload(schema.Architecture.measurements))
+    )
     for row in session.scalars(query):
         best = max(row.measurements, key=lambda rung: rung.accuracy)
         points[row.id] = FrontPoint(
             trial=row.trial,
-            removal=RemovalSet.of(map(int, row.removed.split(","))),
+            removal=RemovalSet.of(int(layer) for layer in row.removed.split(",") if layer),
             accuracy=best.accuracy,
             rung=best.rung,
             price=prices[row.removed_count],

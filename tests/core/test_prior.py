@@ -108,7 +108,7 @@ def test_nose_path_equals_the_plain_reference(model, images, score, order):
 def needed_block_runs(paths: list[RemovalSet]) -> int:
     """Count the distinct (what is removed below, block, removed or not) that sets call for."""
     return len(
-        {removal.below(i + 1).layers + (i, i in removal) for removal in paths for i in range(DEPTH)}
+        {(*removal.below(i + 1).layers, i, i in removal) for removal in paths for i in range(DEPTH)}
     )
 
 
@@ -167,5 +167,5 @@ def test_features_target_is_measured_before_the_head(model, images):
 def test_nan_weights_are_refused(model, images):
     broken = copy.deepcopy(model)
     broken.head.bias.data[0] = float("nan")
-    with pytest.raises(NonFiniteError, match="outputs with {} removed are not finite"):
+    with pytest.raises(NonFiniteError, match=r"outputs with \{\} removed are not finite"):
         Scorer(PrefixStates(broken, images))

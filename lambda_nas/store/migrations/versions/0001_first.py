@@ -13,11 +13,11 @@ def upgrade() -> None:
         "lambda_studies",
         sa.Column("id", sa.Integer, primary_key=True),
         sa.Column("name", sa.String(255), nullable=False, unique=True),
-        sa.Column("model", sa.String(255), nullable=False),
+        sa.Column("model", sa.Text, nullable=False),
         sa.Column("model_fingerprint", sa.String(64), nullable=False),
-        sa.Column("data", sa.String(1024), nullable=False),
+        sa.Column("data", sa.Text, nullable=False),
         sa.Column("data_fingerprint", sa.String(64), nullable=False),
-        sa.Column("device", sa.String(255), nullable=False),
+        sa.Column("device", sa.Text, nullable=False),
         sa.Column("layers", sa.JSON, nullable=False),
         sa.Column("seed", sa.Integer, nullable=False),
         sa.Column("baseline_accuracy", sa.Float, nullable=False),
@@ -27,7 +27,7 @@ def upgrade() -> None:
     op.create_table(
         "lambda_prices",
         sa.Column("id", sa.Integer, primary_key=True),
-        sa.Column("study_id", sa.ForeignKey("lambda_studies.id"), nullable=False),
+        sa.Column("study_id", sa.Integer, sa.ForeignKey("lambda_studies.id"), nullable=False),
         sa.Column("removed_count", sa.Integer, nullable=False),
         sa.Column("throughput", sa.Float, nullable=False),
         sa.Column("speedup", sa.Float, nullable=False),
@@ -40,24 +40,28 @@ def upgrade() -> None:
     op.create_table(
         "lambda_priors",
         sa.Column("id", sa.Integer, primary_key=True),
-        sa.Column("study_id", sa.ForeignKey("lambda_studies.id"), nullable=False, unique=True),
+        sa.Column(
+            "study_id", sa.Integer, sa.ForeignKey("lambda_studies.id"), nullable=False, unique=True
+        ),
         sa.Column("content", sa.JSON, nullable=False),
     )
     op.create_table(
         "lambda_architectures",
         sa.Column("id", sa.Integer, primary_key=True),
-        sa.Column("study_id", sa.ForeignKey("lambda_studies.id"), nullable=False),
+        sa.Column("study_id", sa.Integer, sa.ForeignKey("lambda_studies.id"), nullable=False),
         sa.Column("trial", sa.Integer, nullable=False),
-        sa.Column("removed", sa.String(255), nullable=False),
+        sa.Column("removed", sa.Text, nullable=False),
         sa.Column("removed_count", sa.Integer, nullable=False),
-        sa.Column("weights", sa.String(4096), nullable=True),
+        sa.Column("weights", sa.Text, nullable=True),
         sa.UniqueConstraint("study_id", "removed"),
         sa.UniqueConstraint("study_id", "trial"),
     )
     op.create_table(
         "lambda_measurements",
         sa.Column("id", sa.Integer, primary_key=True),
-        sa.Column("architecture_id", sa.ForeignKey("lambda_architectures.id"), nullable=False),
+        sa.Column(
+            "architecture_id", sa.Integer, sa.ForeignKey("lambda_architectures.id"), nullable=False
+        ),
         sa.Column("rung", sa.Integer, nullable=False),
         sa.Column("accuracy", sa.Float, nullable=False),
         sa.Column("seconds", sa.Float, nullable=False),
@@ -65,7 +69,12 @@ def upgrade() -> None:
     )
     op.create_table(
         "lambda_fronts",
-        sa.Column("architecture_id", sa.ForeignKey("lambda_architectures.id"), primary_key=True),
-        sa.Column("study_id", sa.ForeignKey("lambda_studies.id"), nullable=False),
+        sa.Column(
+            "architecture_id",
+            sa.Integer,
+            sa.ForeignKey("lambda_architectures.id"),
+            primary_key=True,
+        ),
+        sa.Column("study_id", sa.Integer, sa.ForeignKey("lambda_studies.id"), nullable=False),
     )
     op.create_index("ix_lambda_fronts_study_id", "lambda_fronts", ["study_id"])

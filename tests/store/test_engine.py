@@ -1,0 +1,137 @@
+import logging
+import sqlite3
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+from optuna.storages import RDBStorage
+from sqlalchemy import create_engine
+
+from lambda_nas.core.removal import RemovalSet
+from lambda_nas.errors import InputError, StorageError
+from lambda_nas.store.engine import VERSION_TABLE, open_engine
+from lambda_nas.store.schema import Base
+from lambda_nas.store.store import Store
+
+
+def ours(item, name, kind, *_):
+    return kind != "table" or (name.startswith("lambda_") and name != VERSION_TABLE)
+
+
+def test_migrations_make_exactly_the_models(url):
+    Store.open(url)
+    RDBStorage(url)
+    with create_engine(url).connect() as connection:
+        options = {"include_object": ours, "version_table": VERSION_TABLE}
+        context = MigrationContext.configure(connection, opts=options)
+        assert compare_metadata(context, Base.metadata) == []
+
+
+def test_all_tables_have_our_prefix():
+    assert all(name.startswith("lambda_") for name in Base.metadata.tables)
+
+
+def test_opening_is_silent(url, caplog, capfd, recwarn):
+    with caplog.at_level(logging.WARNING):
+        Store.open(url)
+    assert (caplog.text, *capfd.readouterr(), list(recwarn)) == ("", "", "", [])
+
+
+def test_two_processes_may_open_a_new_database_at_once(url):
+    if url.startswith("sqlite"):
+        Path(url.removeprefix("sqlite:///")).parent.mkdir()
+    with ThreadPoolExecutor(4) as pool:
+        stores = list(pool.map(lambda _: Store.open(url), range(8)))
+    assert [store.studies() for store in stores] == [[]] * 8
+
+
+def test_newer_schema_is_refused_naming_both(url):
+    engine = open_engine(url, create=True)
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
+    with pytest.raises(StorageError, match="has schema 9999, newer than 0001"):
+        Store.open(url)
+
+
+def test_sqlite_waits_for_other_writers(sqlite_url):
+    with open_engine(sqlite_url, create=True).connect() as connection:
+        assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() == 30_000
+
+
+def test_a_failed_migration_leaves_no_table(sqlite_url, tmp_path):
+    (tmp_path / "new folder").mkdir()
+    path = tmp_path / "new folder" / "study.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE lambda_fronts (id)")
+    with pytest.raises(StorageError, match="lambda_fronts already exists"):
+        Store.open(sqlite_url)
+    with sqlite3.connect(path) as connection:
+        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+    assert tables == [("lambda_fronts",)]
+
+
+def test_missing_file_is_not_made_for_a_reader(sqlite_url, tmp_path):
+    with pytest.raises(StorageError, match=r"there is no study database .*study\.db: run"):
+        Store.open(sqlite_url, create=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_is_no_database(tmp_path):
+    path = tmp_path / "notes.db"
+    path.write_bytes(b"not a database " * 500)
+    with pytest.raises(StorageError, match=r"notes\.db \(file is not a database\)"):
+        Store.open(f"sqlite:///{path}")
+    assert path.read_bytes() == b"not a database " * 500
+
+
+def test_a_folder_is_no_database(tmp_path):
+    with pytest.raises(StorageError, match="unable to open database file"):
+        Store.open(f"sqlite:///{tmp_path}")
+
+
+def test_a_parent_that_is_a_file(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(StorageError, match="can't make the folder of the study database"):
+        Store.open(f"sqlite:///{tmp_path}/file/study.db")
+
+
+def test_read_only_file_can_be_read_but_not_written(sqlite_url, make_info, prices):
+    Store.open(sqlite_url).create_study(make_info(), prices)
+    path = sqlite_url.removeprefix("sqlite:///")
+    store = Store.open(f"sqlite:///file:{path}?mode=ro&uri=true")
+
+    assert store.study("deit-images") == make_info()
+    with pytest.raises(StorageError, match="attempt to write a readonly database"):
+        store.record("deit-images", 0, RemovalSet.of([0]), [], None)
+
+
+def test_read_only_file_without_our_tables(tmp_path):
+    path = tmp_path / "study.db"
+    RDBStorage(f"sqlite:///{path}")
+    with pytest.raises(StorageError, match=r"readonly database.*check that it is reachable"):
+        Store.open(f"sqlite:///file:{path}?mode=ro&uri=true")
+
+
+def test_unreachable_server_hides_the_password():
+    with pytest.raises(StorageError, match=r"//me:\*\*\*@127\.0\.0\.1:1/x .*failed") as caught:
+        Store.open("postgresql+psycopg://me:secret@127.0.0.1:1/x")
+    assert "secret" not in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("studies/lambda_nas.db", "is no database URL; write for example"),
+        ("", "is no database URL"),
+        ("postgresql://me:secret@host:port/x", r"me:\*\*\*@host:port/x is no database URL"),
+        ("nosuch://me:secret@host/x", r"me:\*\*\*@host/x: no driver for it is installed"),
+    ],
+)
+def test_bad_url(url, message):
+    with pytest.raises(InputError, match=message) as caught:
+        Store.open(url)
+    assert "secret" not in str(caught.value)

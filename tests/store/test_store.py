@@ -1,0 +1,151 @@
+import random
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+
+import optuna
+import pytest
+from sqlalchemy import create_engine, select
+
+from lambda_nas.core.removal import RemovalSet
+from lambda_nas.errors import InputError, StorageError, StudyMismatchError
+from lambda_nas.search.values import RungResult
+from lambda_nas.store import schema
+from lambda_nas.store.fronts import non_dominated
+from lambda_nas.store.store import Store
+
+
+@pytest.fixture
+def study(store, make_info, prices):
+    store.create_study(make_info(), prices)
+    return "deit-images"
+
+
+def test_a_study_comes_back_as_it_went_in(store, make_info, prices, url):
+    first, second = make_info("first"), make_info("second", seed=9)
+    assert not store.has("first")
+    store.create_study(first, prices)
+    store.create_study(second, prices)
+
+    again = Store.open(url, create=False)
+    assert again.has("first")
+    assert again.study("second") == second
+    assert again.studies() == [first, second]
+    assert again.prices("first") == prices
+    assert again.prior("first") is None
+    assert again.trials("first") == again.front("first") == []
+
+
+def test_creation_time_is_utc_now(store, study, url):
+    with create_engine(url).connect() as connection:
+        created = connection.scalar(select(schema.Study.created_at))
+    if created.tzinfo is None:
+        created = created.replace(tzinfo=UTC)
+    assert abs(datetime.now(UTC) - created) < timedelta(minutes=1)
+
+
+def test_unknown_study_lists_those_there_are(store, study):
+    with pytest.raises(InputError, match="no study is named other; there are deit-images"):
+        store.study("other")
+
+
+def test_unknown_study_in_an_empty_database(store):
+    with pytest.raises(InputError, match="there is none yet"):
+        store.trials("other")
+
+
+def test_the_prior_comes_back_and_is_replaced(store, study):
+    content = {"layers": [{"index": 0, "relative_entropy": 0.125}], "path": [[0], [0, 2]]}
+    store.save_prior(study, {"old": 1})
+    store.save_prior(study, content)
+    assert store.prior(study) == content
+
+
+def test_a_trial_counts_with_its_best_rung(store, study, make_point, url):
+    rungs = [RungResult(0, 0.25, 1.5), RungResult(1, 0.75, 2.5), RungResult(2, 0.5, 3.5)]
+    front = store.record(study, 4, RemovalSet.of([4, 0, 2]), rungs, "/weights/4")
+
+    expected = make_point(4, [0, 2, 4], 0.75, rung=1, weights="/weights/4")
+    assert front == store.front(study) == store.trials(study) == [expected]
+    with create_engine(url).connect() as connection:
+        columns = schema.Measurement.rung, schema.Measurement.accuracy, schema.Measurement.seconds
+        rows = connection.execute(select(*columns).order_by(schema.Measurement.rung)).all()
+    assert [RungResult(*row) for row in rows] == rungs
+
+
+def test_the_empty_set_can_be_recorded(store, study, make_point):
+    store.record(study, 0, RemovalSet(), [RungResult(0, 0.5, 1.0)], None)
+    assert store.trials(study) == [make_point(0, [], 0.5)]
+
+
+def test_front_is_right_after_each_trial(store, study, make_info, make_point, prices):
+    store.create_study(make_info("other"), prices)
+    store.record("other", 0, RemovalSet.of([0]), [RungResult(0, 1.0, 1.0)], None)
+    generator = random.Random(0)
+    sets = [RemovalSet.of(generator.sample(range(12), 1 + trial % 5)) for trial in range(40)]
+    points = []
+    for trial, removal in enumerate(dict.fromkeys(sets)):
+        accuracy = generator.randrange(20) / 20
+        points.append(make_point(trial, removal, accuracy))
+        front = store.record(study, trial, removal, [RungResult(0, accuracy, 1.0)], None)
+        assert front == store.front(study) == non_dominated(points)
+    assert store.trials(study) == points
+    assert len(store.front("other")) == 1
+
+
+def test_a_set_is_recorded_once(store, study):
+    removal = RemovalSet.of([1])
+    store.record(study, 0, removal, [RungResult(0, 0.5, 1.0)], None)
+    with pytest.raises(StorageError, match=r"study database .* failed"):
+        store.record(study, 1, removal, [RungResult(0, 0.9, 1.0)], None)
+    # The failed transaction has left nothing behind.
+    assert [point.trial for point in store.trials(study)] == [0]
+
+
+def test_two_searches_record_into_one_front(study, url, store):
+    def record(trial):
+        return Store.open(url).record(
+            study, trial, RemovalSet.of([trial]), [RungResult(0, trial / 10, 1.0)], None
+        )
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(record, range(8)))
+    assert [point.trial for point in store.front(study)] == [7]
+    assert len(store.trials(study)) == 8
+
+
+def check(store, info):
+    store.check_same(
+        info.name, info.model, info.model_fingerprint, info.data, info.data_fingerprint
+    )
+
+
+def test_same_model_and_data_go_on_under_any_name(store, make_info, study):
+    check(store, make_info(model="renamed", data="moved"))
+
+
+def test_another_model_is_refused_naming_both(store, make_info, study):
+    other = make_info(model="vit_tiny", model_fingerprint="x" * 64)
+    with pytest.raises(StudyMismatchError, match=r"about model local-dir:\S+deit .*not vit_tiny"):
+        check(store, other)
+
+
+def test_other_data_are_refused_naming_both(store, make_info, study):
+    other = make_info(data="cifar", data_fingerprint="x" * 64)
+    with pytest.raises(StudyMismatchError, match=r"measured on data images .*not cifar"):
+        check(store, other)
+
+
+@pytest.mark.parametrize("ours_first", [True, False])
+def test_optuna_lives_in_the_same_database(ours_first, url, make_info, prices):
+    opened = Store.open(url) if ours_first else None
+    if not ours_first and url.startswith("sqlite"):
+        # Optuna doesn't make the folder.
+        Store.open(url.replace("study.db", "other.db"))
+    theirs = optuna.create_study(storage=optuna.storages.RDBStorage(url), study_name="deit-images")
+    opened = opened or Store.open(url)
+    opened.create_study(make_info(), prices)
+    theirs.tell(theirs.ask(), 1.0)
+
+    again = optuna.load_study(study_name="deit-images", storage=Store.open(url).optuna_url)
+    assert len(again.trials) == 1
+    assert opened.study("deit-images") == make_info()

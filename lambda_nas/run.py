@@ -24,7 +24,7 @@ from lambda_nas.store.store import Store
 
 Stage = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
 
-RUNG_STEPS = 40
+RUNG_STEPS = 20
 RUNGS = 2
 
 

@@ -10,3 +10,20 @@ def shared_data():
     if not SHARED.is_dir():
         pytest.skip(f"the real weights and images of {SHARED} are absent")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def deit_tiny(shared_data):
+    from lambda_nas.inputs.models import load_model
+
+    return load_model(f"local-dir:{shared_data / 'deit_tiny_patch16_224'}").model
+
+
+@pytest.fixture(scope="session")
+def imagenet_halves(shared_data, deit_tiny):
+    from lambda_nas.inputs.images import load_images
+
+    data = load_images(
+        shared_data / "imagenet500", deit_tiny, class_map=shared_data / "imagenet_synsets.txt"
+    )
+    return data.calibration, data.evaluation

@@ -44,53 +44,63 @@ def measure_prices(
     repeats: int = 5,
     warmup: int = 1,
     on_step: Callable[[], None] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> list[Price]:
     """Price models against the first one, each round running all of them in turn.
 
     Args:
-        models: In eval mode, on the device of their samples; the first is the reference.
+        models: On the device of their samples, put in eval mode; the first is the reference.
         samples: An input ``[batch, channels, height, width]`` for each model.
         repeats: Timed rounds; medians are reported.
         warmup: Rounds that are not timed.
         on_step: Called after each of the ``(warmup + repeats) * len(models)`` forwards.
+        clock: Gives seconds.
     """
+    for model in models:
+        model.eval()
     times: list[list[float]] = [[] for _ in models]
     for turn in range(warmup + repeats):
         for model, sample, taken in zip(models, samples, times, strict=True):
-            seconds = _time_forward(model, sample)
+            seconds = _time_forward(model, sample, clock)
             if turn >= warmup:
                 taken.append(seconds)
             if on_step:
                 on_step()
-    prices = []
-    for model, sample, taken in zip(models, samples, times, strict=True):
-        seconds = statistics.median(taken)
-        per_image = [
-            (reference / len(samples[0])) / (own / len(sample))
-            for reference, own in zip(times[0], taken, strict=True)
-        ]
-        prices.append(
-            Price(
-                throughput=len(sample) / seconds,
-                speedup=statistics.median(per_image),
-                latency_ms=1000 * seconds,
-                memory_bytes=peak_memory(model, sample),
-                params=count_params(model),
-                macs=count_macs(model, sample[:1]),
-            )
-        )
-    return prices
+    references = [seconds / len(samples[0]) for seconds in times[0]]
+    return [
+        _price(model, sample, taken, references)
+        for model, sample, taken in zip(models, samples, times, strict=True)
+    ]
+
+
+def _price(
+    model: nn.Module, sample: Tensor, times: Sequence[float], references: Sequence[float]
+) -> Price:
+    """Sum up a model's rounds: seconds a batch, and the reference's seconds an image in each."""
+    seconds = statistics.median(times)
+    # A ratio within each round: what slows the machine down slows both.
+    ratios = [
+        reference / (own / len(sample)) for reference, own in zip(references, times, strict=True)
+    ]
+    return Price(
+        throughput=len(sample) / seconds,
+        speedup=statistics.median(ratios),
+        latency_ms=1000 * seconds,
+        memory_bytes=peak_memory(model, sample),
+        params=count_params(model),
+        macs=count_macs(model, sample[:1]),
+    )
 
 
 @torch.inference_mode()
-def _time_forward(model: nn.Module, sample: Tensor) -> float:
+def _time_forward(model: nn.Module, sample: Tensor, clock: Callable[[], float]) -> float:
     if sample.is_cuda:
         torch.cuda.synchronize(sample.device)
-    start = time.perf_counter()
+    start = clock()
     model(sample)
     if sample.is_cuda:
         torch.cuda.synchronize(sample.device)
-    return time.perf_counter() - start
+    return clock() - start
 
 
 @torch.inference_mode()
@@ -135,7 +145,7 @@ class _LiveBytes(TorchDispatchMode):
 
     def __init__(self, owned: Sequence[Tensor]) -> None:
         super().__init__()
-        self._live: set[int] = set()
+        self._live: dict[int, weakref.ref[torch.UntypedStorage]] = {}
         self._now = 0
         self.peak = 0
         for tensor in owned:
@@ -160,11 +170,12 @@ class _LiveBytes(TorchDispatchMode):
         if key in self._live:
             return
         size = storage.nbytes()
-        self._live.add(key)
         self._now += size
         self.peak = max(self.peak, self._now)
-        weakref.finalize(storage, self._free, key, size)
+        # A storage's Python object lives as long as its memory does; the reference to it goes
+        # with this counter, so weights that outlive the counter keep no trace of it.
+        self._live[key] = weakref.ref(storage, lambda _: self._free(key, size))
 
     def _free(self, key: int, size: int) -> None:
-        self._live.discard(key)
+        del self._live[key]
         self._now -= size

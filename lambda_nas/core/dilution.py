@@ -1,8 +1,8 @@
 """Training while attention fades out of a removal set (paper, section 3.3; design, part 2)."""
 
 import copy
+import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,10 +14,10 @@ from timm.scheduler import create_scheduler_v2
 from torch import Tensor, nn
 
 from lambda_nas.core.data import ImageSet
-from lambda_nas.core.folding import fold
+from lambda_nas.core.folding import check_foldable, fold
 from lambda_nas.core.removal import RemovalSet
-from lambda_nas.core.surgery import AttentionFreeBlock, check_removal, check_supported
-from lambda_nas.errors import NonFiniteError
+from lambda_nas.core.surgery import check_removal, check_supported, remove_attention
+from lambda_nas.errors import InputError, LayerIndexError, NonFiniteError
 
 Compensation = Literal["paper", "none"]
 
@@ -50,6 +50,13 @@ class Recipe:
     weight_decay: float = 0.05
     smoothing: float = 0.1
 
+    def __post_init__(self) -> None:
+        for name in ("steps", "batch_size"):
+            if getattr(self, name) < 1:
+                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
+        for name in ("lambda_start", "anneal"):
+            _check_share(name, getattr(self, name))
+
 
 class DilutedBranch(nn.Module):
     """Stands for the attention of a block of the set while lambda falls.
@@ -59,6 +66,8 @@ class DilutedBranch(nn.Module):
     ``lam * branch(x)`` without.
     """
 
+    lam: Tensor
+
     def __init__(self, block: Block, compensation: Compensation) -> None:
         super().__init__()
         self.norm1 = block.norm1
@@ -66,17 +75,27 @@ class DilutedBranch(nn.Module):
         self.ls1 = block.ls1
         self.drop_path1 = block.drop_path1
         self.compensation = compensation
-        self.lam = 1.0
+        # Lambda is a tensor so that a compiled graph holds for all of its values, and whether it
+        # is zero is a bool besides so that asking does not wait for the device.
+        self.register_buffer("lam", torch.ones(()), persistent=False)
+        self.active = True
+        self.train(block.training)
+
+    def set_lambda(self, lam: float) -> None:
+        """Set this branch's lambda, 0..1."""
+        self.lam.fill_(lam)
+        self.active = lam != 0
 
     def forward(
         self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False
     ) -> Tensor:
         """Map the block's input ``[batch, tokens, channels]`` to what is added to it."""
-        kept = (1 - self.lam) * x if self.compensation == "paper" else torch.zeros_like(x)
-        if self.lam == 0:
-            return kept
+        paper = self.compensation == "paper"
+        if not self.active:
+            return x if paper else x.new_zeros(())
         branch = self.attn(self.norm1(x), attn_mask=attn_mask, is_causal=is_causal)
-        return kept + self.lam * self.drop_path1(self.ls1(branch))
+        faded = self.lam * self.drop_path1(self.ls1(branch))
+        return (1 - self.lam) * x + faded if paper else faded
 
 
 def dilute(
@@ -85,36 +104,54 @@ def dilute(
     """Return a copy whose blocks of the set are diluted, at lambda 1: the same function.
 
     Raises:
-        LayerIndexError: If a layer does not exist or has no attention.
+        LayerIndexError: If a layer does not exist or has no attention, or if the model is diluted.
+        UnsupportedModelError: If the paper's compensation could not be folded afterwards.
     """
     check_removal(model, removal)
+    if any(isinstance(module, DilutedBranch) for module in model.modules()):
+        raise LayerIndexError("the model is diluted already: finish it first")
+    if compensation == "paper":
+        check_foldable(model, removal)
     diluted = copy.deepcopy(check_supported(model))
+    device = next(diluted.parameters()).device
     for layer in removal:
         block = diluted.blocks[layer]
         assert isinstance(block, Block)
-        block.attn = DilutedBranch(block, compensation)
+        block.attn = DilutedBranch(block, compensation).to(device)
         block.norm1 = block.ls1 = block.drop_path1 = nn.Identity()
     return diluted
 
 
 def set_lambda(model: nn.Module, lam: float) -> None:
-    """Set lambda, from 1 (attention as it was) to 0 (none), in every diluted block."""
+    """Set lambda, from 1 (attention as it was) to 0 (none), in every diluted block.
+
+    Raises:
+        InputError: If lambda is not within 0..1.
+    """
+    _check_share("lambda", lam)
     for module in model.modules():
         if isinstance(module, DilutedBranch):
-            module.lam = lam
+            module.set_lambda(lam)
 
 
 def finish(model: VisionTransformer) -> VisionTransformer:
-    """Return the model at lambda 0 as a plain one: diluted branches gone, factors folded."""
-    done = copy.deepcopy(model)
-    doubled = []
-    for index, block in enumerate(done.blocks):
-        branch = getattr(block, "attn", None)
-        if isinstance(branch, DilutedBranch):
-            done.blocks[index] = AttentionFreeBlock(block)
-            if branch.compensation == "paper":
-                doubled.append(index)
-    return fold(done, RemovalSet.of(doubled)) if doubled else done
+    """Return a plain copy of a model at lambda 0: diluted branches gone, factors folded.
+
+    Raises:
+        InputError: If lambda is not 0: the plain model would be another function.
+    """
+    branches = {
+        index: block.attn
+        for index, block in enumerate(model.blocks)
+        if isinstance(block, Block) and isinstance(block.attn, DilutedBranch)
+    }
+    if any(branch.active for branch in branches.values()):
+        raise InputError("the diluted model still attends: call set_lambda(model, 0) first")
+    if not branches:
+        return copy.deepcopy(model)
+    plain = remove_attention(model, RemovalSet.of(branches)).model
+    doubled = (index for index, branch in branches.items() if branch.compensation == "paper")
+    return fold(plain, RemovalSet.of(doubled))
 
 
 def lambda_at(step: int, recipe: Recipe) -> float:
@@ -141,8 +178,11 @@ def train(
         on_step: Called with each step's index and loss.
 
     Raises:
+        InputError: If there are no images.
         NonFiniteError: If a loss is NaN or infinite; names the step.
     """
+    if not len(images):
+        raise InputError("there are no images to train on")
     device = next(model.parameters()).device
     optimizer = create_optimizer_v2(
         model, opt=recipe.opt, lr=recipe.lr, weight_decay=recipe.weight_decay
@@ -151,12 +191,13 @@ def train(
         optimizer,
         sched=recipe.sched,
         num_epochs=recipe.steps,
-        warmup_epochs=max(1, recipe.steps // 10),
+        warmup_epochs=recipe.steps // 10,
         warmup_lr=recipe.lr / 100,
         step_on_epochs=False,
         updates_per_epoch=1,
     )
     criterion = LabelSmoothingCrossEntropy(recipe.smoothing)
+    precision, scaler = _mixed_precision(device)
     model.train()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(recipe.seed)
@@ -164,16 +205,18 @@ def train(
         for step in range(recipe.steps):
             set_lambda(model, lambda_at(step, recipe))
             batch, labels = next(batches)
-            with _mixed_precision(device):
+            with precision:
                 loss = criterion(model(batch), labels)
-            if not torch.isfinite(loss):
-                raise NonFiniteError(f"the training loss is {loss.item()} at step {step}")
+            value = loss.item()
+            if not math.isfinite(value):
+                raise NonFiniteError(f"the training loss is {value} at step {step}")
             optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            scaler.scale(loss).backward()
+            scaler.step(optimizer)
+            scaler.update()
             scheduler.step_update(step + 1)
             if on_step:
-                on_step(step, loss.item())
+                on_step(step, value)
     set_lambda(model, 0.0)
     model.eval()
 
@@ -186,6 +229,15 @@ def _endless(
         yield from images.batches(recipe.batch_size, device=device, generator=generator)
 
 
-def _mixed_precision(device: torch.device) -> AbstractContextManager[object]:
-    """Return bfloat16 autocast on CUDA: it has float32's range, so no loss scaling is needed."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda")
+def _mixed_precision(device: torch.device) -> tuple[torch.autocast, torch.amp.GradScaler]:
+    """Return autocast on CUDA, none elsewhere; only float16 needs its loss scaled."""
+    cuda = device.type == "cuda"
+    half = cuda and not torch.cuda.is_bf16_supported(including_emulation=False)
+    dtype = torch.float16 if half else torch.bfloat16
+    autocast = torch.autocast(device.type, dtype=dtype, enabled=cuda)
+    return autocast, torch.amp.GradScaler(device.type, enabled=half)
+
+
+def _check_share(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise InputError(f"{name} must be within 0 and 1, not {value}")

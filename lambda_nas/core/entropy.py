@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lambda_nas.errors import NonFiniteError
+from lambda_nas.errors import InputError, NonFiniteError
 
 
 @dataclass(frozen=True, eq=False)
@@ -13,6 +13,11 @@ class GaussianEntropy:
     """Running mean and squared deviation of each channel, float64, mergeable (Chan et al.).
 
     ``update`` and ``merge`` return a new value. Features are ``[..., channels]``.
+
+    Attributes:
+        count: Samples seen; every leading dimension (images, tokens) counts.
+        mean: ``[channels]``.
+        deviation: ``[channels]``, the sum of squared distances from the mean.
 
     >>> entropy = GaussianEntropy.empty().update(torch.tensor([[0.0, 1.0], [2.0, 1.0]]))
     >>> entropy.value, entropy.excluded
@@ -26,7 +31,7 @@ class GaussianEntropy:
     @classmethod
     def empty(cls) -> "GaussianEntropy":
         """Return the value that has seen nothing."""
-        nothing = torch.zeros((), dtype=torch.float64)
+        nothing = torch.zeros(0, dtype=torch.float64)
         return cls(0, nothing, nothing)
 
     def update(self, features: Tensor) -> "GaussianEntropy":
@@ -36,15 +41,30 @@ class GaussianEntropy:
             NonFiniteError: If a feature is NaN or infinite.
         """
         samples = features.detach().reshape(-1, features.shape[-1]).double()
-        mean = samples.mean(0)
-        if not torch.isfinite(mean).all():
+        if not len(samples):
+            return self
+        # Relative to one sample, a channel that never varies has a deviation of exactly zero;
+        # relative to a rounded mean it would have 1e-34, whose logarithm drowns all others.
+        origin = samples[0]
+        samples = samples - origin
+        offset = samples.mean(0)
+        deviation = (samples - offset).square().sum(0)
+        if not torch.isfinite(deviation).all():
             raise NonFiniteError("features are not finite: check the model's weights and images")
-        return self.merge(GaussianEntropy(len(samples), mean, (samples - mean).square().sum(0)))
+        return self.merge(GaussianEntropy(len(samples), origin + offset, deviation))
 
     def merge(self, other: "GaussianEntropy") -> "GaussianEntropy":
-        """Combine with the statistics of other samples of the same features."""
+        """Combine with the statistics of other samples of the same features.
+
+        Raises:
+            InputError: If the numbers of channels differ.
+        """
         if not self.count or not other.count:
             return self if self.count else other
+        if len(self.mean) != len(other.mean):
+            raise InputError(
+                f"features of {len(other.mean)} channels can't be merged with {len(self.mean)}"
+            )
         count = self.count + other.count
         shift = other.mean - self.mean
         mean = self.mean + shift * (other.count / count)

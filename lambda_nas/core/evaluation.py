@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from lambda_nas.core.data import ImageSet
-from lambda_nas.errors import NonFiniteError
+from lambda_nas.errors import InputError, NonFiniteError
 
 
 @dataclass(frozen=True)
@@ -36,8 +36,11 @@ def evaluate(
         on_batch: Called with the number of images of each batch done.
 
     Raises:
+        InputError: If there are no images.
         NonFiniteError: If a logit is NaN or infinite.
     """
+    if not len(images):
+        raise InputError("there are no images to evaluate on")
     model.eval()
     device = next(model.parameters()).device
     top1 = top5 = 0

@@ -2,40 +2,56 @@
 
 A diluted block ends as ``2x + mlp(norm2(2x)) = 2 * (x + mlp(norm2(2x)) / 2)``. The factor is
 passed down the residual stream, dividing each later branch, until the final norm swallows it.
+The factors are powers of two, so nothing is rounded on the way.
 """
 
 import copy
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
+from timm.layers import RmsNorm, RmsNormFp32, SimpleNorm, SimpleNormFp32
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import nn
 
 from lambda_nas.core.removal import RemovalSet
-from lambda_nas.core.surgery import check_supported
-from lambda_nas.errors import UnsupportedModelError
+from lambda_nas.core.surgery import AttentionFreeBlock, check_supported
+from lambda_nas.errors import LayerIndexError, UnsupportedModelError
+
+# Norms that give the same for ``c * x`` as for ``x`` once their eps is multiplied by ``c ** 2``.
+SCALE_INVARIANT = (nn.LayerNorm, nn.RMSNorm, RmsNorm, RmsNormFp32, SimpleNorm, SimpleNormFp32)
+
+
+class _Reader(NamedTuple):
+    """A norm over the scaled stream, the last layer of its branch (if any), and the scale."""
+
+    norm: nn.Module
+    last: nn.Linear | None
+    scale: float
 
 
 @torch.no_grad()
 def fold(model: nn.Module, doubled: RemovalSet) -> VisionTransformer:
-    """Return plain blocks that compute what doubled ones would.
+    """Return a copy whose plain blocks give the outputs that doubled ones would.
+
+    Outputs are the same from the final norm on; the residual stream before it is smaller.
 
     Args:
         model: Its blocks in ``doubled`` have no attention, and are meant to double their input.
         doubled: Which blocks those are.
 
     Raises:
-        UnsupportedModelError: If a branch does not end in a linear layer, or no norm follows the
-            last block, so that the factor would reach the head.
+        LayerIndexError: If a doubled block does not exist or still has attention.
+        UnsupportedModelError: If the factor can't be passed on: see ``check_foldable``.
     """
     folded = copy.deepcopy(check_supported(model))
-    for block, scale in zip(folded.blocks, _scales(folded, doubled), strict=True):
-        if scale == 1:
-            continue
-        for linear in _last_linears(block):
-            linear.weight.div_(scale)
-            if linear.bias is not None:
-                linear.bias.div_(scale)
+    for index in doubled:
+        if not isinstance(folded.blocks[index], AttentionFreeBlock):
+            raise LayerIndexError(f"block {index} still has attention, so it can't be folded")
+    for reader in _readers(folded, doubled):
+        if reader.last is not None:
+            for parameter in reader.last.parameters():
+                parameter.div_(reader.scale)
     scale_norms(folded, doubled)
     return folded
 
@@ -47,48 +63,69 @@ def scale_norms(model: nn.Module, doubled: RemovalSet) -> None:
     by ``c ** 2``. It is no weight, so whoever rebuilds a folded model must do this again.
 
     Raises:
-        UnsupportedModelError: If no norm follows the last block.
+        LayerIndexError, UnsupportedModelError: As ``check_foldable``.
     """
-    vit = check_supported(model)
-    if not doubled:
-        return
-    scales = list(_scales(vit, doubled))
-    before = 1.0
-    for block, scale in zip(vit.blocks, scales, strict=True):
-        if isinstance(block, Block):
-            _shrink(block.norm1, before)
-        _shrink(block.get_submodule("norm2"), scale)
-        before = scale
-    final = [norm for norm in (vit.norm, vit.fc_norm) if not isinstance(norm, nn.Identity)]
-    if not final:
-        raise UnsupportedModelError(
-            "the model has no norm behind its last block, so the dilution's factor can't be folded"
-        )
-    _shrink(final[0], before)
-
-
-def _scales(model: VisionTransformer, doubled: RemovalSet) -> Iterator[float]:
-    """Yield, for each block, the factor accumulated up to and including it."""
-    scale = 1.0
-    for index in range(len(model.blocks)):
-        scale *= 2.0 if index in doubled else 1.0
-        yield scale
-
-
-def _last_linears(block: nn.Module) -> Iterator[nn.Linear]:
-    names = ("attn.proj", "mlp.fc2") if isinstance(block, Block) else ("mlp.fc2",)
-    for name in names:
-        try:
-            linear = block.get_submodule(name)
-        except AttributeError:
-            linear = None
-        if not isinstance(linear, nn.Linear):
-            raise UnsupportedModelError(
-                f"a {type(block).__name__} has no linear layer `{name}` to fold into"
-            )
-        yield linear
-
-
-def _shrink(norm: nn.Module, scale: float) -> None:
-    if isinstance(getattr(norm, "eps", None), float):
+    for norm, _, scale in list(_readers(check_supported(model), doubled)):
         norm.eps = norm.eps / scale**2  # type: ignore[operator, assignment]
+
+
+def check_foldable(model: nn.Module, doubled: RemovalSet) -> None:
+    """Say, before any training, whether folding will work once ``doubled`` has no attention.
+
+    Raises:
+        LayerIndexError: If a doubled block does not exist.
+        UnsupportedModelError: If a branch does not end in a linear layer, if a norm is not scale
+            invariant, or if none follows the last block, so that the factor would reach the head.
+    """
+    list(_readers(check_supported(model), doubled))
+
+
+def _readers(model: VisionTransformer, doubled: RemovalSet) -> Iterator[_Reader]:
+    """Yield all that reads the stream behind the first doubled block, in order."""
+    if any(index not in range(len(model.blocks)) for index in doubled):
+        raise LayerIndexError(f"can't fold {doubled}: the model has {len(model.blocks)} blocks")
+    scale = 1.0
+    for index, block in enumerate(model.blocks):
+        if index in doubled:
+            scale *= 2.0
+        if scale == 1:
+            continue
+        if isinstance(block, Block) and index not in doubled:
+            yield _Reader(_invariant(block, "norm1"), _linear(block, "attn.proj"), scale)
+        yield _Reader(_invariant(block, "norm2"), _linear(block, "mlp.fc2"), scale)
+    if scale != 1:
+        yield _Reader(_final_norm(model), None, scale)
+
+
+def _linear(block: nn.Module, name: str) -> nn.Linear:
+    branch, _, last = name.partition(".")
+    linear = getattr(block.get_submodule(branch), last, None)
+    if not isinstance(linear, nn.Linear):
+        raise UnsupportedModelError(
+            f"a {type(block).__name__} has no linear layer `{name}` to fold into; "
+            'train with compensation="none"'
+        )
+    return linear
+
+
+def _invariant(parent: nn.Module, name: str) -> nn.Module:
+    norm = parent.get_submodule(name)
+    if not isinstance(norm, SCALE_INVARIANT) or not isinstance(norm.eps, float):
+        raise UnsupportedModelError(
+            f"`{name}` of a {type(parent).__name__} is a {type(norm).__name__}, which a factor "
+            'can\'t pass; train with compensation="none"'
+        )
+    return norm
+
+
+def _final_norm(model: VisionTransformer) -> nn.Module:
+    """Return the norm that swallows the factor; only plain pooling may come before it."""
+    if not isinstance(model.norm, nn.Identity):
+        return _invariant(model, "norm")
+    own_head = type(model).forward_head is not VisionTransformer.forward_head
+    if model.attn_pool is not None or own_head or isinstance(model.fc_norm, nn.Identity):
+        raise UnsupportedModelError(
+            "the model has no norm right behind its last block, so the dilution's factor would "
+            'reach the head; train with compensation="none"'
+        )
+    return _invariant(model, "fc_norm")

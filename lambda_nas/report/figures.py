@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -10,85 +11,143 @@ from lambda_nas.errors import InputError
 from lambda_nas.search.values import FrontPoint, StudyInfo
 
 SUFFIXES = (".html", ".png", ".svg")
+_BLUE, _ORANGE, _GREY, _RED = "#3b6fb6", "#e08a2e", "#9aa3ad", "#d9534f"
+_HOVER = "%{text}<br>%{y:.2f}% at %{x:.2f}x, %{customdata:.1f} MB<extra></extra>"
+
+
+class Series(NamedTuple):
+    """Points of a scatter plot: speed-up, top-1 in percent, memory in MB (1e6 bytes), name."""
+
+    speedup: list[float]
+    accuracy: list[float]
+    memory: list[float]
+    names: list[str]
+
+
+class FrontData(NamedTuple):
+    """What the figure of a front shows; ``others`` are the trials that are not on it."""
+
+    others: Series
+    front: Series
+    unpruned: Series
+
+
+def front_data(
+    info: StudyInfo, trials: Sequence[FrontPoint], front: Sequence[FrontPoint]
+) -> FrontData:
+    """Sort trials into those on the front, slowest first, and the others."""
+    members = {point.trial for point in front}
+    base = info.baseline
+    return FrontData(
+        others=_series([point for point in trials if point.trial not in members]),
+        front=_series(sorted(front, key=lambda point: point.price.speedup)),
+        unpruned=Series(
+            [base.speedup], [100 * info.baseline_accuracy], [base.memory_bytes / 1e6], ["unpruned"]
+        ),
+    )
+
+
+def _series(points: Sequence[FrontPoint]) -> Series:
+    return Series(
+        [point.price.speedup for point in points],
+        [100 * point.accuracy for point in points],
+        [point.price.memory_bytes / 1e6 for point in points],
+        [str(point.removal) for point in points],
+    )
 
 
 def front(info: StudyInfo, trials: Sequence[FrontPoint], front: Sequence[FrontPoint]) -> go.Figure:
     """Draw accuracy against speed-up: all trials, the front among them, the unpruned model."""
+    data = front_data(info, trials, front)
     figure = go.Figure()
-    members = {point.trial for point in front}
-    others = [point for point in trials if point.trial not in members]
-    figure.add_scatter(
-        x=[point.price.speedup for point in others],
-        y=[100 * point.accuracy for point in others],
-        text=[str(point.removal) for point in others],
-        name="other trials",
-        mode="markers",
-        marker={"color": "#b8bfc8", "size": 9},
-        hovertemplate="%{text}<br>%{y:.2f}% at %{x:.2f}x<extra></extra>",
-    )
-    figure.add_scatter(
-        x=[point.price.speedup for point in front],
-        y=[100 * point.accuracy for point in front],
-        text=[str(point.removal) for point in front],
-        customdata=[point.price.memory_bytes / 1e6 for point in front],
-        name="front",
+    _add(figure, data.others, "other trials", marker={"color": _GREY, "size": 8, "opacity": 0.5})
+    _add(
+        figure,
+        data.front,
+        "front",
         mode="lines+markers+text",
-        textposition="bottom left",
-        line={"color": "#8aa0c8", "dash": "dot"},
+        # Above the front, where other trials hide the fewest names.
+        textposition="top right",
+        line={"color": _GREY, "dash": "dot"},
         marker={
-            "color": [point.price.memory_bytes / 1e6 for point in front],
+            "color": data.front.memory,
             "colorscale": "Viridis",
             "colorbar": {"title": "memory (MB)"},
             "size": 13,
+            "line": {"color": "white", "width": 1},
         },
-        hovertemplate="%{text}<br>%{y:.2f}% at %{x:.2f}x, %{customdata:.1f} MB<extra></extra>",
     )
-    figure.add_scatter(
-        x=[1.0],
-        y=[100 * info.baseline_accuracy],
-        name="unpruned",
-        mode="markers",
-        marker={"symbol": "star", "size": 16, "color": "#d9534f"},
-        hovertemplate="unpruned: %{y:.2f}%<extra></extra>",
-    )
+    _add(figure, data.unpruned, "unpruned", marker={"symbol": "star", "size": 16, "color": _RED})
+    fastest = max([1.0, *data.front.speedup, *data.others.speedup])
+    slowest = min([1.0, *data.front.speedup, *data.others.speedup])
+    width = max(fastest - slowest, 0.1)
     figure.update_layout(
         template="plotly_white",
-        title=f"{info.name}<br><sup>{info.device}</sup>",
-        xaxis_title="speed-up over the unpruned model",
+        title=f"{info.name}<br><sup>{info.model} on {info.data}, {info.device}</sup>",
+        xaxis_title="speed-up over the unpruned model (x)",
+        # Room on the right for the name of the fastest.
+        xaxis_range=[slowest - 0.05 * width, fastest + 0.25 * width],
         yaxis_title="top-1 accuracy (%)",
         legend={"orientation": "h", "y": -0.18},
     )
     return figure
 
 
+def _add(figure: go.Figure, series: Series, name: str, **style: object) -> None:
+    figure.add_scatter(
+        x=series.speedup,
+        y=series.accuracy,
+        text=series.names,
+        customdata=series.memory,
+        name=name,
+        hovertemplate=_HOVER,
+        **{"mode": "markers", **style},
+    )
+
+
 def prior(layers: Sequence[Mapping[str, float]], title: str) -> go.Figure:
     """Draw each layer's entropies, and what removing it alone does to the output."""
     figure = make_subplots(
-        rows=2,
+        rows=3,
         cols=1,
         shared_xaxes=True,
-        subplot_titles=("Entropy of the branches' outputs", "Removing one layer"),
+        vertical_spacing=0.09,
+        # Two scores on one axis would hide the smaller: they differ by orders of magnitude.
+        subplot_titles=(
+            "Entropy of the branches' outputs",
+            "Transfer entropy of removing one layer",
+            "Relative entropy of removing one layer",
+        ),
     )
     index = [layer["index"] for layer in layers]
-    for row, fields in enumerate(
-        (
-            {"entropy_attn": "attention", "entropy_mlp": "MLP"},
-            {"transfer_entropy": "transfer entropy", "relative_entropy": "relative entropy"},
-        ),
-        start=1,
+    for field, name, color in (
+        ("entropy_attn", "attention", _BLUE),
+        ("entropy_mlp", "MLP", _ORANGE),
     ):
-        for field, name in fields.items():
-            figure.add_scatter(
-                x=index,
-                y=[layer[field] for layer in layers],
-                name=name,
-                mode="lines+markers",
-                row=row,
-                col=1,
-            )
-        figure.update_yaxes(title_text="nats", row=row, col=1)
-    figure.update_xaxes(title_text="layer", dtick=1, row=2, col=1)
-    figure.update_layout(template="plotly_white", title=title)
+        figure.add_scatter(
+            x=index,
+            y=[layer[field] for layer in layers],
+            name=name,
+            mode="lines+markers",
+            line_color=color,
+            row=1,
+            col=1,
+        )
+    for row, field in ((2, "transfer_entropy"), (3, "relative_entropy")):
+        figure.add_bar(
+            x=index,
+            y=[layer[field] for layer in layers],
+            name=field.replace("_", " "),
+            marker_color=_BLUE,
+            showlegend=False,
+            row=row,
+            col=1,
+        )
+    figure.update_yaxes(title_text="nats")
+    figure.update_xaxes(tickvals=index)
+    figure.update_xaxes(title_text="layer", row=3, col=1)
+    figure.update_annotations(font_size=14)
+    figure.update_layout(template="plotly_white", title=title, legend={"y": 1.0})
     return figure
 
 
@@ -99,16 +158,17 @@ def save(figure: go.Figure, path: Path) -> None:
         InputError: If the suffix is unknown, the folder is missing, or no image can be made.
     """
     if path.suffix not in SUFFIXES:
-        raise InputError(f"--plot {path}: the name must end in {', '.join(SUFFIXES)}")
+        raise InputError(f"figure {path}: the name must end in {', '.join(SUFFIXES)}")
     try:
         if path.suffix == ".html":
             figure.write_html(path, include_plotlyjs=True)
         else:
-            figure.write_image(path, width=900, height=560, scale=2)
+            figure.write_image(path, width=900, height=620, scale=2)
     except OSError as error:
-        raise InputError(f"--plot {path} can't be written ({error})") from error
+        raise InputError(f"figure {path} can't be written ({error})") from error
     except (ValueError, RuntimeError, ImportError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise InputError(
-            f"--plot {path}: images need `pip install kaleido` and Chrome or Chromium; .html needs "
-            f"neither ({str(error).splitlines()[0]})"
+            f"figure {path}: images need `pip install kaleido` and Chrome or Chromium; .html needs "
+            f"neither ({reason})"
         ) from error

@@ -193,7 +193,8 @@ def _ray(settings: Settings) -> Iterator[None]:
     """Start or join Ray, silently, and leave it in every case."""
     import ray
 
-    logging.getLogger("ray").setLevel(logging.ERROR)
+    # What goes wrong in a trial is told by us, with the removal set.
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
     # Sockets have short paths: Ray's folder can't lie deep below the user's own.
     os.environ.setdefault("RAY_TMPDIR", tempfile.gettempdir())
     ray.init(

@@ -116,6 +116,10 @@ class RemovalSearcher(Searcher):
         for running in self._running.values():
             running.trial.set_user_attr("owner", None)
 
+    def __getstate__(self) -> dict[str, object]:
+        """Leave everything out of the copy that Ray pickles and never reads back."""
+        return {}
+
     def save(self, checkpoint_path: str) -> None:
         """Do nothing: the database is the truth."""
 

@@ -52,7 +52,11 @@ def run_trials(
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
-                name=study.study_name, storage_path=scratch, verbose=0, callbacks=[]
+                name=study.study_name,
+                storage_path=scratch,
+                verbose=0,
+                callbacks=[],
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )
         try:

@@ -41,11 +41,12 @@ def test_shifts_move_whole_images(monkeypatch):
 
 
 def test_first_use_trains_and_the_second_loads(tmp_path, brief):
-    steps = []
+    steps, threads = [], torch.get_num_threads()
     first = digits_model(digits_images(), cache=tmp_path, on_step=lambda *s: steps.append(s))
     assert steps == [(done, 20) for done in range(1, 21)]
     assert (first.name, first.config.architecture) == ("digits_vit", "digits_vit")
     assert not first.model.training
+    assert torch.get_num_threads() == threads
     assert [path.name for path in tmp_path.iterdir()] == [f"digits_vit-{digits.RECIPE}"]
     second = digits_model(digits_images(), cache=tmp_path, on_step=no_training)
     assert second.fingerprint == first.fingerprint
@@ -61,4 +62,4 @@ def test_a_corrupt_cache_is_trained_again(tmp_path, brief):
 def test_a_cache_that_can_not_be_written(tmp_path, brief):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"can't write the model cache .*file"):
-        digits_model(digits_images(), cache=tmp_path / "file")
+        digits_model(digits_images(), cache=tmp_path / "file", on_step=no_training)

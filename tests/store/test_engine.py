@@ -69,7 +69,9 @@ def test_a_failed_migration_leaves_no_table(sqlite_url, tmp_path):
     with pytest.raises(StorageError, match="lambda_fronts already exists"):
         Store.open(sqlite_url)
     with sqlite3.connect(path) as connection:
-        tables = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        tables = connection.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table'"
+        ).fetchall()
     assert tables == [("lambda_fronts",)]
 
 

@@ -20,7 +20,7 @@ def upgrade() -> None:
         sa.Column("device", sa.Text, nullable=False),
         sa.Column("layers", sa.JSON, nullable=False),
         sa.Column("seed", sa.Integer, nullable=False),
-        sa.Column("baseline_accuracy", sa.Float, nullable=False),
+        sa.Column("baseline_accuracy", sa.Double, nullable=False),
         sa.Column("settings", sa.JSON, nullable=False),
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
     )
@@ -29,9 +29,9 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer, primary_key=True),
         sa.Column("study_id", sa.Integer, sa.ForeignKey("lambda_studies.id"), nullable=False),
         sa.Column("removed_count", sa.Integer, nullable=False),
-        sa.Column("throughput", sa.Float, nullable=False),
-        sa.Column("speedup", sa.Float, nullable=False),
-        sa.Column("latency_ms", sa.Float, nullable=False),
+        sa.Column("throughput", sa.Double, nullable=False),
+        sa.Column("speedup", sa.Double, nullable=False),
+        sa.Column("latency_ms", sa.Double, nullable=False),
         sa.Column("memory_bytes", sa.BigInteger, nullable=False),
         sa.Column("params", sa.BigInteger, nullable=False),
         sa.Column("macs", sa.BigInteger, nullable=False),
@@ -63,8 +63,8 @@ def upgrade() -> None:
             "architecture_id", sa.Integer, sa.ForeignKey("lambda_architectures.id"), nullable=False
         ),
         sa.Column("rung", sa.Integer, nullable=False),
-        sa.Column("accuracy", sa.Float, nullable=False),
-        sa.Column("seconds", sa.Float, nullable=False),
+        sa.Column("accuracy", sa.Double, nullable=False),
+        sa.Column("seconds", sa.Double, nullable=False),
         sa.UniqueConstraint("architecture_id", "rung"),
     )
     op.create_table(

@@ -1,0 +1,43 @@
+"""A database of each schema version is kept; each must open and read the same."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from lambda_nas.core.cost import Price
+from lambda_nas.core.removal import RemovalSet
+from lambda_nas.search.values import FrontPoint, RungResult
+from lambda_nas.store.store import Store
+
+FOLDER = Path(__file__).parent
+REVISIONS = sorted(path.stem.removeprefix("revision_") for path in FOLDER.glob("revision_*.sql"))
+VERSIONS = FOLDER.parents[1] / "lambda_nas" / "store" / "migrations" / "versions"
+
+
+def test_each_revision_has_its_database():
+    assert [path.name[:4] for path in sorted(VERSIONS.glob("*.py"))] == REVISIONS
+
+
+@pytest.mark.parametrize("revision", REVISIONS)
+def test_old_database_opens(revision, tmp_path):
+    with sqlite3.connect(tmp_path / "old.db") as connection:
+        connection.executescript((FOLDER / f"revision_{revision}.sql").read_text())
+    store = Store.open(f"sqlite:///{tmp_path}/old.db", create=False)
+
+    prices = {
+        n: Price(100.0 + n, 1 + n / 4, 320.0, 40_000_000 - n, 5_000_000 - n, 1_000_000 - n)
+        for n in range(3)
+    }
+    info = store.study("old")
+    assert (info.model, info.layers, info.seed) == ("deit", (0, 1, 2), 7)
+    assert info.settings == {"max_removed": 2}
+    assert store.prices("old") == prices
+    assert store.prior("old") == {"path": [[1]]}
+    first = FrontPoint(0, RemovalSet.of([1]), 0.625, 1, prices[1], "/weights/0")
+    second = FrontPoint(1, RemovalSet.of([0, 2]), 0.25, 0, prices[2], None)
+    assert store.front("old") == [first, second]
+    assert store.record("old", 2, RemovalSet.of([0]), [RungResult(0, 0.125, 1.0)], None) == [
+        first,
+        second,
+    ]

@@ -44,6 +44,7 @@ def fold(model: nn.Module, doubled: RemovalSet) -> VisionTransformer:
         LayerIndexError: If a doubled block does not exist or still has attention.
         UnsupportedModelError: If the factor can't be passed on: see ``check_foldable``.
     """
+    check_foldable(model, doubled)
     folded = copy.deepcopy(check_supported(model))
     for index in doubled:
         if not isinstance(folded.blocks[index], AttentionFreeBlock):

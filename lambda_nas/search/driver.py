@@ -28,6 +28,8 @@ from lambda_nas.search.trials import (
 from lambda_nas.search.values import FrontPoint, TrialCounts
 
 # Ray reads these when it is imported: quiet output, and Ctrl-C is ours to handle.
+# Threads that wait by spinning starve their own process on a shared machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")

@@ -1,6 +1,7 @@
 """Tiny models in which nothing is trivial, and a forward pass written by hand."""
 
 import copy
+from functools import cache
 
 import pytest
 import torch
@@ -38,10 +39,15 @@ def make_vit():
     return build
 
 
+@cache
+def family(name):
+    return build(**FAMILIES[name])
+
+
 @pytest.fixture(params=FAMILIES)
 def vit(request):
     """One model of each family that surgery supports."""
-    return build(**FAMILIES[request.param])
+    return copy.deepcopy(family(request.param))
 
 
 @pytest.fixture

@@ -138,7 +138,9 @@ def test_another_model_or_data_is_refused_and_both_are_named(finished, source):
     with pytest.raises(StudyMismatchError, match=r"about model tiny \(\w+\), not other \(f00\)"):
         search(other, folder, 9)
     data = replace(source, data=replace(source.data, fingerprint="d00"), data_name="elsewhere")
-    with pytest.raises(StudyMismatchError, match=r"data noise \(tiny-data\), not elsewhere \(d00\)"):
+    with pytest.raises(
+        StudyMismatchError, match=r"data noise \(tiny-data\), not elsewhere \(d00\)"
+    ):
         search(data, folder, 9)
 
 

@@ -1,0 +1,81 @@
+"""A user's mistake ends in one line that names it, and the right exit code."""
+
+import sys
+
+import pytest
+
+from lambda_nas.cli import main
+
+
+@pytest.fixture
+def lambda_nas(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+
+    def call(*args):
+        monkeypatch.setattr(sys, "argv", ["lambda-nas", *map(str, args)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capsys.readouterr()
+        return stop.value.code, captured.out, captured.err
+
+    return call
+
+
+@pytest.mark.parametrize("budget", ["0", "abc", "-3", "0s", "1.5", "10 m"])
+def test_budget(lambda_nas, budget):
+    code, out, err = lambda_nas("search", "--budget", budget)
+    assert (code, out) == (2, "")
+    assert err.startswith(f"error: --budget {budget}: expected a number of trials above 0")
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "message"),
+    [
+        (("search", "--max-memory", "much"), 2, "--max-memory much: expected a size"),
+        (("search", "--model", "resnet18"), 2, "--data is missing"),
+        (("search", "--model", "deit_tinny", "--data", "."), 2, "timm has no model deit_tinny"),
+        (("search", "--space", "nope"), 2, "there is no search space nope"),
+        (("search", "--storage", "nonsense"), 2, "--storage nonsense is no database URL"),
+        (
+            ("search", "--storage", "postgresql+psycopg://127.0.0.1:1/x"),
+            1,
+            "can't use the study database postgresql+psycopg://127.0.0.1:1/x",
+        ),
+        (("show", "absent"), 1, "there is no study database studies/lambda_nas.db"),
+        (("studies",), 1, "there is no study database studies/lambda_nas.db"),
+        (("eval", "local-dir:none", "--data", "."), 2, "there is no folder none"),
+        (("bench", "nothing_like_it"), 2, "timm has no model nothing_like_it"),
+    ],
+)
+def test_bad_input(lambda_nas, args, code, message):
+    found, out, err = lambda_nas(*args)
+    assert (found, out) == (code, "")
+    assert err.startswith("error: ")
+    assert message in err
+    assert len(err.strip().splitlines()) == 1
+
+
+def test_a_model_with_nothing_removable(lambda_nas, tmp_path):
+    import timm
+    from timm.models import save_for_hf
+
+    save_for_hf(timm.create_model("resnet18"), str(tmp_path / "resnet"))
+    code, _, err = lambda_nas("prior", "--model", f"local-dir:{tmp_path / 'resnet'}", "--data", ".")
+    assert code == 2
+    assert "ResNet has no removable attention layers; supported: timm VisionTransformer" in err
+
+
+def test_an_unknown_study_lists_those_there_are(lambda_nas):
+    from lambda_nas.store.store import Store
+
+    Store.open("sqlite:///studies/lambda_nas.db")
+    code, _, err = lambda_nas("show", "absent")
+    assert code == 2
+    assert "no study is named absent; there is none yet" in err
+
+
+def test_help_has_examples(lambda_nas):
+    for verb in ("search", "prior", "studies", "show", "dashboard", "export", "eval", "bench"):
+        code, out, _ = lambda_nas(verb, "--help")
+        assert code == 0
+        assert f"lambda-nas {verb}" in out.split("Example")[1]

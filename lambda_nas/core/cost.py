@@ -15,6 +15,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lambda_nas.core.surgery import count_params
 
+MIN_TIMED_S = 0.05
+"""A small model is run often enough in a row to fill this, so that noise averages out."""
+
 
 @dataclass(frozen=True)
 class Price:
@@ -53,7 +56,7 @@ def measure_prices(
         samples: An input ``[batch, channels, height, width]`` for each model.
         repeats: Timed rounds; medians are reported.
         warmup: Rounds that are not timed.
-        on_step: Called after each of the ``(warmup + repeats) * len(models)`` forwards.
+        on_step: Called after each of the ``(warmup + repeats) * len(models)`` timings.
         clock: Gives seconds.
     """
     for model in models:

@@ -59,8 +59,8 @@ def test_half_precision_features_are_widened_before_they_are_centred():
 
 
 def test_constant_channels_are_left_out_and_counted():
-    # 0.1 summed 49 times and divided by 49 is not 0.1: a plain mean would leave a tiny variance.
-    parts = [features(n, 6, seed=n) for n in (49, 12)]
+    # 0.1 summed 12 times and divided by 12 is not 0.1: a plain mean would leave a tiny variance.
+    parts = [features(n, 6, seed=n).double() for n in (49, 12)]
     for part in parts:
         part[:, [1, 4]] = 0.1
     found = GaussianEntropy.empty().update(parts[0]).update(parts[1])

@@ -1,0 +1,103 @@
+"""The embedded default from the command line: interrupted, resumed, shown, exported, measured."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import timm
+
+from lambda_nas.core.evaluation import evaluate
+from lambda_nas.inputs.digits import digits_images, digits_model
+from lambda_nas.store.store import Store
+
+LAMBDA_NAS = [sys.executable, "-m", "lambda_nas"]
+STUDY = "digits_vit-digits"
+
+
+def call(*args, folder):
+    done = subprocess.run([*LAMBDA_NAS, *args], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def interrupted(tmp_path_factory):
+    """A search that got Ctrl-C after its first trials."""
+    digits_model(digits_images())
+    folder = tmp_path_factory.mktemp("digits")
+    process = subprocess.Popen(
+        [*LAMBDA_NAS, "search", "--budget", "100"], cwd=folder, stderr=subprocess.PIPE, text=True
+    )
+    database = folder / "studies" / "lambda_nas.db"
+    deadline = time.monotonic() + 300
+    while time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.5)
+        if database.exists():
+            store = Store.open(f"sqlite:///{database}")
+            if store.has(STUDY) and len(store.trials(STUDY)) >= 2:
+                break
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=120)
+    return folder, process.returncode, stderr
+
+
+@pytest.fixture(scope="module")
+def resumed(interrupted):
+    folder, *_ = interrupted
+    before = Store.open(f"sqlite:///{folder}/studies/lambda_nas.db").trials(STUDY)
+    budget = len(before) + 2
+    return (
+        before,
+        budget,
+        json.loads(call("search", "--budget", str(budget), "--json", folder=folder)),
+    )
+
+
+def test_ctrl_c_exits_130_and_says_how_to_go_on(interrupted):
+    _, code, stderr = interrupted
+    assert code == 130
+    assert f"interrupted; study {STUDY} is safe: the same command takes it up again" in stderr
+    assert "Traceback" not in stderr
+
+
+def test_the_same_command_takes_it_up(interrupted, resumed):
+    folder, *_ = interrupted
+    before, budget, shown = resumed
+    after = Store.open(f"sqlite:///{folder}/studies/lambda_nas.db").trials(STUDY)
+    assert shown["trials"]["complete"] == budget == len(after)
+    assert after[: len(before)] == before
+
+
+def test_show_and_studies(interrupted, resumed):
+    folder, *_ = interrupted
+    assert json.loads(call("show", STUDY, "--json", folder=folder)) == resumed[2]
+    (row,) = json.loads(call("studies", "--json", folder=folder))
+    assert (row["study"], row["complete"]) == (STUDY, resumed[1])
+
+
+def test_an_export_gives_the_accuracy_of_the_study(interrupted, resumed):
+    folder, *_ = interrupted
+    told = json.loads(
+        call("export", STUDY, "--max-drop", "20", "--out", "out", "--json", folder=folder)
+    )
+    model = timm.create_model(f"local-dir:{folder / 'out'}", pretrained=True)
+    assert evaluate(model, digits_images().evaluation).top1 == pytest.approx(
+        told["accuracy"], abs=0.002
+    )
+    names = {key.split(".")[1] for key in model.state_dict() if ".attn." in key}
+    assert names == {str(layer) for layer in range(12) if layer not in told["removed"]}
+
+
+def test_prior_on_stdout_is_json(interrupted):
+    folder, *_ = interrupted
+    prior = json.loads(call("prior", "--json", "--score", "transfer-entropy", folder=folder))
+    assert [layer["index"] for layer in prior["layers"]] == list(range(12))
+    assert [len(step["removed"]) for step in prior["path"]] == list(range(1, 13))
+    assert (prior["score"], prior["target"], prior["order"]) == (
+        "transfer-entropy",
+        "head",
+        "absolute",
+    )

@@ -41,15 +41,7 @@ def open_digits(stage: Stage) -> Source:
     """Return the embedded default; the ViT is trained on first use."""
     data = digits_images()
     with stage("Training the digits ViT (first use only)", 100) as advance:
-        done = 0
-
-        def on_step(step: int, total: int) -> None:
-            nonlocal done
-            while done * total < step * 100:
-                done += 1
-                advance()
-
-        model = digits_model(data, on_step=on_step)
+        model = digits_model(data, on_step=in_percent(advance))
     return Source(model, data, "digits")
 
 
@@ -76,16 +68,23 @@ def open_source(
     loaded = load_model(model, pretrained=pretrained, checkpoint=checkpoint)
     removable_layers(loaded.model)
     with stage("Reading images", 100) as advance:
-        done = 0
-
-        def on_image(image: int, total: int) -> None:
-            nonlocal done
-            while done * total < image * 100:
-                done += 1
-                advance()
-
-        images = load_images(data, loaded.model, class_map=class_map, seed=seed, on_image=on_image)
+        images = load_images(
+            data, loaded.model, class_map=class_map, seed=seed, on_image=in_percent(advance)
+        )
     return Source(loaded, images, str(data))
+
+
+def in_percent(advance: Callable[[], None]) -> Callable[[int, int], None]:
+    """Return a function of (done, total) that advances a stage of 100 steps."""
+    shown = 0
+
+    def on_step(done: int, total: int) -> None:
+        nonlocal shown
+        while shown * total < done * 100:
+            shown += 1
+            advance()
+
+    return on_step
 
 
 def resolve_layers(

@@ -9,6 +9,8 @@ from lambda_nas.cli import output
 from lambda_nas.cli.options import ClassMapOption, JsonOption, PretrainedOption
 from lambda_nas.cli.progress import stage
 
+BATCH_SIZE = 64
+
 
 def register(app: typer.Typer) -> None:
     """Add the verb."""
@@ -25,17 +27,23 @@ def evaluate(
     json: JsonOption = False,
 ) -> None:
     """Measure a model's top-1 and top-5 on an image folder."""
+    import torch
+
     from lambda_nas.core.evaluation import evaluate as measure
     from lambda_nas.inputs.images import load_evaluation
     from lambda_nas.inputs.models import load_model
+    from lambda_nas.run import in_percent
 
-    loaded = load_model(model, pretrained=pretrained)
-    images, notes = load_evaluation(data, loaded.model, class_map=class_map)
+    network = load_model(model, pretrained=pretrained).model
+    with stage("Reading images", 100) as advance:
+        images, notes = load_evaluation(
+            data, network, class_map=class_map, on_image=in_percent(advance)
+        )
     for text in notes:
         output.note(text)
-    batch_size = 64
-    with stage("Evaluating", -(-len(images) // batch_size)) as advance:
-        found = measure(loaded.model, images, batch_size=batch_size, on_batch=lambda _: advance())
+    network.to("cuda" if torch.cuda.is_available() else "cpu")
+    with stage("Evaluating", -(-len(images) // BATCH_SIZE)) as advance:
+        found = measure(network, images, batch_size=BATCH_SIZE, on_batch=lambda _: advance())
     if json:
         output.print_json({"top1": found.top1, "top5": found.top5, "images": found.images})
         return

@@ -77,15 +77,20 @@ def search(
     if min_throughput is not None and min_speedup is not None:
         raise InputError("give --min-throughput or --min-speedup, not both")
 
+    cores = os.cpu_count() or 1
+    if ray_address is None and workers > cores:
+        raise InputError(f"--workers {workers}: this machine has {cores} cores, one a worker")
+
     from lambda_nas import run
     from lambda_nas.inputs.spaces import load_space
+    from lambda_nas.registry import DIGITS_ARCHITECTURE
     from lambda_nas.store.store import Store
 
     chosen = load_space(space) if space else None
-    if chosen and model is None and data is not None:
-        model = chosen.model
     if chosen is None and model is None and data is None:
         chosen = load_space("digits")
+    elif chosen and model is None and chosen.model != DIGITS_ARCHITECTURE:
+        model = chosen.model
     store = Store.open(storage)
     with SearchProgress(parsed_budget.trials) as progress:
         source = run.open_source(
@@ -105,7 +110,7 @@ def search(
             budget=parsed_budget,
             max_removed=most,
             layers=layers,
-            workers=min(workers, os.cpu_count() or 1),
+            workers=workers,
             gpus_per_trial=_gpus(gpus_per_trial, workers),
             ray_address=ray_address,
             limits=limits,

@@ -1,5 +1,6 @@
 """What an architecture costs on this hardware: throughput, memory, parameters, MACs."""
 
+import math
 import statistics
 import time
 import weakref
@@ -45,7 +46,6 @@ def measure_prices(
     samples: Sequence[Tensor],
     *,
     repeats: int = 5,
-    warmup: int = 1,
     on_step: Callable[[], None] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[Price]:
@@ -54,19 +54,21 @@ def measure_prices(
     Args:
         models: On the device of their samples, put in eval mode; the first is the reference.
         samples: An input ``[batch, channels, height, width]`` for each model.
-        repeats: Timed rounds; medians are reported.
-        warmup: Rounds that are not timed.
-        on_step: Called after each of the ``(warmup + repeats) * len(models)`` timings.
+        repeats: Timed rounds after one of warm-up; medians are reported.
+        on_step: Called after each of the ``(1 + repeats) * len(models)`` timings.
         clock: Gives seconds.
     """
-    for model in models:
+    runs: list[int] = []
+    for model, sample in zip(models, samples, strict=True):
         model.eval()
+        seconds = _time_forwards(model, sample, 1, clock)
+        runs.append(max(1, math.ceil(MIN_TIMED_S / seconds)))
+        if on_step:
+            on_step()
     times: list[list[float]] = [[] for _ in models]
-    for turn in range(warmup + repeats):
-        for model, sample, taken in zip(models, samples, times, strict=True):
-            seconds = _time_forward(model, sample, clock)
-            if turn >= warmup:
-                taken.append(seconds)
+    for _ in range(repeats):
+        for model, sample, number, taken in zip(models, samples, runs, times, strict=True):
+            taken.append(_time_forwards(model, sample, number, clock))
             if on_step:
                 on_step()
     references = [seconds / len(samples[0]) for seconds in times[0]]
@@ -96,14 +98,18 @@ def _price(
 
 
 @torch.inference_mode()
-def _time_forward(model: nn.Module, sample: Tensor, clock: Callable[[], float]) -> float:
+def _time_forwards(
+    model: nn.Module, sample: Tensor, runs: int, clock: Callable[[], float]
+) -> float:
+    """Return the seconds of one forward, as the mean of ``runs`` in a row."""
     if sample.is_cuda:
         torch.cuda.synchronize(sample.device)
     start = clock()
-    model(sample)
+    for _ in range(runs):
+        model(sample)
     if sample.is_cuda:
         torch.cuda.synchronize(sample.device)
-    return clock() - start
+    return (clock() - start) / runs
 
 
 @torch.inference_mode()

@@ -19,7 +19,7 @@ OnImage = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Limits:
+class ImageLimits:
     """How many images are taken at most.
 
     Attributes:
@@ -62,7 +62,7 @@ def load_images(
     *,
     class_map: Path | None = None,
     seed: int = 0,
-    limits: Limits | None = None,
+    limits: ImageLimits | None = None,
     on_image: OnImage | None = None,
 ) -> ImageData:
     """Read, split and decode an image folder for a search.
@@ -81,7 +81,7 @@ def load_images(
     Raises:
         InputError: If the folder is missing, empty or unreadable or its classes don't fit.
     """
-    limits = limits or Limits()
+    limits = limits or ImageLimits()
     splits = find_splits(root)
     if splits is None:
         return _load_halves(list_images(root, model, class_map), model, seed, limits, on_image)
@@ -116,7 +116,7 @@ def load_evaluation(
 
 
 def _load_halves(
-    listing: Listing, model: nn.Module, seed: int, limits: Limits, on_image: OnImage | None
+    listing: Listing, model: nn.Module, seed: int, limits: ImageLimits, on_image: OnImage | None
 ) -> ImageData:
     if len(listing) < 2:
         raise InputError(f"data folder {listing.root} holds one image: a split needs two")
@@ -146,7 +146,7 @@ def _load_splits(
     val: Listing,
     model: nn.Module,
     seed: int,
-    limits: Limits,
+    limits: ImageLimits,
     on_image: OnImage | None,
 ) -> ImageData:
     training_order = _order(train, seed)[: max(limits.training, limits.calibration)]

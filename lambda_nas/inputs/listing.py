@@ -118,12 +118,12 @@ def _read(root: Path, classes: dict[str, int]) -> ReaderImageFolder:
 def _read_class_map(path: Path) -> dict[str, int]:
     if not path.is_file():
         raise InputError(f"there is no class map file {path}")
-    if path.suffix.lower() not in (".txt", ".pkl"):
+    # timm would also unpickle, which runs whatever code the file holds.
+    if path.suffix.lower() != ".txt":
         raise InputError(f"class map {path} must be a .txt file of one class name a line")
     try:
         return load_class_map(str(path))
-    # Text decoding and unpickling fail in their own ways.
-    except Exception as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"class map {path} can't be read ({error})") from error
 
 

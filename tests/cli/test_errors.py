@@ -32,8 +32,10 @@ def test_budget(lambda_nas, budget):
     ("args", "code", "message"),
     [
         (("search", "--max-memory", "much"), 2, "--max-memory much: expected a size"),
+        (("search", "--workers", "1000"), 2, "--workers 1000: this machine has"),
         (("search", "--model", "resnet18"), 2, "--data is missing"),
         (("search", "--model", "deit_tinny", "--data", "."), 2, "timm has no model deit_tinny"),
+        (("search", "--space", "deit_tiny"), 2, "--data is missing"),
         (("search", "--space", "nope"), 2, "there is no search space nope"),
         (("search", "--storage", "nonsense"), 2, "--storage nonsense is no database URL"),
         (

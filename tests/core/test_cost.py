@@ -104,8 +104,8 @@ def test_times_become_prices(make_vit, pixels):
 
 def test_speedup_is_by_the_image(make_vit, pixels):
     model = make_vit()
-    clock = Clock([0.3, 0.1])
-    _, other = measure_prices([model] * 2, [pixels, pixels[:1]], repeats=1, warmup=0, clock=clock)
+    clock = Clock([1.0, 1.0, 0.3, 0.1])
+    _, other = measure_prices([model] * 2, [pixels, pixels[:1]], repeats=1, clock=clock)
     assert other.speedup == pytest.approx(1.0)
 
 
@@ -125,3 +125,17 @@ def test_rounds_are_interleaved(pixels):
     )
     assert order[:6] == list("ababab")
     assert [price.macs for price in prices] == [0, 0]
+
+
+def test_a_short_forward_is_timed_many_times_in_a_row(pixels):
+    runs = []
+
+    class Counted(nn.Module):
+        def forward(self, x):
+            runs.append(1)
+            return x
+
+    # A warm-up of 10 ms asks for 5 forwards in a row; they take 0.2 s together.
+    (price,) = measure_prices([Counted()], [pixels], repeats=1, clock=Clock([0.01, 0.2]))
+    assert len(runs) == 1 + 5 + 2  # the last two count memory and MACs
+    assert price.latency_ms == pytest.approx(40)

@@ -1,3 +1,5 @@
+import pickle
+
 import numpy as np
 import pytest
 import timm
@@ -6,7 +8,7 @@ from PIL import Image
 from timm.data import create_dataset, create_transform, resolve_model_data_config
 
 from lambda_nas.errors import InputError
-from lambda_nas.inputs.images import Limits, load_evaluation, load_images
+from lambda_nas.inputs.images import ImageLimits, load_evaluation, load_images
 
 CLASSES = ("ant", "bee", "cat")
 
@@ -62,7 +64,7 @@ def test_one_image_a_class_is_split_at_random(tmp_path):
 
 
 def test_limits_of_halves(tmp_path):
-    limits = Limits(half=3, evaluation=6)
+    limits = ImageLimits(half=3, evaluation=6)
     data = load_images(fill(tmp_path / "data"), network(), limits=limits)
     assert per_class(data.calibration) == [1, 1, 1]
     assert per_class(data.evaluation) == [2, 2, 2]
@@ -72,7 +74,7 @@ def test_limits_of_halves(tmp_path):
 def test_train_and_val_are_used_as_such(tmp_path, val):
     train = fill(tmp_path / "data" / "train", per_class=6)
     fill(tmp_path / "data" / val, per_class=2, seed=1)
-    data = load_images(tmp_path / "data", network(), limits=Limits(calibration=3, training=9))
+    data = load_images(tmp_path / "data", network(), limits=ImageLimits(calibration=3, training=9))
     assert per_class(data.calibration) == [1, 1, 1]
     assert per_class(data.training) == [3, 3, 3]
     assert per_class(data.evaluation) == [2, 2, 2]
@@ -106,7 +108,7 @@ def test_the_fingerprint_sees_files_limits_and_classes(tmp_path):
     root = fill(tmp_path / "data")
     (tmp_path / "map.txt").write_text("cat\nbee\nant\n")
     seen = {load_images(root, network()).fingerprint}
-    seen.add(load_images(root, network(), limits=Limits(half=2)).fingerprint)
+    seen.add(load_images(root, network(), limits=ImageLimits(half=2)).fingerprint)
     seen.add(load_images(root, network(), class_map=tmp_path / "map.txt").fingerprint)
     (root / "ant" / "0.png").rename(root / "ant" / "x.png")
     seen.add(load_images(root, network()).fingerprint)
@@ -184,9 +186,11 @@ def test_class_maps_that_do_not_fit(tmp_path):
     (tmp_path / "map.txt").write_text("ant\nbee\ndog\ncat\n")
     with pytest.raises(InputError, match=r"'cat' at 3, but the model's head has 3 classes"):
         load_images(root, network(), class_map=tmp_path / "map.txt")
-    (tmp_path / "map.csv").write_text("ant\n")
-    with pytest.raises(InputError, match=r"map\.csv must be a \.txt file"):
-        load_images(root, network(), class_map=tmp_path / "map.csv")
+    for suffix in ("csv", "pkl"):
+        other = tmp_path / f"map.{suffix}"
+        other.write_bytes(pickle.dumps({"ant": 0, "bee": 1, "cat": 2}))
+        with pytest.raises(InputError, match=rf"map\.{suffix} must be a \.txt file"):
+            load_images(root, network(), class_map=other)
     (tmp_path / "map.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(InputError, match=r"map\.txt can't be read"):
         load_images(root, network(), class_map=tmp_path / "map.txt")

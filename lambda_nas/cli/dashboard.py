@@ -1,6 +1,8 @@
 """``lambda-nas dashboard``."""
 
+from socketserver import ThreadingMixIn
 from typing import Annotated
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import typer
 
@@ -18,17 +20,28 @@ def dashboard(
     storage: StorageOption = DEFAULT_STORAGE,
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
 ) -> None:
-    """Open the Optuna dashboard on a database."""
+    """Serve the Optuna dashboard on a database, to this machine only."""
     import optuna
     import optuna_dashboard
 
     from lambda_nas.store.store import Store
 
     store = Store.open(storage, create=False)
-    output.stderr.print(f"Optuna dashboard at http://127.0.0.1:{port}/ (Ctrl-C stops it)")
+    app = optuna_dashboard.wsgi(optuna.storages.RDBStorage(store.optuna_url))
     try:
-        optuna_dashboard.run_server(
-            optuna.storages.RDBStorage(store.optuna_url), host="127.0.0.1", port=port
-        )
+        server = make_server("127.0.0.1", port, app, _Server, _Quiet)
     except OSError as error:
         raise InputError(f"--port {port} can't be used ({error}): choose another") from error
+    output.stderr.print(f"Optuna dashboard at http://127.0.0.1:{port}/ (Ctrl-C stops it)")
+    with server:
+        server.serve_forever()
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    # A page must not wait for the parameter importances of another.
+    daemon_threads = True
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing of each request."""

@@ -12,7 +12,7 @@ from lambda_nas.core.surgery import remove_attention
 from lambda_nas.errors import InfeasibleError
 from lambda_nas.search.job import Limits
 
-REPEATS = 5
+REPEATS = 9
 
 
 def price_signatures(

@@ -1,10 +1,13 @@
 """The embedded default from the command line: interrupted, resumed, shown, exported, measured."""
 
 import json
+import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import pytest
 import timm
@@ -15,6 +18,7 @@ from lambda_nas.store.store import Store
 
 LAMBDA_NAS = [sys.executable, "-m", "lambda_nas"]
 STUDY = "digits_vit-digits"
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 def call(*args, folder):
@@ -101,3 +105,41 @@ def test_prior_on_stdout_is_json(interrupted):
         "head",
         "absolute",
     )
+
+
+@contextmanager
+def dashboard(folder):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    process = subprocess.Popen(
+        [*LAMBDA_NAS, "dashboard", "--port", str(port)],
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        yield process.stderr.readline(), f"http://127.0.0.1:{port}"
+    finally:
+        process.send_signal(signal.SIGINT)
+        _, rest = process.communicate(timeout=30)
+    assert (process.returncode, rest) == (130, "")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="a page needs Chromium")
+def test_the_dashboard_shows_the_study_in_a_browser(interrupted, resumed, tmp_path):
+    folder, *_ = interrupted
+    with dashboard(folder) as (said, url):
+        assert said == f"Optuna dashboard at {url}/ (Ctrl-C stops it)\n"
+        page = subprocess.run(
+            [
+                *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu"),
+                *("--disable-background-networking", f"--user-data-dir={tmp_path}"),
+                *("--virtual-time-budget=20000", "--dump-dom", f"{url}/dashboard/studies/1"),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=120,
+        ).stdout
+    assert STUDY in page
+    for text in ("throughput (images/s)", "memory (bytes)", "accuracy", "remove layer 03"):
+        assert text in page

@@ -1,0 +1,81 @@
+"""How should a trial be trained after its transplant? On the embedded digits, seeded.
+
+Compares, at equal numbers of steps, training the transplanted network (lambda is 0 from the start)
+with diluting the unpruned one (lambda falls from 1 to 0), and gives dilution five times the steps.
+
+    python benchmarks/rungs.py
+"""
+
+import torch
+
+from lambda_nas.core.data import ImageSet
+from lambda_nas.core.dilution import Compensation, Recipe, dilute, finish, train
+from lambda_nas.core.evaluation import evaluate
+from lambda_nas.core.prefixes import PrefixStates
+from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.surgery import remove_attention
+from lambda_nas.core.transplant import transplant
+from lambda_nas.inputs.digits import digits_images, digits_model
+
+SETS = ((0, 1, 2), (2, 3, 9), (1, 3, 5, 7), (4, 7, 8, 9, 10, 11), (0, 2, 4, 6, 8, 10))
+STEPS = 40
+COLUMNS = (
+    "removed",
+    "plain removal",
+    "transplant",
+    "transplant, trained",
+    "diluted, paper",
+    "diluted, none",
+    "diluted, none, 5x the steps",
+)
+
+
+def main() -> None:
+    """Print a Markdown table of top-1 on the 540 held-out digits."""
+    # The operations are too small for a second thread to pay.
+    torch.set_num_threads(1)
+    data = digits_images()
+    model = digits_model(data).model
+    assert data.training is not None
+    prefixes = PrefixStates(model, data.calibration)
+    print(f"unpruned: {_percent(model, data.evaluation)}; {STEPS} steps of 64 images\n")
+    print("| " + " | ".join(COLUMNS) + " |")
+    print("|---" * len(COLUMNS) + "|")
+    for layers in SETS:
+        removal = RemovalSet.of(layers)
+        transplanted = transplant(prefixes, removal)
+        row = [
+            str(removal),
+            _percent(remove_attention(model, removal).model, data.evaluation),
+            _percent(transplanted, data.evaluation),
+        ]
+        train(transplanted, data.training, _recipe(STEPS))
+        row.append(_percent(transplanted, data.evaluation))
+        for compensation, steps in (("paper", STEPS), ("none", STEPS), ("none", 5 * STEPS)):
+            diluted = _diluted(model, removal, data.training, compensation, steps)
+            row.append(_percent(diluted, data.evaluation))
+        print("| " + " | ".join(row) + " |", flush=True)
+
+
+def _diluted(
+    model: torch.nn.Module,
+    removal: RemovalSet,
+    images: ImageSet,
+    compensation: Compensation,
+    steps: int,
+) -> torch.nn.Module:
+    diluted = dilute(model, removal, compensation=compensation)
+    train(diluted, images, _recipe(steps))
+    return finish(diluted)
+
+
+def _recipe(steps: int) -> Recipe:
+    return Recipe(steps=steps, batch_size=64, lr=2e-4)
+
+
+def _percent(model: torch.nn.Module, images: ImageSet) -> str:
+    return f"{100 * evaluate(model, images).top1:.1f}"
+
+
+if __name__ == "__main__":
+    main()

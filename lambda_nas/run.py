@@ -18,7 +18,7 @@ from lambda_nas.inputs.images import ImageData, load_images
 from lambda_nas.inputs.models import LoadedModel, load_model
 from lambda_nas.inputs.spaces import SearchSpace
 from lambda_nas.search.driver import Outcome, measure_baseline, run_search
-from lambda_nas.search.job import Material, Progress, Settings
+from lambda_nas.search.job import Material, Progress, Settings, in_percent
 from lambda_nas.search.values import StudyInfo
 from lambda_nas.store.store import Store
 
@@ -72,19 +72,6 @@ def open_source(
             data, loaded.model, class_map=class_map, seed=seed, on_image=in_percent(advance)
         )
     return Source(loaded, images, str(data))
-
-
-def in_percent(advance: Callable[[], None]) -> Callable[[int, int], None]:
-    """Return a function of (done, total) that advances a stage of 100 steps."""
-    shown = 0
-
-    def on_step(done: int, total: int) -> None:
-        nonlocal shown
-        while shown * total < done * 100:
-            shown += 1
-            advance()
-
-    return on_step
 
 
 def resolve_layers(

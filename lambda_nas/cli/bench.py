@@ -32,13 +32,13 @@ def bench(
 
     from lambda_nas.core.cost import measure_prices
     from lambda_nas.inputs.models import build_for_pricing
-    from lambda_nas.search.pricing import REPEATS
+    from lambda_nas.search.job import in_percent
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     loaded = [build_for_pricing(name).eval().to(device) for name in models]
     samples = [torch.zeros(batch_size, *_input_size(model), device=device) for model in loaded]
-    with stage("Measuring", (REPEATS + 1) * len(loaded)) as advance:
-        prices = measure_prices(loaded, samples, repeats=REPEATS, on_step=advance)
+    with stage("Measuring", 100) as advance:
+        prices = measure_prices(loaded, samples, on_step=in_percent(advance))
     rows = [
         {
             "model": name,

@@ -32,7 +32,7 @@ def evaluate(
     from lambda_nas.core.evaluation import evaluate as measure
     from lambda_nas.inputs.images import load_evaluation
     from lambda_nas.inputs.models import load_model
-    from lambda_nas.run import in_percent
+    from lambda_nas.search.job import in_percent
 
     network = load_model(model, pretrained=pretrained).model
     with stage("Reading images", 100) as advance:

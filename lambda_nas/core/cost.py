@@ -19,6 +19,10 @@ from lambda_nas.core.surgery import count_params
 MIN_TIMED_S = 0.05
 """A small model is run often enough in a row to fill this, so that noise averages out."""
 
+ROUNDS_S = 60.0
+MIN_ROUNDS = 5
+MAX_ROUNDS = 25
+
 
 @dataclass(frozen=True)
 class Price:
@@ -45,32 +49,33 @@ def measure_prices(
     models: Sequence[nn.Module],
     samples: Sequence[Tensor],
     *,
-    repeats: int = 5,
-    on_step: Callable[[], None] | None = None,
+    on_step: Callable[[int, int], None] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[Price]:
     """Price models against the first one, each round running all of them in turn.
 
+    After a round of warm-up, as many rounds are timed as fit into ``ROUNDS_S``, within
+    ``MIN_ROUNDS`` and ``MAX_ROUNDS``; medians are reported.
+
     Args:
         models: On the device of their samples, put in eval mode; the first is the reference.
         samples: An input ``[batch, channels, height, width]`` for each model.
-        repeats: Timed rounds after one of warm-up; medians are reported.
-        on_step: Called after each of the ``(1 + repeats) * len(models)`` timings.
+        on_step: Called after each round with rounds done and in all.
         clock: Gives seconds.
     """
-    runs: list[int] = []
-    for model, sample in zip(models, samples, strict=True):
-        model.eval()
-        seconds = _time_forwards(model, sample, 1, clock)
-        runs.append(max(1, math.ceil(MIN_TIMED_S / seconds)))
-        if on_step:
-            on_step()
+    warmup = [
+        _time_forwards(model.eval(), sample, 1, clock)
+        for model, sample in zip(models, samples, strict=True)
+    ]
+    runs = [max(1, math.ceil(MIN_TIMED_S / seconds)) for seconds in warmup]
+    round_s = sum(seconds * number for seconds, number in zip(warmup, runs, strict=True))
+    rounds = min(max(MIN_ROUNDS, int(ROUNDS_S / round_s)), MAX_ROUNDS)
     times: list[list[float]] = [[] for _ in models]
-    for _ in range(repeats):
+    for done in range(1, rounds + 1):
         for model, sample, number, taken in zip(models, samples, runs, times, strict=True):
             taken.append(_time_forwards(model, sample, number, clock))
-            if on_step:
-                on_step()
+        if on_step:
+            on_step(done, rounds)
     references = [seconds / len(samples[0]) for seconds in times[0]]
     return [
         _price(model, sample, taken, references)

@@ -15,9 +15,9 @@ from lambda_nas.core.evaluation import evaluate
 from lambda_nas.core.prefixes import PrefixStates
 from lambda_nas.core.prior import Scorer, layer_priors, nose_path
 from lambda_nas.core.removal import RemovalSet
-from lambda_nas.search.job import Ledger, Material, Progress, Settings
+from lambda_nas.search.job import Ledger, Material, Progress, Settings, in_percent
 from lambda_nas.search.judge import Judge
-from lambda_nas.search.pricing import REPEATS, feasible_sizes, price_signatures
+from lambda_nas.search.pricing import feasible_sizes, price_signatures
 from lambda_nas.search.trials import (
     DIRECTIONS,
     OBJECTIVES,
@@ -62,8 +62,7 @@ def measure_baseline(
             on_batch=lambda _: advance(),
         )
     sizes = range(1, settings.max_removed + 1)
-    steps = (settings.max_removed + 1) * (REPEATS + 1)
-    with progress.stage("Measuring throughput and memory", steps) as advance:
+    with progress.stage("Measuring throughput and memory", 100) as advance:
         prices = price_signatures(
             model,
             settings.layers,
@@ -71,7 +70,7 @@ def measure_baseline(
             material.evaluation,
             batch_size=settings.batch_size,
             device=material.device,
-            on_step=advance,
+            on_step=in_percent(advance),
         )
     return accuracy.top1, prices
 

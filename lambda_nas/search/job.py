@@ -90,6 +90,19 @@ class Progress(Protocol):
         """Tell of a failed trial."""
 
 
+def in_percent(advance: Callable[[], None]) -> Callable[[int, int], None]:
+    """Return a function of (done, total) that advances a stage of 100 steps."""
+    shown = 0
+
+    def on_step(done: int, total: int) -> None:
+        nonlocal shown
+        while shown * total < done * 100:
+            shown += 1
+            advance()
+
+    return on_step
+
+
 class Ledger(Protocol):
     """The part of the study store that the search writes to."""
 

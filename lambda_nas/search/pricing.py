@@ -12,8 +12,6 @@ from lambda_nas.core.surgery import remove_attention
 from lambda_nas.errors import InfeasibleError
 from lambda_nas.search.job import Limits
 
-REPEATS = 9
-
 
 def price_signatures(
     model: nn.Module,
@@ -23,7 +21,7 @@ def price_signatures(
     *,
     batch_size: int,
     device: str,
-    on_step: Callable[[], None] | None = None,
+    on_step: Callable[[int, int], None] | None = None,
 ) -> dict[int, Price]:
     """Price the unpruned model (0) and one architecture for each number of removed layers.
 
@@ -36,7 +34,7 @@ def price_signatures(
         remove_attention(model, RemovalSet.of(layers[:size])).model.eval().to(device)
         for size in wanted
     ]
-    prices = measure_prices(models, [sample] * len(models), repeats=REPEATS, on_step=on_step)
+    prices = measure_prices(models, [sample] * len(models), on_step=on_step)
     return dict(zip(wanted, prices, strict=True))
 
 

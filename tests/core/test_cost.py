@@ -4,7 +4,13 @@ import pytest
 import torch
 from torch import nn
 
-from lambda_nas.core.cost import count_macs, measure_prices, peak_memory
+from lambda_nas.core.cost import (
+    MAX_ROUNDS,
+    MIN_ROUNDS,
+    count_macs,
+    measure_prices,
+    peak_memory,
+)
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.surgery import count_params, remove_attention
 
@@ -85,16 +91,18 @@ def test_macs_of_the_whole(make_vit, pixels):
 def test_times_become_prices(make_vit, pixels):
     model = make_vit()
     pruned = remove_attention(model, RemovalSet.of([0, 1])).model.train()
-    rounds = [(9.0, 9.0), (0.3, 0.1), (0.6, 0.3), (0.3, 0.15)]  # the first is warm-up
+    # The first is warm-up, so slow that only the least number of rounds follows.
+    rounds = [(9.0, 9.0), (0.3, 0.1), (0.6, 0.3), (0.3, 0.15), (0.9, 0.3), (0.2, 0.1)]
     clock = Clock([second for pair in rounds for second in pair])
     steps = []
     reference, other = measure_prices(
-        [model, pruned], [pixels] * 2, repeats=3, clock=clock, on_step=lambda: steps.append(1)
+        [model, pruned], [pixels] * 2, clock=clock, on_step=lambda *step: steps.append(step)
     )
-    assert (reference.speedup, len(steps)) == (1.0, 8)
+    assert steps == [(done, MIN_ROUNDS) for done in range(1, 6)]
+    assert reference.speedup == 1.0
     assert reference.throughput == pytest.approx(3 / 0.3)
     assert reference.latency_ms == pytest.approx(300)
-    assert other.speedup == pytest.approx(2.0)  # the median of 3, 2 and 2
+    assert other.speedup == pytest.approx(2.0)  # the median of 3, 2, 2, 3 and 2
     assert other.latency_ms == pytest.approx(150)
     assert other.params == count_params(pruned)
     assert other.macs == count_macs(pruned, pixels[:1])
@@ -103,39 +111,40 @@ def test_times_become_prices(make_vit, pixels):
 
 
 def test_speedup_is_by_the_image(make_vit, pixels):
-    model = make_vit()
-    clock = Clock([1.0, 1.0, 0.3, 0.1])
-    _, other = measure_prices([model] * 2, [pixels, pixels[:1]], repeats=1, clock=clock)
+    clock = Clock([9.0, 9.0] + [0.3, 0.1] * MIN_ROUNDS)
+    _, other = measure_prices([make_vit()] * 2, [pixels, pixels[:1]], clock=clock)
     assert other.speedup == pytest.approx(1.0)
 
 
+class Counted(nn.Module):
+    def __init__(self, calls, name="counted"):
+        super().__init__()
+        self.calls, self.name = calls, name
+
+    def forward(self, x):
+        self.calls.append(self.name)
+        return x
+
+
 def test_rounds_are_interleaved(pixels):
-    class Named(nn.Module):
-        def __init__(self, name):
-            super().__init__()
-            self.name = name
-
-        def forward(self, x):
-            order.append(self.name)
-            return x
-
     order = []
-    prices = measure_prices(
-        [Named("a"), Named("b")], [pixels] * 2, repeats=2, clock=Clock([1.0] * 6)
-    )
-    assert order[:6] == list("ababab")
+    models = [Counted(order, "a"), Counted(order, "b")]
+    prices = measure_prices(models, [pixels] * 2, clock=Clock([9.0] * (2 + 2 * MIN_ROUNDS)))
+    assert order[: 2 + 2 * MIN_ROUNDS] == ["a", "b"] * (1 + MIN_ROUNDS)
     assert [price.macs for price in prices] == [0, 0]
 
 
-def test_a_short_forward_is_timed_many_times_in_a_row(pixels):
-    runs = []
-
-    class Counted(nn.Module):
-        def forward(self, x):
-            runs.append(1)
-            return x
-
+def test_a_short_forward_is_timed_many_times_in_a_row_and_in_many_rounds(pixels):
+    calls = []
     # A warm-up of 10 ms asks for 5 forwards in a row; they take 0.2 s together.
-    (price,) = measure_prices([Counted()], [pixels], repeats=1, clock=Clock([0.01, 0.2]))
-    assert len(runs) == 1 + 5 + 2  # the last two count memory and MACs
+    clock = Clock([0.01] + [0.2] * MAX_ROUNDS)
+    (price,) = measure_prices([Counted(calls)], [pixels], clock=clock)
+    assert len(calls) == 1 + 5 * MAX_ROUNDS + 2  # the last two count memory and MACs
     assert price.latency_ms == pytest.approx(40)
+
+
+def test_as_many_rounds_as_fit_into_a_minute(pixels):
+    calls = []
+    clock = Clock([4.0] * (1 + 15))
+    measure_prices([Counted(calls)], [pixels], clock=clock)
+    assert len(calls) == 1 + 15 + 2

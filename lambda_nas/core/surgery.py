@@ -24,7 +24,7 @@ class AttentionFreeBlock(nn.Module):
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
-        assert isinstance(block, Block)
+        assert isinstance(block, Block | AttentionFreeBlock)
         self.norm2 = block.norm2
         self.mlp = block.mlp
         self.ls2 = block.ls2
@@ -37,6 +37,16 @@ class AttentionFreeBlock(nn.Module):
         """Map ``[batch, tokens, channels]`` to the same shape; a mask has nothing to act on."""
         del attn_mask, is_causal
         return x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
+
+
+def attend(block: nn.Module, x: Tensor) -> Tensor:
+    """Return the first half of a block: its input plus its attention branch, if it has one.
+
+    ``AttentionFreeBlock(block)`` is the second half. Both map ``[batch, tokens, channels]``.
+    """
+    if not isinstance(block, Block):
+        return x
+    return x + block.drop_path1(block.ls1(block.attn(block.norm1(x))))
 
 
 class Surgery(NamedTuple):

@@ -1,36 +1,42 @@
 """Closed-form repair of a pruned model: no gradient, no labels (design, part 2, "Transplant").
 
-Notation used for tensor shapes: ``[batch, tokens, channels]``; ``hidden`` is the width of the MLP.
+What attention gave at each position on average goes into the position embedding (block 0). The MLP
+before a removed branch is refitted to give what branch and MLP gave together, the MLP behind it to
+give the whole block's output. Regression shrinks what it can't predict, so from there on the norms
+are matched in mean and standard deviation: later branches see the contrast they were trained on.
+
+Notation used for tensor shapes: ``[batch, tokens, channels]``; a block's ``middle`` is its stream
+between attention and MLP.
 """
 
 import torch
 from timm.layers import LayerScale
-from timm.models.vision_transformer import VisionTransformer
+from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
+from lambda_nas.core.moments import match_moments
 from lambda_nas.core.prefixes import PrefixStates, States
 from lambda_nas.core.removal import RemovalSet
-from lambda_nas.core.surgery import AttentionFreeBlock, remove_attention
+from lambda_nas.core.ridge import NormalEquations
+from lambda_nas.core.surgery import AttentionFreeBlock, attend, remove_attention
 from lambda_nas.errors import NonFiniteError, UnsupportedModelError
+
+FOLDS = 5
+UNPRUNED = RemovalSet()
 
 
 @torch.no_grad()
 def transplant(
-    prefixes: PrefixStates,
-    removal: RemovalSet,
-    *,
-    ridge: float = 1e-2,
-    prefix_weight: float = 20.0,
+    prefixes: PrefixStates, removal: RemovalSet, *, prefix_weight: float = 20.0
 ) -> VisionTransformer:
-    """Remove the set's attention and refit each such block's ``mlp.fc2`` to make up for it.
+    """Remove the set's attention and make up for it in the layers around it.
 
-    The blocks are walked in order. A removed block is fitted from the pruned model's own hidden
-    activations to the unpruned block's output, by ridge regression towards the old weights.
+    The blocks are walked in order, from the one before the first removed one, with the pruned
+    model's own states: each fit sees what the fits before it have left.
 
     Args:
         prefixes: The unpruned model on the calibration images; its states are the targets.
         removal: The layers to remove.
-        ridge: Strength of the pull to the old weights, relative to the mean squared activation.
         prefix_weight: How much more an error at a class or register token counts than one at a
             patch token: they are few, and the head reads them.
 
@@ -41,82 +47,128 @@ def transplant(
     pruned = remove_attention(prefixes.model, removal).model.eval()
     if not removal:
         return pruned
-    unpruned = RemovalSet()
-    states = prefixes.block_input(unpruned, removal.layers[0])
-    weights = _token_weights(pruned, states[0], prefix_weight)
-    for index in range(removal.layers[0], removal.layers[-1] + 1):
+    first = removal.layers[0]
+    start = max(0, first - 1)
+    states = prefixes.block_input(UNPRUNED, start)
+    weights = states[0].new_ones(states[0].shape[1])
+    weights[: pruned.num_prefix_tokens] = prefix_weight
+    if first == 0:
+        states = _shift_positions(pruned, prefixes)
+    for index in range(start, prefixes.depth):
         block = pruned.blocks[index]
-        if isinstance(block, AttentionFreeBlock) and index in removal:
-            _refit(block, states, prefixes.block_input(unpruned, index + 1), weights, ridge, index)
-        states = [block(state) for state in states]
+        if index >= first:
+            states = _attend_matched(block, prefixes, index, states, weights)
+        else:
+            states = [attend(block, state) for state in states]
+        mlp = AttentionFreeBlock(block)
+        if index in removal or index + 1 in removal:
+            _refit(mlp, index, states, _targets(prefixes, removal, index), weights)
+        states = [mlp(state) for state in states]
+    _match_final(pruned, prefixes, states, weights)
     return pruned
 
 
-def _token_weights(model: VisionTransformer, state: Tensor, prefix_weight: float) -> Tensor:
-    weights = state.new_ones(state.shape[1])
-    weights[: model.num_prefix_tokens] = prefix_weight
-    return weights
+def _shift_positions(pruned: VisionTransformer, prefixes: PrefixStates) -> States:
+    """Add block 0's mean attention output at each position; return the new input of block 0."""
+    states = prefixes.block_input(UNPRUNED, 0)
+    position = pruned.pos_embed
+    tokens = states[0].shape[1]
+    direct = isinstance(pruned.norm_pre, nn.Identity)
+    if position is None or position.shape[1] != tokens or not direct:
+        return states
+    block = prefixes.model.blocks[0]
+    total = sum((attend(block, state) - state).sum(0) for state in states)
+    shift = total / len(prefixes.images)
+    position.add_(shift)
+    return [state + shift for state in states]
+
+
+def _attend_matched(
+    block: nn.Module, prefixes: PrefixStates, index: int, states: States, weights: Tensor
+) -> States:
+    """Match the block's norms to the unpruned model's; return the pruned block's middle."""
+    original = prefixes.model.blocks[index]
+    inputs = prefixes.block_input(UNPRUNED, index)
+    if isinstance(block, Block):
+        norm1 = original.get_submodule("norm1")
+        match_moments(block.norm1, states, map(norm1, inputs), weights)
+    states = [attend(block, state) for state in states]
+    norm2 = original.get_submodule("norm2")
+    targets = (norm2(attend(original, state)) for state in inputs)
+    match_moments(block.get_submodule("norm2"), states, targets, weights)
+    return states
+
+
+def _targets(prefixes: PrefixStates, removal: RemovalSet, index: int) -> States:
+    """Return what the block's output should be: with the next attention's, if that is removed."""
+    outputs = prefixes.block_input(UNPRUNED, index + 1)
+    if index + 1 not in removal:
+        return outputs
+    following = prefixes.model.blocks[index + 1]
+    return [attend(following, state) for state in outputs]
 
 
 def _refit(
-    block: AttentionFreeBlock,
-    inputs: States,
-    targets: States,
-    weights: Tensor,
-    ridge: float,
-    index: int,
+    block: AttentionFreeBlock, index: int, states: States, targets: States, weights: Tensor
 ) -> None:
-    """Change ``fc2`` so that the block maps its inputs nearer to the targets."""
+    """Change ``fc2`` so that the MLP half of a block maps its inputs nearer to the targets."""
     linear = getattr(block.mlp, "fc2", None)
     if not isinstance(linear, nn.Linear):
         raise UnsupportedModelError(
             f"the MLP of block {index} ({type(block.mlp).__name__}) has no linear layer `fc2` "
             "to refit"
         )
-    gram, cross = _normal_equations(block, linear, inputs, targets, weights)
-    strength = ridge * gram.diagonal()[:-1].mean()
-    penalty = strength.expand(len(gram)).clone()
-    penalty[-1] = 0  # The bias is free.
-    solution = torch.linalg.solve(gram + penalty.diag(), cross)
-    if not torch.isfinite(solution).all():
+    change = _normal_equations(block, linear, states, targets, weights).solve()
+    if not torch.isfinite(change).all():
         raise NonFiniteError(
             f"the transplant of block {index} is not finite: check the weights and images"
         )
-    linear.weight.add_(solution[:-1].T.to(linear.weight))
+    linear.weight.add_(change[:-1].T.to(linear.weight))
     if linear.bias is not None:
-        linear.bias.add_(solution[-1].to(linear.bias))
+        linear.bias.add_(change[-1].to(linear.bias))
 
 
 def _normal_equations(
     block: AttentionFreeBlock,
     linear: nn.Linear,
-    inputs: States,
+    states: States,
     targets: States,
     weights: Tensor,
-) -> tuple[Tensor, Tensor]:
-    """Accumulate ``[hidden + 1, hidden + 1]`` and ``[hidden + 1, channels]`` in float64.
+) -> NormalEquations:
+    """Sum up over all batches what the layer reads and what the block's output lacks.
 
-    The right side is the residual of the block as it is, so that a block with nothing to make up
-    for is left exactly alone, and the penalty on the change is the pull to the old weights.
+    A block with nothing to make up for lacks exactly zero, and is left exactly alone.
     """
     seen: list[Tensor] = []
     hook = linear.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    width = linear.in_features + 1
-    gram = torch.zeros(width, width, dtype=torch.float64, device=weights.device)
-    cross = torch.zeros(width, linear.out_features, dtype=torch.float64, device=weights.device)
+    equations = NormalEquations.empty(
+        min(FOLDS, max(map(len, states))),
+        linear.in_features + 1,
+        linear.out_features,
+        weights.device,
+    )
     scale = block.ls2.gamma if isinstance(block.ls2, LayerScale) else 1.0
     try:
-        for state, target in zip(inputs, targets, strict=True):
-            residual = (target - block(state)) / scale
-            hidden = seen.pop()
-            root = weights.sqrt().view(1, -1, 1)
-            design = torch.cat([hidden, hidden.new_ones(*hidden.shape[:2], 1)], dim=-1) * root
-            design = design.flatten(0, 1)
-            gram += (design.T @ design).double()
-            cross += (design.T @ (residual * root).flatten(0, 1)).double()
+        for state, target in zip(states, targets, strict=True):
+            lacking = (target - block(state)) / scale
+            equations.add(seen.pop(), lacking, weights)
     finally:
         hook.remove()
     if linear.bias is None:
-        gram[-1, :], gram[:, -1], cross[-1] = 0, 0, 0
-        gram[-1, -1] = 1
-    return gram, cross
+        equations.gram[:, -1, :], equations.gram[:, :, -1], equations.cross[:, -1] = 0, 0, 0
+        equations.gram[:, -1, -1] = 1
+    return equations
+
+
+def _match_final(
+    pruned: VisionTransformer, prefixes: PrefixStates, states: States, weights: Tensor
+) -> None:
+    """Match the norm behind the last block at the tokens that the head reads."""
+    read = slice(0, pruned.num_prefix_tokens if pruned.global_pool == "token" else None)
+    ends = prefixes.block_input(UNPRUNED, prefixes.depth)
+    match_moments(
+        pruned.norm,
+        (state[:, read] for state in states),
+        (prefixes.model.norm(state[:, read]) for state in ends),
+        weights[read],
+    )

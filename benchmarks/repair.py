@@ -8,6 +8,7 @@ Mean top-1 over seeded splits of an image folder into calibration and evaluation
 
 import argparse
 import statistics
+import sys
 import time
 from pathlib import Path
 
@@ -38,6 +39,7 @@ def main() -> None:
         # The unpruned states serve all sets: they are not part of a repair's time.
         prefixes.block_input(RemovalSet(), prefixes.depth)
         for removal in map(RemovalSet.of, SETS):
+            print(f"split {seed}, {removal}", end="\r", file=sys.stderr)
             plain = evaluate(remove_attention(model, removal).model, data.evaluation).top1
             start = time.perf_counter()
             repaired = transplant(prefixes, removal)

@@ -29,8 +29,8 @@ class Price:
     """The cost of an architecture at one batch size.
 
     Attributes:
-        throughput: Images a second.
-        speedup: Throughput over that of the unpruned model in the same interleaved run.
+        throughput: Images a second, ``speedup`` times the median of the unpruned model.
+        speedup: Over the unpruned model, the median of the ratios within each interleaved round.
         latency_ms: Of one batch.
         memory_bytes: At the peak of one forward, weights and input included.
         params: Number of parameters.
@@ -87,15 +87,16 @@ def _price(
     model: nn.Module, sample: Tensor, times: Sequence[float], references: Sequence[float]
 ) -> Price:
     """Sum up a model's rounds: seconds a batch, and the reference's seconds an image in each."""
-    seconds = statistics.median(times)
-    # A ratio within each round: what slows the machine down slows both.
-    ratios = [
+    # A ratio within each round: what slows the machine down slows both. Throughput follows from
+    # it, so that no table calls one model faster by one column and slower by the other.
+    speedup = statistics.median(
         reference / (own / len(sample)) for reference, own in zip(references, times, strict=True)
-    ]
+    )
+    throughput = speedup / statistics.median(references)
     return Price(
-        throughput=len(sample) / seconds,
-        speedup=statistics.median(ratios),
-        latency_ms=1000 * seconds,
+        throughput=throughput,
+        speedup=speedup,
+        latency_ms=1000 * len(sample) / throughput,
         memory_bytes=peak_memory(model, sample),
         params=count_params(model),
         macs=count_macs(model, sample[:1]),

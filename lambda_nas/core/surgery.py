@@ -22,6 +22,11 @@ class AttentionFreeBlock(nn.Module):
     pruned model is that of the unpruned one without the removed branch's entries.
     """
 
+    norm2: nn.Module
+    mlp: nn.Module
+    ls2: nn.Module
+    drop_path2: nn.Module
+
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
         assert isinstance(block, Block | AttentionFreeBlock)

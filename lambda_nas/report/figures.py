@@ -81,12 +81,13 @@ def front(info: StudyInfo, trials: Sequence[FrontPoint], front: Sequence[FrontPo
     fastest = max([1.0, *data.front.speedup, *data.others.speedup])
     slowest = min([1.0, *data.front.speedup, *data.others.speedup])
     width = max(fastest - slowest, 0.1)
+    longest = max(map(len, data.front.names), default=0)
     figure.update_layout(
         template="plotly_white",
         title=f"{info.name}<br><sup>{info.model} on {info.data}, {info.device}</sup>",
         xaxis_title="speed-up over the unpruned model (x)",
         # Room on the right for the name of the fastest.
-        xaxis_range=[slowest - 0.05 * width, fastest + 0.25 * width],
+        xaxis_range=[slowest - 0.05 * width, fastest + (0.1 + 0.014 * longest) * width],
         yaxis_title="top-1 accuracy (%)",
         legend={"orientation": "h", "y": -0.18},
     )

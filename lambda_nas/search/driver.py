@@ -100,6 +100,8 @@ def run_search(
     finished = ledger.trials(name)
     reap(study, settings.layers, finished)
     _enqueue(study, settings, seeds, {point.removal for point in finished})
+    # Shown while the workers start, which takes seconds.
+    progress.trials(count_trials(study), ledger.front(name))
     with _ray(settings):
         from lambda_nas.search.tuning import run_trials
 

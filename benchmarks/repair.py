@@ -8,10 +8,10 @@ Mean top-1 over seeded splits of an image folder into calibration and evaluation
 
 import argparse
 import statistics
-import sys
 import time
 from pathlib import Path
 
+from lambda_nas.cli.progress import stage
 from lambda_nas.core.evaluation import evaluate
 from lambda_nas.core.prefixes import PrefixStates
 from lambda_nas.core.removal import RemovalSet
@@ -32,20 +32,21 @@ def main() -> None:
     model = load_model(options.model).model
     rows: dict[RemovalSet, list[tuple[float, float, float]]] = {}
     unpruned = []
-    for seed in range(options.splits):
-        data = load_images(options.data, model, class_map=options.class_map, seed=seed)
-        unpruned.append(evaluate(model, data.evaluation).top1)
-        prefixes = PrefixStates(model, data.calibration)
-        # The unpruned states serve all sets: they are not part of a repair's time.
-        prefixes.block_input(RemovalSet(), prefixes.depth)
-        for removal in map(RemovalSet.of, SETS):
-            print(f"split {seed}, {removal}", end="\r", file=sys.stderr)
-            plain = evaluate(remove_attention(model, removal).model, data.evaluation).top1
-            start = time.perf_counter()
-            repaired = transplant(prefixes, removal)
-            seconds = time.perf_counter() - start
-            top1 = evaluate(repaired, data.evaluation).top1
-            rows.setdefault(removal, []).append((plain, top1, seconds))
+    with stage("Repairing", options.splits * len(SETS)) as advance:
+        for seed in range(options.splits):
+            data = load_images(options.data, model, class_map=options.class_map, seed=seed)
+            unpruned.append(evaluate(model, data.evaluation).top1)
+            prefixes = PrefixStates(model, data.calibration)
+            # The unpruned states serve all sets: they are not part of a repair's time.
+            prefixes.block_input(RemovalSet(), prefixes.depth)
+            for removal in map(RemovalSet.of, SETS):
+                plain = evaluate(remove_attention(model, removal).model, data.evaluation).top1
+                start = time.perf_counter()
+                repaired = transplant(prefixes, removal)
+                seconds = time.perf_counter() - start
+                top1 = evaluate(repaired, data.evaluation).top1
+                rows.setdefault(removal, []).append((plain, top1, seconds))
+                advance()
     print(f"unpruned: {100 * statistics.mean(unpruned):.1f}; {options.splits} splits\n")
     print("| removed | plain removal | transplant | seconds |\n|---|---|---|---|")
     for removal, found in rows.items():

@@ -50,7 +50,7 @@ class SearchProgress:
 
     def __init__(self, budget_trials: int | None) -> None:
         self._bar = _bar()
-        self._task = self._bar.add_task("Starting the workers", total=budget_trials, start=False)
+        self._task = self._bar.add_task("", total=budget_trials, start=False)
         self._live = Live(
             self._bar, console=stderr, transient=True, refresh_per_second=4, auto_refresh=True
         )

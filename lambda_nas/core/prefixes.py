@@ -5,15 +5,31 @@ agree there share it. Prior and transplant both walk on this.
 """
 
 from collections import OrderedDict
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from lambda_nas.core.data import ImageSet
 from lambda_nas.core.removal import RemovalSet
-from lambda_nas.core.surgery import AttentionFreeBlock, check_supported, removable_layers, stem
+from lambda_nas.core.surgery import (
+    AttentionFreeBlock,
+    attend,
+    check_supported,
+    removable_layers,
+    stem,
+)
 
 States = list[Tensor]
+UNPRUNED = RemovalSet()
+
+
+class _Place(NamedTuple):
+    """Where in the model, and which removed layers lie below."""
+
+    below: RemovalSet
+    block: int
+    middle: bool = False
 
 
 class PrefixStates:
@@ -46,7 +62,7 @@ class PrefixStates:
         self._batch_size = batch_size
         self._limit_bytes = limit_bytes
         self._bytes = 0
-        self._cache: OrderedDict[tuple[RemovalSet, int], States] = OrderedDict()
+        self._cache: OrderedDict[_Place, States] = OrderedDict()
 
     def block_input(self, removal: RemovalSet, index: int) -> States:
         """Return the input of block ``index``, a ``[batch, tokens, channels]`` tensor a batch.
@@ -54,12 +70,23 @@ class PrefixStates:
         ``index`` equal to the depth gives the last block's output. Do not write into the result.
         """
         start = index
-        while start > 0 and (removal.below(start), start) not in self._cache:
+        while start > 0 and _Place(removal.below(start), start) not in self._cache:
             start -= 1
-        states = self._get(removal.below(start), start)
+        states = self._get(_Place(removal.below(start), start))
         for position in range(start, index):
             states = self._run_block(states, position, removed=position in removal)
-            self._put(removal.below(position + 1), position + 1, states)
+            self._put(_Place(removal.below(position + 1), position + 1), states)
+        return states
+
+    @torch.inference_mode()
+    def unpruned_middle(self, index: int) -> States:
+        """Return the unpruned model's stream between attention and MLP of block ``index``."""
+        place = _Place(UNPRUNED, index, middle=True)
+        if place in self._cache:
+            return self._get(place)
+        block = self.model.blocks[index]
+        states = [attend(block, state) for state in self.block_input(UNPRUNED, index)]
+        self._put(place, states)
         return states
 
     @torch.inference_mode()
@@ -74,9 +101,9 @@ class PrefixStates:
 
     def keep_only_above(self, removal: RemovalSet) -> None:
         """Drop the states that no superset of the set can use."""
-        for below, index in list(self._cache):
-            if not set(removal.below(index)) <= set(below):
-                self._drop((below, index))
+        for place in list(self._cache):
+            if not set(removal.below(place.block)) <= set(place.below):
+                self._drop(place)
 
     @torch.inference_mode()
     def _run_block(self, states: States, index: int, *, removed: bool) -> States:
@@ -92,23 +119,22 @@ class PrefixStates:
         batches = self.images.batches(self._batch_size, device=device)
         return [view.forward_features(images) for images, _ in batches]
 
-    def _get(self, below: RemovalSet, index: int) -> States:
-        key = (below, index)
-        if key not in self._cache:
+    def _get(self, place: _Place) -> States:
+        if place not in self._cache:
             states = self._embed()
-            self._put(*key, states)
+            self._put(place, states)
             return states
-        self._cache.move_to_end(key)
-        return self._cache[key]
+        self._cache.move_to_end(place)
+        return self._cache[place]
 
-    def _put(self, below: RemovalSet, index: int, states: States) -> None:
-        self._cache[below, index] = states
+    def _put(self, place: _Place, states: States) -> None:
+        self._cache[place] = states
         self._bytes += _size(states)
         while self._bytes > self._limit_bytes and len(self._cache) > 1:
             self._drop(next(iter(self._cache)))
 
-    def _drop(self, key: tuple[RemovalSet, int]) -> None:
-        self._bytes -= _size(self._cache.pop(key))
+    def _drop(self, place: _Place) -> None:
+        self._bytes -= _size(self._cache.pop(place))
 
 
 def _size(states: States) -> int:

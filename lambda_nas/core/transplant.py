@@ -15,14 +15,13 @@ from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from lambda_nas.core.moments import match_moments
-from lambda_nas.core.prefixes import PrefixStates, States
+from lambda_nas.core.prefixes import UNPRUNED, PrefixStates, States
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.ridge import NormalEquations
 from lambda_nas.core.surgery import AttentionFreeBlock, attend, remove_attention
 from lambda_nas.errors import NonFiniteError, UnsupportedModelError
 
 FOLDS = 5
-UNPRUNED = RemovalSet()
 
 
 @torch.no_grad()
@@ -76,8 +75,8 @@ def _shift_positions(pruned: VisionTransformer, prefixes: PrefixStates) -> State
     direct = isinstance(pruned.norm_pre, nn.Identity)
     if position is None or position.shape[1] != tokens or not direct:
         return states
-    block = prefixes.model.blocks[0]
-    total = sum((attend(block, state) - state).sum(0) for state in states)
+    middles = prefixes.unpruned_middle(0)
+    total = sum((middle - state).sum(0) for middle, state in zip(middles, states, strict=True))
     shift = total / len(prefixes.images)
     position.add_(shift)
     return [state + shift for state in states]
@@ -88,24 +87,21 @@ def _attend_matched(
 ) -> States:
     """Match the block's norms to the unpruned model's; return the pruned block's middle."""
     original = prefixes.model.blocks[index]
-    inputs = prefixes.block_input(UNPRUNED, index)
     if isinstance(block, Block):
-        norm1 = original.get_submodule("norm1")
-        match_moments(block.norm1, states, map(norm1, inputs), weights)
+        inputs = prefixes.block_input(UNPRUNED, index)
+        targets = map(original.get_submodule("norm1"), inputs)
+        match_moments(block.norm1, states, targets, weights)
     states = [attend(block, state) for state in states]
-    norm2 = original.get_submodule("norm2")
-    targets = (norm2(attend(original, state)) for state in inputs)
+    targets = map(original.get_submodule("norm2"), prefixes.unpruned_middle(index))
     match_moments(block.get_submodule("norm2"), states, targets, weights)
     return states
 
 
 def _targets(prefixes: PrefixStates, removal: RemovalSet, index: int) -> States:
     """Return what the block's output should be: with the next attention's, if that is removed."""
-    outputs = prefixes.block_input(UNPRUNED, index + 1)
-    if index + 1 not in removal:
-        return outputs
-    following = prefixes.model.blocks[index + 1]
-    return [attend(following, state) for state in outputs]
+    if index + 1 in removal:
+        return prefixes.unpruned_middle(index + 1)
+    return prefixes.block_input(UNPRUNED, index + 1)
 
 
 def _refit(

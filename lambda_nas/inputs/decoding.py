@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from PIL import Image
@@ -69,15 +68,18 @@ def decode(
     reading = threading.Lock()
 
     def read(position: int) -> None:
-        with reading:
-            stream, _ = listing.reader[int(indices[position])]
-            with stream:
-                content = stream.read()
         try:
-            images[position] = _decode_one(content, MODES[channels], transform)
+            with reading:
+                stream, _ = listing.reader[int(indices[position])]
+                with stream:
+                    content = stream.read()
+            image = _decode_one(content, MODES[channels])
         # Broken files make Pillow's many decoders raise anything from OSError to SyntaxError.
         except Exception:
             readable[position] = False
+            return
+        # What goes wrong from here on is no fault of the file.
+        images[position] = transform(image)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for done, _ in enumerate(pool.map(read, range(len(indices))), 1):
@@ -91,9 +93,9 @@ def decode(
     return Decoded(ImageSet(images, labels, mean, std), readable, notes)
 
 
-def _decode_one(content: bytes, mode: str, transform: Callable[[Any], Tensor]) -> Tensor:
+def _decode_one(content: bytes, mode: str) -> Image.Image:
     with Image.open(io.BytesIO(content)) as image:
-        return transform(image.convert(mode))
+        return image.convert(mode)
 
 
 def _report(listing: Listing, unreadable: Tensor, total: int) -> tuple[str, ...]:

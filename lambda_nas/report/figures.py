@@ -86,7 +86,7 @@ def front(info: StudyInfo, trials: Sequence[FrontPoint], front: Sequence[FrontPo
         template="plotly_white",
         title=f"{info.name}<br><sup>{info.model} on {info.data}, {info.device}</sup>",
         xaxis_title="speed-up over the unpruned model (x)",
-        # Room on the right for the name of the fastest.
+        # Room on the right for the names of the fastest.
         xaxis_range=[slowest - 0.05 * width, fastest + (0.1 + 0.014 * longest) * width],
         yaxis_title="top-1 accuracy (%)",
         legend={"orientation": "h", "y": -0.18},

@@ -44,7 +44,7 @@ def straighten(prices: dict[int, Price]) -> dict[int, Price]:
     """Put the time of a forward on one line over the number of removed layers.
 
     The attention layers of an isotropic ViT cost the same, so whatever departs from a line is the
-    machine's noise, which at one layer (3% of DeiT-Tiny's time) is as large as the gain itself.
+    machine's noise, and that can be larger than the gain of one layer.
     The line goes through the unpruned model and is the least squares fit to all others.
     """
     unpruned = prices[0]

@@ -122,6 +122,18 @@ def test_no_block_input_is_computed_twice(model, images):
     assert prefixes.block_runs == needed_block_runs(asked)
 
 
+def test_the_unpruned_middle_is_what_norm2_reads(model, images):
+    seen = []
+    model.blocks[2].norm2.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    prefixes = PrefixStates(model, images, batch_size=len(images))
+    (found,) = prefixes.unpruned_middle(2)
+    assert prefixes.unpruned_middle(2)[0] is found
+    ((pixels, _),) = images.batches(len(images))
+    with torch.no_grad():
+        model(pixels)
+    assert torch.equal(found, seen[-1])
+
+
 def test_a_small_cache_changes_no_number(model, images):
     large = nose_path(Scorer(PrefixStates(model, images)), length=DEPTH)
     small = nose_path(Scorer(PrefixStates(model, images, limit_bytes=1)), length=DEPTH)

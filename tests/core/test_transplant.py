@@ -149,14 +149,14 @@ def test_comes_nearer_to_the_unpruned_model_and_leaves_it_alone(images):
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
-def test_changes_nothing_where_attention_gave_nothing(images):
-    model = make()
-    for layer in (1, 3):
-        torch.nn.init.zeros_(model.blocks[layer].attn.proj.weight)
-        torch.nn.init.zeros_(model.blocks[layer].attn.proj.bias)
-    removal = RemovalSet.of([1, 3])
-    plain = remove_attention(model, removal).model.state_dict()
-    repaired = transplant(PrefixStates(model, images), removal).state_dict()
+@pytest.mark.parametrize("layers", [[0, 1], [2]])
+def test_changes_nothing_where_attention_gave_nothing(vit, images, layers):
+    for layer in layers:
+        for parameter in vit.blocks[layer].attn.proj.parameters():
+            torch.nn.init.zeros_(parameter)
+    removal = RemovalSet.of(layers)
+    plain = remove_attention(vit, removal).model.state_dict()
+    repaired = transplant(PrefixStates(vit, images), removal).state_dict()
     assert plain.keys() == repaired.keys()
     assert all(torch.equal(plain[key], repaired[key]) for key in plain)
 

@@ -160,6 +160,15 @@ def test_unreadable_images_are_skipped_and_named(tmp_path):
     assert not rows(data.calibration) & rows(data.evaluation)
 
 
+def test_a_file_that_can_not_be_opened_counts_as_unreadable(tmp_path):
+    root = fill(tmp_path / "data", per_class=20)
+    (root / "bee" / "3.png").unlink()
+    (root / "bee" / "3.png").symlink_to(tmp_path / "gone.png")
+    images, (note,) = load_evaluation(root, network())
+    assert len(images) == 59
+    assert note.endswith("1 of 60 images below " + f"{root}: bee/3.png")
+
+
 def test_too_many_unreadable_images(tmp_path):
     root = fill(tmp_path / "data", per_class=4, suffix=".jpg")
     for index in range(4):

@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,14 @@ def shared_data():
     if not SHARED.is_dir():
         pytest.skip(f"the real weights and images of {SHARED} are absent")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def chromium():
+    found = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chrome"))), None)
+    if found is None:
+        pytest.skip("figures and pages need Chrome or Chromium")
+    return found
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """The embedded default from the command line: interrupted, resumed, shown, exported, measured."""
 
 import json
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,7 +17,6 @@ from lambda_nas.store.store import Store
 
 LAMBDA_NAS = [sys.executable, "-m", "lambda_nas"]
 STUDY = "digits_vit-digits"
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 def call(*args, folder):
@@ -125,14 +123,14 @@ def dashboard(folder):
     assert (process.returncode, rest) == (130, "")
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="a page needs Chromium")
-def test_the_dashboard_shows_the_study_in_a_browser(interrupted, resumed, tmp_path):
+@pytest.mark.usefixtures("resumed")
+def test_the_dashboard_shows_the_study_in_a_browser(interrupted, chromium, tmp_path):
     folder, *_ = interrupted
     with dashboard(folder) as (said, url):
         assert said == f"Optuna dashboard at {url}/ (Ctrl-C stops it)\n"
         page = subprocess.run(
             [
-                *(CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu"),
+                *(chromium, "--headless", "--no-sandbox", "--disable-gpu"),
                 *("--disable-background-networking", f"--user-data-dir={tmp_path}"),
                 *("--virtual-time-budget=20000", "--dump-dom", f"{url}/dashboard/studies/1"),
             ],

@@ -1,5 +1,3 @@
-import shutil
-
 import pytest
 
 from lambda_nas.core.cost import Price
@@ -81,10 +79,7 @@ def test_page_needs_no_network(tmp_path):
     assert '<script src="http' not in text
 
 
-@pytest.mark.skipif(
-    not any(map(shutil.which, ("google-chrome", "chromium", "chrome"))),
-    reason="images need Chrome or Chromium",
-)
+@pytest.mark.usefixtures("chromium")
 def test_image(tmp_path):
     pytest.importorskip("kaleido", reason="images need kaleido")
     path = tmp_path / "front.png"

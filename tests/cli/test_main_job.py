@@ -25,14 +25,24 @@ def call(*args, folder):
     return done.stdout
 
 
+def start(*args, folder):
+    """Begin a command that Ctrl-C reaches, even if these tests were started in the background."""
+    return subprocess.Popen(
+        [*LAMBDA_NAS, *args],
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell has its background jobs ignore SIGINT, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory):
     """A search that got Ctrl-C after its first trials."""
     digits_model(digits_images())
     folder = tmp_path_factory.mktemp("digits")
-    process = subprocess.Popen(
-        [*LAMBDA_NAS, "search", "--budget", "100"], cwd=folder, stderr=subprocess.PIPE, text=True
-    )
+    process = start("search", "--budget", "100", folder=folder)
     database = folder / "studies" / "lambda_nas.db"
     deadline = time.monotonic() + 300
     while time.monotonic() < deadline and process.poll() is None:
@@ -42,7 +52,10 @@ def interrupted(tmp_path_factory):
             if store.has(STUDY) and len(store.trials(STUDY)) >= 2:
                 break
     process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=120)
+    try:
+        _, stderr = process.communicate(timeout=120)
+    finally:
+        process.kill()
     return folder, process.returncode, stderr
 
 
@@ -109,12 +122,7 @@ def test_prior_on_stdout_is_json(interrupted):
 def dashboard(folder):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    process = subprocess.Popen(
-        [*LAMBDA_NAS, "dashboard", "--port", str(port)],
-        cwd=folder,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = start("dashboard", "--port", str(port), folder=folder)
     try:
         yield process.stderr.readline(), f"http://127.0.0.1:{port}"
     finally:

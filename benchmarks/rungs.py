@@ -9,11 +9,13 @@ with diluting the unpruned one (lambda falls from 1 to 0), and gives dilution fi
 import torch
 
 from lambda_nas.core.data import ImageSet
-from lambda_nas.core.dilution import Compensation, Recipe, dilute, finish, train
+from lambda_nas.core.dilution import Compensation, dilute, finish
 from lambda_nas.core.evaluation import evaluate
 from lambda_nas.core.prefixes import PrefixStates
+from lambda_nas.core.recipe import Recipe
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.surgery import remove_attention
+from lambda_nas.core.training import train
 from lambda_nas.core.transplant import transplant
 from lambda_nas.inputs.digits import digits_images, digits_model
 

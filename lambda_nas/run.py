@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from lambda_nas.core.dilution import Recipe
+from lambda_nas.core.recipe import Fade, Recipe
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.surgery import check_removal, removable_layers
 from lambda_nas.errors import InputError
@@ -171,7 +171,7 @@ def _rungs(source: Source, seed: int) -> tuple[Recipe, ...]:
             batch_size=64,
             lr=2e-4 / (rung + 1),
             seed=seed + rung,
-            lambda_start=0.0,
+            fade=Fade(start=0.0),
         )
         for rung in range(RUNGS)
     )

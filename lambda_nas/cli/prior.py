@@ -71,15 +71,21 @@ def prior(
     with stage("Measuring the prior", 2 * len(prefixes.layers)) as advance:
         found = measure_prior(prefixes, score=score, target=target, order=order, on_step=advance)
     layers = [asdict(layer) for layer in found.layers]
+    path = [
+        {
+            "added": step.added,
+            "removed": list(step.removal),
+            "score": step.score,
+            "high_frequency": list(step.high_frequency),
+        }
+        for step in found.path
+    ]
     if plot:
         from lambda_nas.report import figures
 
-        figures.save(figures.prior(layers, f"{source.model.name} on {source.data_name}"), plot)
+        title = f"{source.model.name} on {source.data_name}"
+        figures.save(figures.prior(layers, path, title), plot)
         output.note(f"wrote {plot}")
-    path = [
-        {"added": step.added, "removed": list(step.removal), "score": step.score}
-        for step in found.path
-    ]
     if json:
         output.print_json(
             {
@@ -92,7 +98,9 @@ def prior(
             }
         )
         return
-    table = Table("layer", "H(attention)", "H(MLP)", "transfer entropy", "relative entropy")
+    table = Table(
+        *("layer", "H(attention)", "H(MLP)", "transfer entropy", "relative entropy", "high freq.")
+    )
     for layer in found.layers:
         table.add_row(
             str(layer.index),
@@ -100,6 +108,7 @@ def prior(
             f"{layer.entropy_mlp:.2f}",
             f"{layer.transfer_entropy:+.3f}",
             f"{layer.relative_entropy:.4f}",
+            f"{layer.high_frequency:.1%}",
         )
     output.stdout.print(table)
     steps = Table("step", "added", "removal set", score, title=f"NOSE path, {found.images} images")

@@ -41,16 +41,19 @@ class ImageSet:
 
         With a generator the order is a fresh permutation; without one it is the stored order.
         """
-        mean = torch.tensor(self.mean, device=device).view(1, -1, 1, 1) * 255
-        std = torch.tensor(self.std, device=device).view(1, -1, 1, 1) * 255
         order = (
             torch.arange(len(self))
             if generator is None
             else torch.randperm(len(self), generator=generator)
         )
         for indices in order.split(batch_size):
-            images = self.images[indices].to(device, torch.float32)
-            yield (images - mean) / std, self.labels[indices].to(device)
+            yield self.normalise(self.images[indices], device), self.labels[indices].to(device)
+
+    def normalise(self, images: Tensor, device: torch.device | str) -> Tensor:
+        """Return uint8 images ``[batch, channels, height, width]`` as the model takes them."""
+        mean = torch.tensor(self.mean, device=device).view(1, -1, 1, 1) * 255
+        std = torch.tensor(self.std, device=device).view(1, -1, 1, 1) * 255
+        return (images.to(device, torch.float32) - mean) / std
 
 
 def stratified_order(labels: Tensor, *, generator: torch.Generator) -> Tensor:

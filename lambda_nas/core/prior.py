@@ -1,4 +1,4 @@
-"""What is known about a removal set before any trial: entropies, scores, and the NOSE path."""
+"""What is known about a removal set before any trial: entropies, scores, spectra, the NOSE path."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,6 +12,7 @@ from torch import Tensor
 from lambda_nas.core.entropy import GaussianEntropy
 from lambda_nas.core.prefixes import PrefixStates
 from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.spectrum import high_frequency_shares
 from lambda_nas.errors import NonFiniteError
 
 ScoreName = Literal["relative-entropy", "transfer-entropy"]
@@ -21,22 +22,30 @@ Order = Literal["absolute", "signed"]
 
 @dataclass(frozen=True)
 class LayerPrior:
-    """One layer: entropies (nats) of its branches' outputs, scores of removing it alone."""
+    """One layer: entropies (nats) of its branches' outputs, scores of removing it alone.
+
+    ``high_frequency`` is the high-frequency share of the unpruned block's output.
+    """
 
     index: int
     entropy_attn: float
     entropy_mlp: float
     transfer_entropy: float
     relative_entropy: float
+    high_frequency: float
 
 
 @dataclass(frozen=True)
 class NoseStep:
-    """One greedy step: the layer added, the set reached, its score."""
+    """One greedy step: the layer added, the set reached, its score.
+
+    ``high_frequency`` is the high-frequency share of every block's output under the set.
+    """
 
     added: int
     removal: RemovalSet
     score: float
+    high_frequency: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -138,6 +147,7 @@ def layer_priors(
 ) -> tuple[LayerPrior, ...]:
     """Return the prior of each removable layer on its own (paper, figures 1 and 2)."""
     rows = []
+    shares = high_frequency_shares(scorer.prefixes, RemovalSet())
     for layer in scorer.prefixes.layers:
         alone = RemovalSet.of([layer])
         rows.append(
@@ -147,6 +157,7 @@ def layer_priors(
                 entropy_mlp=scorer.branch_entropies[layer, "mlp"].value,
                 transfer_entropy=scorer.transfer_entropy(alone),
                 relative_entropy=scorer.relative_entropy(alone),
+                high_frequency=shares[layer],
             )
         )
         if on_layer:
@@ -181,7 +192,8 @@ def nose_path(
         added = min(left, key=scores.__getitem__)
         left.remove(added)
         current = current.add(added)
-        path.append(NoseStep(added, current, scores[added]))
+        shares = high_frequency_shares(scorer.prefixes, current)
+        path.append(NoseStep(added, current, scores[added], shares))
         scorer.prefixes.keep_only_above(current)
         if on_step:
             on_step()

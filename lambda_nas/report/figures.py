@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
+from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
 from lambda_nas.errors import InputError
@@ -106,18 +107,27 @@ def _add(figure: go.Figure, series: Series, name: str, **style: object) -> None:
     )
 
 
-def prior(layers: Sequence[Mapping[str, float]], title: str) -> go.Figure:
-    """Draw each layer's entropies, and what removing it alone does to the output."""
+def prior(
+    layers: Sequence[Mapping[str, Any]], path: Sequence[Mapping[str, Any]], title: str
+) -> go.Figure:
+    """Draw each layer's entropies, what removing it alone does, and the spectra along the path.
+
+    Args:
+        layers: Fields of ``LayerPrior``.
+        path: Fields of ``NoseStep``.
+        title: Of the figure.
+    """
     figure = make_subplots(
-        rows=3,
+        rows=4,
         cols=1,
         shared_xaxes=True,
-        vertical_spacing=0.09,
+        vertical_spacing=0.07,
         # Two scores on one axis would hide the smaller: they differ by orders of magnitude.
         subplot_titles=(
             "Entropy of the branches' outputs",
             "Transfer entropy of removing one layer",
             "Relative entropy of removing one layer",
+            "High-frequency share of the blocks' outputs, unpruned and along the NOSE path",
         ),
     )
     index = [layer["index"] for layer in layers]
@@ -125,15 +135,8 @@ def prior(layers: Sequence[Mapping[str, float]], title: str) -> go.Figure:
         ("entropy_attn", "attention", _BLUE),
         ("entropy_mlp", "MLP", _ORANGE),
     ):
-        figure.add_scatter(
-            x=index,
-            y=[layer[field] for layer in layers],
-            name=name,
-            mode="lines+markers",
-            line_color=color,
-            row=1,
-            col=1,
-        )
+        values = [layer[field] for layer in layers]
+        _add_line(figure, index, values, name, color, row=1)
     for row, field in ((2, "transfer_entropy"), (3, "relative_entropy")):
         figure.add_bar(
             x=index,
@@ -144,12 +147,53 @@ def prior(layers: Sequence[Mapping[str, float]], title: str) -> go.Figure:
             row=row,
             col=1,
         )
+    _add_spectra(figure, layers, path, row=4)
     figure.update_yaxes(title_text="nats")
+    figure.update_yaxes(title_text="%", row=4, col=1)
     figure.update_xaxes(tickvals=index)
-    figure.update_xaxes(title_text="layer", row=3, col=1)
+    figure.update_xaxes(title_text="layer", row=4, col=1)
     figure.update_annotations(font_size=14)
-    figure.update_layout(template="plotly_white", title=title, legend={"y": 1.0})
+    figure.update_layout(
+        template="plotly_white", title=title, height=1000, legend2={"y": 0.0, "yanchor": "bottom"}
+    )
     return figure
+
+
+def _add_spectra(
+    figure: go.Figure,
+    layers: Sequence[Mapping[str, Any]],
+    path: Sequence[Mapping[str, Any]],
+    row: int,
+) -> None:
+    index = [layer["index"] for layer in layers]
+    unpruned = [100 * layer["high_frequency"] for layer in layers]
+    _add_line(figure, index, unpruned, "unpruned", _RED, row, legend="legend2")
+    shades = sample_colorscale("Viridis", len(path)) if path else []
+    for step, shade in zip(path, shades, strict=True):
+        values = [100 * share for share in step["high_frequency"]]
+        name = f"{len(step['removed'])} removed"
+        _add_line(figure, [*range(len(values))], values, name, shade, row, legend="legend2")
+
+
+def _add_line(
+    figure: go.Figure,
+    x: list[int],
+    y: list[float],
+    name: str,
+    color: str,
+    row: int,
+    legend: str = "legend",
+) -> None:
+    figure.add_scatter(
+        x=x,
+        y=y,
+        name=name,
+        mode="lines+markers",
+        line_color=color,
+        legend=legend,
+        row=row,
+        col=1,
+    )
 
 
 def save(figure: go.Figure, path: Path) -> None:
@@ -164,7 +208,7 @@ def save(figure: go.Figure, path: Path) -> None:
         if path.suffix == ".html":
             figure.write_html(path, include_plotlyjs=True)
         else:
-            figure.write_image(path, width=900, height=620, scale=2)
+            figure.write_image(path, width=900, height=figure.layout.height or 620, scale=2)
     except OSError as error:
         raise InputError(f"figure {path} can't be written ({error})") from error
     except (ValueError, RuntimeError, ImportError) as error:

@@ -149,7 +149,12 @@ def _prior(
             "images": len(images),
             "layers": [asdict(layer) for layer in layers],
             "path": [
-                {"added": step.added, "removed": list(step.removal), "score": step.score}
+                {
+                    "added": step.added,
+                    "removed": list(step.removal),
+                    "score": step.score,
+                    "high_frequency": list(step.high_frequency),
+                }
                 for step in nose
             ],
         },

@@ -9,7 +9,7 @@ from torch import nn
 
 from lambda_nas.core.cost import Price
 from lambda_nas.core.data import ImageSet
-from lambda_nas.core.dilution import Recipe
+from lambda_nas.core.recipe import Recipe
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.search.values import FrontPoint, RungResult, TrialCounts
 

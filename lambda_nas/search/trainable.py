@@ -9,10 +9,10 @@ import torch
 from ray.tune import Trainable
 from timm.models.vision_transformer import VisionTransformer
 
-from lambda_nas.core.dilution import train
 from lambda_nas.core.evaluation import evaluate
 from lambda_nas.core.prefixes import PrefixStates
 from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.training import train
 from lambda_nas.core.transplant import transplant
 from lambda_nas.errors import LambdaNasError
 from lambda_nas.search.job import Material

@@ -25,8 +25,13 @@ LAYERS = [
         "entropy_mlp": 5.0 - index,
         "transfer_entropy": 2.0 * index - 1,
         "relative_entropy": 0.25 * index,
+        "high_frequency": 0.25,
     }
     for index in (0, 2, 3)
+]
+PATH = [
+    {"removed": [2], "high_frequency": [0.5, 0.25, 0.125, 0.0]},
+    {"removed": [0, 2], "high_frequency": [0.25, 0.25, 0.75, 1.0]},
 ]
 
 
@@ -58,17 +63,26 @@ def test_front_of_a_study_without_trials():
 
 
 def test_prior_shows_each_field_at_its_layers():
-    figure = figures.prior(LAYERS, "model on images")
+    figure = figures.prior(LAYERS, PATH, "model on images")
 
-    assert [list(trace.x) for trace in figure.data] == [[0, 2, 3]] * 4
-    assert [list(trace.y) for trace in figure.data] == [
+    assert [list(trace.x) for trace in figure.data[:5]] == [[0, 2, 3]] * 5
+    assert [list(trace.y) for trace in figure.data[:5]] == [
         [-10.0, -8.0, -7.0],
         [5.0, 3.0, 2.0],
         [-1.0, 3.0, 5.0],
         [0.0, 0.5, 0.75],
+        [25.0, 25.0, 25.0],
     ]
     assert figure.layout.title.text == "model on images"
-    assert all(axis.title.text == "nats" for axis in figure.select_yaxes())
+    units = [axis.title.text for axis in figure.select_yaxes()]
+    assert units == ["nats", "nats", "nats", "%"]
+
+
+def test_prior_shows_the_spectrum_of_every_step_by_block():
+    traces = figures.prior(LAYERS, PATH, "").data[5:]
+    assert [trace.name for trace in traces] == ["1 removed", "2 removed"]
+    assert [list(trace.x) for trace in traces] == [[0, 1, 2, 3]] * 2
+    assert [list(trace.y) for trace in traces] == [[50, 25, 12.5, 0], [25, 25, 75, 100]]
 
 
 def test_page_needs_no_network(tmp_path):
@@ -89,12 +103,12 @@ def test_image(tmp_path):
 
 def test_unknown_suffix(tmp_path):
     with pytest.raises(InputError, match=r"front\.pdf: the name must end in \.html, \.png, \.svg"):
-        figures.save(figures.prior(LAYERS, ""), tmp_path / "front.pdf")
+        figures.save(figures.prior(LAYERS, PATH, ""), tmp_path / "front.pdf")
 
 
 def test_missing_folder(tmp_path):
     with pytest.raises(InputError, match=r"missing/front\.html can't be written"):
-        figures.save(figures.prior(LAYERS, ""), tmp_path / "missing" / "front.html")
+        figures.save(figures.prior(LAYERS, PATH, ""), tmp_path / "missing" / "front.html")
 
 
 def test_missing_kaleido(tmp_path, monkeypatch):
@@ -105,4 +119,4 @@ def test_missing_kaleido(tmp_path, monkeypatch):
     monkeypatch.setattr(figures.go.Figure, "write_image", write_image)
     message = r"front\.png: images need `pip install kaleido` and Chrome.*\(Image export requires"
     with pytest.raises(InputError, match=message):
-        figures.save(figures.prior(LAYERS, ""), tmp_path / "front.png")
+        figures.save(figures.prior(LAYERS, PATH, ""), tmp_path / "front.png")

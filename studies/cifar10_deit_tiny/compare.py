@@ -1,0 +1,138 @@
+"""Is transplant and a short training as good as dilution given five times the steps?
+
+Trains every removal set in every way, and writes top-1 on the validation images to a JSON file
+after each; a run that was stopped goes on there.
+
+    python studies/cifar10_deit_tiny/compare.py --model local-dir:cifar10_model --data cifar10 \
+        --out table.json 0,2,4 0,1,3,4,6
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from timm.models.vision_transformer import VisionTransformer
+
+from lambda_nas.cli.progress import stage
+from lambda_nas.core.dilution import Compensation, dilute, finish
+from lambda_nas.core.evaluation import evaluate
+from lambda_nas.core.prefixes import PrefixStates
+from lambda_nas.core.recipe import Augmentation, Fade, Losses, Recipe
+from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.surgery import check_supported, remove_attention
+from lambda_nas.core.training import train
+from lambda_nas.core.transplant import transplant
+from lambda_nas.inputs.images import ImageData, ImageLimits, load_images
+from lambda_nas.inputs.models import load_model
+
+BATCH_SIZE = 64
+LONGER = 5
+ARMS = (
+    "plain removal",
+    "transplant",
+    "transplant, trained",
+    "diluted, paper",
+    "diluted, none",
+    "diluted, paper, 5x",
+    "diluted, none, 5x",
+)
+
+
+class Comparison:
+    """One way of training after another, on the same images with the same teacher and losses."""
+
+    def __init__(
+        self, model: VisionTransformer, data: ImageData, options: argparse.Namespace
+    ) -> None:
+        self._model = model
+        self._data = data
+        self._options = options
+        self._prefixes = PrefixStates(model, data.calibration)
+
+    def run(self, arm: str, removal: RemovalSet) -> VisionTransformer:
+        """Return the set's network as this arm of the comparison makes it."""
+        if arm == "plain removal":
+            return remove_attention(self._model, removal).model
+        if arm.startswith("transplant"):
+            pruned = transplant(self._prefixes, removal)
+            if "trained" in arm:
+                self._train(pruned, 1, Fade(start=0.0))
+            return pruned
+        compensation: Compensation = "paper" if "paper" in arm else "none"
+        diluted = dilute(self._model, removal, compensation=compensation)
+        self._train(diluted, LONGER if "5x" in arm else 1, Fade())
+        return finish(diluted)
+
+    def _train(self, pruned: VisionTransformer, times: int, fade: Fade) -> None:
+        options = self._options
+        steps = times * options.steps
+        recipe = Recipe(
+            steps=steps,
+            batch_size=BATCH_SIZE,
+            lr=options.lr,
+            seed=options.seed,
+            fade=fade,
+            losses=Losses(labels=1.0, logits=1.0, hidden=1.0),
+            augmentation=Augmentation(crop=0.7, hflip=0.5),
+        )
+        images = self._data.training
+        assert images is not None
+        with stage("Training", steps) as advance:
+            train(pruned, images, recipe, teacher=self._model, on_step=lambda *_: advance())
+
+
+def main() -> None:
+    """Fill the table in and print it as Markdown."""
+    options = _options()
+    model = check_supported(load_model(options.model).model)
+    with stage("Reading images", 1) as advance:
+        data = load_images(options.data, model, limits=ImageLimits(training=50_000))
+        advance()
+    comparison = Comparison(model, data, options)
+    table = json.loads(options.out.read_text()) if options.out.exists() else {}
+    if "unpruned" not in table:
+        table["unpruned"] = evaluate(model, data.evaluation).top1
+    for removal in options.sets:
+        row = table.setdefault(str(removal), {})
+        for arm in options.arms or ARMS:
+            if arm in row:
+                continue
+            start = time.perf_counter()
+            pruned = comparison.run(arm, removal)
+            seconds = time.perf_counter() - start
+            top1 = evaluate(pruned, data.evaluation).top1
+            row[arm] = {"top1": top1, "seconds": round(seconds, 1)}
+            options.out.write_text(json.dumps(table, indent=1) + "\n")
+    _print(table)
+
+
+def _print(table: dict[str, dict[str, dict[str, float]]]) -> None:
+    print(f"unpruned: {100 * table.pop('unpruned'):.2f}\n")
+    print("| removed | " + " | ".join(ARMS) + " |\n|---" + "|---" * len(ARMS) + "|")
+    for removal, row in table.items():
+        cells = (f"{100 * row[arm]['top1']:.2f}" if arm in row else "" for arm in ARMS)
+        print(f"| {removal} | " + " | ".join(cells) + " |")
+
+
+def _removal(text: str) -> RemovalSet:
+    return RemovalSet.of(map(int, text.split(",")))
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("sets", nargs="+", type=_removal, help="such as 0,2,4")
+    parser.add_argument("--model", required=True)
+    parser.add_argument("--data", required=True, type=Path)
+    parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--arms", nargs="*", choices=ARMS, help="default: all")
+    parser.add_argument("--steps", type=int, default=100, help=f"of {BATCH_SIZE} images")
+    parser.add_argument("--lr", type=float, default=1e-4)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

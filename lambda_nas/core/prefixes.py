@@ -52,7 +52,7 @@ class PrefixStates:
         images: ImageSet,
         *,
         batch_size: int = 50,
-        limit_bytes: int = 2 << 30,
+        limit_bytes: int = 1 << 30,
     ) -> None:
         self.model = check_supported(model).eval()
         self.images = images

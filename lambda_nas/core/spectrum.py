@@ -10,7 +10,7 @@ from lambda_nas.core.removal import RemovalSet
 from lambda_nas.errors import NonFiniteError
 
 CUTOFF = 0.25
-"""Cycles a patch along either axis from which on a frequency is high: half of the highest."""
+"""Cycles a patch along either axis above which a frequency is high: half of the highest."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class SpatialPower:
     The mean over positions (frequency zero) belongs to neither.
 
     Attributes:
-        low: Sum over images, channels and the frequencies below ``CUTOFF`` along both axes.
-        high: Sum over those that reach it along either axis.
+        low: Sum over images, channels and the frequencies up to ``CUTOFF`` along both axes.
+        high: Sum over those above it along either axis.
 
     >>> stripes = torch.tensor([1.0, -1.0]).repeat(4).view(1, 1, 8, 1).expand(1, 8, 8, 1)
     >>> SpatialPower.of(stripes).high_share
@@ -44,7 +44,7 @@ class SpatialPower:
         power = torch.fft.fft2(maps, dim=(1, 2), norm="ortho").abs().square().sum((0, 3))
         rows = torch.fft.fftfreq(height, device=maps.device).abs()
         columns = torch.fft.fftfreq(width, device=maps.device).abs()
-        high = torch.maximum(rows[:, None], columns[None, :]) >= CUTOFF
+        high = torch.maximum(rows[:, None], columns[None, :]) > CUTOFF
         power[0, 0] = 0
         if not torch.isfinite(power).all():
             raise NonFiniteError("features are not finite: check the model's weights and images")

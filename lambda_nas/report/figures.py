@@ -165,14 +165,15 @@ def _add_spectra(
     path: Sequence[Mapping[str, Any]],
     row: int,
 ) -> None:
-    index = [layer["index"] for layer in layers]
-    unpruned = [100 * layer["high_frequency"] for layer in layers]
-    _add_line(figure, index, unpruned, "unpruned", _RED, row, legend="legend2")
     shades = sample_colorscale("Viridis", len(path)) if path else []
     for step, shade in zip(path, shades, strict=True):
         values = [100 * share for share in step["high_frequency"]]
         name = f"{len(step['removed'])} removed"
         _add_line(figure, [*range(len(values))], values, name, shade, row, legend="legend2")
+    # Last, so that it lies on top of those that follow it for some blocks.
+    index = [layer["index"] for layer in layers]
+    unpruned = [100 * layer["high_frequency"] for layer in layers]
+    _add_line(figure, index, unpruned, "unpruned", _RED, row, legend="legend2")
 
 
 def _add_line(

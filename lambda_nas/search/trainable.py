@@ -1,4 +1,4 @@
-"""One trial, as Ray runs it: surgery, transplant, then a rung of dilution a step."""
+"""One trial, as Ray runs it: surgery, transplant, then a rung of training a step."""
 
 import os
 import time
@@ -61,7 +61,12 @@ class RemovalTrial(Trainable):
             self._model = transplant(self._prefixes, self._removal)
         else:
             assert self._material.training is not None
-            train(self._model, self._material.training, self._material.rungs[self._rung - 1])
+            train(
+                self._model,
+                self._material.training,
+                self._material.rungs[self._rung - 1],
+                teacher=self._prefixes.model,
+            )
         top1 = evaluate(self._model, self._material.evaluation).top1
         if top1 > self._best:
             self._best = top1

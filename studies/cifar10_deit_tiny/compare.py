@@ -73,7 +73,7 @@ class Comparison:
             lr=options.lr,
             seed=options.seed,
             fade=fade,
-            losses=Losses(labels=1.0, logits=1.0, hidden=1.0),
+            losses=Losses(labels=1.0, logits=1.0, hidden=10.0),
             augmentation=Augmentation(crop=0.7, hflip=0.5),
         )
         images = self._data.training

@@ -64,7 +64,7 @@ class Material:
 
     Attributes:
         model: The unpruned model.
-        rungs: One recipe a slice of dilution training; empty without training images.
+        rungs: One recipe a slice of training; empty without training images.
         weights_dir: Where a finished trial leaves its repaired weights.
     """
 

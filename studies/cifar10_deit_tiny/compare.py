@@ -12,6 +12,7 @@ import json
 import time
 from pathlib import Path
 
+import plotly.graph_objects as go
 from timm.models.vision_transformer import VisionTransformer
 
 from lambda_nas.cli.progress import stage
@@ -25,9 +26,11 @@ from lambda_nas.core.training import train
 from lambda_nas.core.transplant import transplant
 from lambda_nas.inputs.images import ImageData, ImageLimits, load_images
 from lambda_nas.inputs.models import load_model
+from lambda_nas.report import figures
 
 BATCH_SIZE = 64
 LONGER = 5
+Table = dict[str, dict[str, dict[str, float]]]
 ARMS = (
     "plain removal",
     "transplant",
@@ -73,7 +76,7 @@ class Comparison:
             lr=options.lr,
             seed=options.seed,
             fade=fade,
-            losses=Losses(labels=1.0, logits=1.0, hidden=10.0),
+            losses=Losses(labels=1.0, logits=1.0, hidden=200.0),
             augmentation=Augmentation(crop=0.7, hflip=0.5),
         )
         images = self._data.training
@@ -104,15 +107,38 @@ def main() -> None:
             top1 = evaluate(pruned, data.evaluation).top1
             row[arm] = {"top1": top1, "seconds": round(seconds, 1)}
             options.out.write_text(json.dumps(table, indent=1) + "\n")
-    _print(table)
+    unpruned = table.pop("unpruned")
+    _print(unpruned, table)
+    if options.plot:
+        figures.save(_figure(unpruned, table), options.plot)
 
 
-def _print(table: dict[str, dict[str, dict[str, float]]]) -> None:
-    print(f"unpruned: {100 * table.pop('unpruned'):.2f}\n")
+def _print(unpruned: float, table: Table) -> None:
+    print(f"unpruned: {100 * unpruned:.2f}\n")
     print("| removed | " + " | ".join(ARMS) + " |\n|---" + "|---" * len(ARMS) + "|")
     for removal, row in table.items():
         cells = (f"{100 * row[arm]['top1']:.2f}" if arm in row else "" for arm in ARMS)
         print(f"| {removal} | " + " | ".join(cells) + " |")
+
+
+def _figure(unpruned: float, table: Table) -> go.Figure:
+    """Draw a bar a set and arm, over a line for the unpruned model."""
+    figure = go.Figure()
+    for arm in ARMS:
+        rows = {removal: row[arm] for removal, row in table.items() if arm in row}
+        heights = [100 * cell["top1"] for cell in rows.values()]
+        if rows:
+            figure.add_bar(x=list(rows), y=heights, name=arm)
+    figure.add_hline(100 * unpruned, line_dash="dot", annotation_text="unpruned")
+    lowest = min(100 * cell["top1"] for row in table.values() for cell in row.values())
+    figure.update_layout(
+        template="plotly_white",
+        xaxis_title="removed layers",
+        yaxis_title="top-1 accuracy (%)",
+        yaxis_range=[lowest - 2, 100 * unpruned + 2],
+        legend={"orientation": "h", "y": -0.18},
+    )
+    return figure
 
 
 def _removal(text: str) -> RemovalSet:
@@ -127,9 +153,10 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--model", required=True)
     parser.add_argument("--data", required=True, type=Path)
     parser.add_argument("--out", required=True, type=Path)
+    parser.add_argument("--plot", type=Path, help="figure, as .html, .png or .svg")
     parser.add_argument("--arms", nargs="*", choices=ARMS, help="default: all")
-    parser.add_argument("--steps", type=int, default=100, help=f"of {BATCH_SIZE} images")
-    parser.add_argument("--lr", type=float, default=1e-4)
+    parser.add_argument("--steps", type=int, default=60, help=f"of {BATCH_SIZE} images")
+    parser.add_argument("--lr", type=float, default=3e-4)
     parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 

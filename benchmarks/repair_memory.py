@@ -1,0 +1,48 @@
+"""What the transplant of a large model needs: peak memory of the whole process, and seconds.
+
+Random weights and images: neither memory nor time depends on their values.
+
+    python benchmarks/repair_memory.py --model deit_base_patch16_224 --images 512 --removed 4 8
+"""
+
+import argparse
+import resource
+import sys
+import time
+
+import timm
+import torch
+
+from lambda_nas.cli.progress import stage
+from lambda_nas.core.data import ImageSet
+from lambda_nas.core.prefixes import PrefixStates
+from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.transplant import transplant
+
+
+def main() -> None:
+    """Repair one removal set and print the peak."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", default="deit_base_patch16_224")
+    parser.add_argument("--images", type=int, default=512)
+    parser.add_argument("--removed", type=int, nargs="+", default=[4, 8])
+    options = parser.parse_args()
+    torch.manual_seed(0)
+    model = timm.create_model(options.model)
+    shape = model.pretrained_cfg["input_size"]
+    pixels = torch.randint(0, 256, (options.images, *shape), dtype=torch.uint8)
+    images = ImageSet(pixels, torch.zeros(options.images), (0.5,) * 3, (0.5,) * 3)
+    start = time.perf_counter()
+    with stage("Repairing", 1) as advance:
+        transplant(PrefixStates(model, images), RemovalSet.of(options.removed))
+        advance()
+    seconds = time.perf_counter() - start
+    unit = 1 if sys.platform == "darwin" else 1024  # Bytes on macOS, kibibytes elsewhere.
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    print(f"{options.model}, {options.images} images: {peak / 1e9:.2f} GB, {seconds:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -52,6 +52,7 @@ def train(
     if teacher:
         teacher.eval()
     best = _Best(rate)
+    checked = recipe.checked_steps() if rate else frozenset()
     with (
         seeded(recipe.seed, device),
         _only_trainable(model, recipe),
@@ -78,7 +79,7 @@ def train(
                 average.update(model)
             if on_step:
                 on_step(step, value)
-            if rate and step in recipe.checked_steps():
+            if step in checked:
                 best.offer(average.module if average else model)
                 model.train()
     set_lambda(model, 0.0)

@@ -3,13 +3,14 @@
 Mean top-1 over seeded splits of an image folder into calibration and evaluation halves.
 
     python benchmarks/repair.py --model local-dir:../shared/data/deit_tiny_patch16_224 \
-        --data ../shared/data/imagenet500 --class-map ../shared/data/imagenet_synsets.txt --distill
+        --data ../shared/data/imagenet500 --class-map ../shared/data/imagenet_synsets.txt
+
+    python benchmarks/repair.py ... --sets 0,2,4 0,1,3,4,6 --distill
 """
 
 import argparse
 import statistics
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from timm.models.vision_transformer import VisionTransformer
@@ -31,77 +32,72 @@ SETS = (
 )
 
 
-TAUGHT_SETS = ((0, 2, 4), (0, 1, 3, 4, 6))
 TAUGHT = Recipe(
     steps=100,
     batch_size=32,
     lr=2e-5,
     fade=Fade(start=0.0),
-    losses=Losses(labels=0.0, logits=1.0, hidden=1.0),
+    losses=Losses(labels=0.0, logits=1.0, hidden=200.0),
     augmentation=Augmentation(crop=0.35, hflip=0.5),
 )
 
 
-class Bench:
-    """The rows of both tables, a list of splits a removal set."""
-
-    def __init__(self, splits: int, *, taught: bool) -> None:
-        self.splits = splits
-        self.taught = taught
-        self.unpruned: list[float] = []
-        self.repaired: dict[RemovalSet, list[tuple[float, ...]]] = {}
-        self.distilled: dict[RemovalSet, list[tuple[float, ...]]] = {}
-
-    def measure(self, model: VisionTransformer, data: ImageData, done: Callable[[], None]) -> None:
-        """Add a split of the images."""
-        self.unpruned.append(evaluate(model, data.evaluation).top1)
-        prefixes = PrefixStates(model, data.calibration)
-        # The unpruned states serve all sets: they are not part of a repair's time.
-        prefixes.block_input(RemovalSet(), prefixes.depth)
-        for layers in SETS:
-            removal = RemovalSet.of(layers)
-            plain = evaluate(remove_attention(model, removal).model, data.evaluation).top1
-            start = time.perf_counter()
-            repaired = transplant(prefixes, removal)
-            seconds = time.perf_counter() - start
-            before = evaluate(repaired, data.evaluation).top1
-            self.repaired.setdefault(removal, []).append((plain, before, seconds))
-            if self.taught and layers in TAUGHT_SETS:
-                start = time.perf_counter()
-                train(repaired, data.calibration, TAUGHT, teacher=model)
-                seconds = time.perf_counter() - start
-                after = evaluate(repaired, data.evaluation).top1
-                self.distilled.setdefault(removal, []).append((before, after, seconds))
-            done()
-
-    def print(self) -> None:
-        """Print Markdown tables, a row a removal set."""
-        print(f"unpruned: {100 * statistics.mean(self.unpruned):.1f}; {self.splits} splits\n")
-        print("| removed | plain removal | transplant | seconds |\n|---|---|---|---|")
-        for removal, found in self.repaired.items():
-            _print_row(str(removal), found)
-        _print_row("mean", [values for found in self.repaired.values() for values in found])
-        if self.taught:
-            print("\n| removed | transplant | then distilled | seconds |\n|---|---|---|---|")
-            for removal, found in self.distilled.items():
-                _print_row(str(removal), found)
-
-
 def main() -> None:
-    """Measure, then print."""
+    """Print a Markdown table, a row a removal set."""
     options = _options()
     model = check_supported(load_model(options.model).model)
-    bench = Bench(options.splits, taught=options.distill)
-    with stage("Repairing", options.splits * len(SETS)) as advance:
+    rows: dict[RemovalSet, list[list[float]]] = {removal: [] for removal in options.sets}
+    unpruned = []
+    with stage("Repairing", options.splits * len(rows)) as advance:
         for seed in range(options.splits):
             data = load_images(options.data, model, class_map=options.class_map, seed=seed)
-            bench.measure(model, data, advance)
-    bench.print()
+            unpruned.append(evaluate(model, data.evaluation).top1)
+            prefixes = PrefixStates(model, data.calibration)
+            # The unpruned states serve all sets: they are not part of a repair's time.
+            prefixes.block_input(RemovalSet(), prefixes.depth)
+            for removal, found in rows.items():
+                found.append(_measure(prefixes, removal, data, distill=options.distill))
+                advance()
+    print(f"unpruned: {100 * statistics.mean(unpruned):.1f}; {options.splits} splits\n")
+    columns = ["removed", "plain removal", "transplant", "seconds"]
+    columns += ["then distilled", "seconds"] if options.distill else []
+    print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
+    for removal, found in rows.items():
+        _print_row(str(removal), found)
+    _print_row("mean", [values for found in rows.values() for values in found])
 
 
-def _print_row(name: str, found: list[tuple[float, ...]]) -> None:
-    plain, top1, seconds = map(statistics.mean, zip(*found, strict=True))
-    print(f"| {name} | {100 * plain:.1f} | {100 * top1:.1f} | {seconds:.1f} |")
+def _measure(
+    prefixes: PrefixStates, removal: RemovalSet, data: ImageData, *, distill: bool
+) -> list[float]:
+    """Return top-1 and seconds in the order of the table's columns."""
+    model = prefixes.model
+    plain = evaluate(remove_attention(model, removal).model, data.evaluation).top1
+    start = time.perf_counter()
+    repaired = transplant(prefixes, removal)
+    values = [plain, *_top1_and_seconds(repaired, data, start)]
+    if distill:
+        start = time.perf_counter()
+        train(repaired, data.calibration, TAUGHT, teacher=model)
+        values += _top1_and_seconds(repaired, data, start)
+    return values
+
+
+def _top1_and_seconds(model: VisionTransformer, data: ImageData, start: float) -> list[float]:
+    seconds = time.perf_counter() - start
+    return [evaluate(model, data.evaluation).top1, seconds]
+
+
+def _print_row(name: str, found: list[list[float]]) -> None:
+    plain, *pairs = map(statistics.mean, zip(*found, strict=True))
+    cells = [f"{100 * plain:.1f}"]
+    for top1, seconds in zip(pairs[::2], pairs[1::2], strict=True):
+        cells += [f"{100 * top1:.1f}", f"{seconds:.1f}"]
+    print(f"| {name} | " + " | ".join(cells) + " |")
+
+
+def _removal(text: str) -> RemovalSet:
+    return RemovalSet.of(map(int, text.split(",")))
 
 
 def _options() -> argparse.Namespace:
@@ -112,7 +108,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--data", required=True, type=Path)
     parser.add_argument("--class-map", type=Path)
     parser.add_argument("--splits", type=int, default=4)
-    parser.add_argument("--distill", action="store_true", help="minutes more for two of the sets")
+    parser.add_argument("--sets", nargs="+", type=_removal, default=list(map(RemovalSet.of, SETS)))
+    parser.add_argument("--distill", action="store_true", help="minutes more a set")
     return parser.parse_args()
 
 

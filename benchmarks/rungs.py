@@ -21,10 +21,10 @@ from lambda_nas.core.surgery import check_supported, remove_attention
 from lambda_nas.core.training import train
 from lambda_nas.core.transplant import transplant
 from lambda_nas.inputs.digits import digits_images, digits_model
+from lambda_nas.run import RUNG_LOSSES
 
 SETS = ((0, 1, 2), (2, 3, 9), (1, 3, 5, 7), (4, 7, 8, 9, 10, 11), (0, 2, 4, 6, 8, 10))
 STEPS = 40
-TAUGHT = Losses(labels=1.0, logits=1.0, hidden=10.0)
 COLUMNS = (
     "removed",
     "plain removal",
@@ -52,7 +52,7 @@ def main() -> None:
         removal = RemovalSet.of(layers)
         row = [str(removal), _percent(remove_attention(model, removal).model, data.evaluation)]
         row.append(_percent(transplant(prefixes, removal), data.evaluation))
-        for losses in (Losses(), TAUGHT):
+        for losses in (Losses(), RUNG_LOSSES):
             transplanted = transplant(prefixes, removal)
             recipe = replace(_recipe(STEPS), losses=losses, fade=Fade(start=0.0))
             train(transplanted, data.training, recipe, teacher=model)
@@ -65,7 +65,7 @@ def main() -> None:
 
 
 def _recipe(steps: int) -> Recipe:
-    return Recipe(steps=steps, batch_size=64, lr=5e-4, losses=TAUGHT)
+    return Recipe(steps=steps, batch_size=64, lr=3e-4, losses=RUNG_LOSSES)
 
 
 def _percent(model: torch.nn.Module, images: ImageSet) -> str:

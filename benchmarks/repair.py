@@ -37,7 +37,7 @@ TAUGHT = Recipe(
     batch_size=32,
     lr=2e-5,
     fade=Fade(start=0.0),
-    losses=Losses(labels=0.0, logits=1.0, hidden=200.0),
+    losses=Losses(labels=0.0, logits=1.0, hidden=10.0),
     augmentation=Augmentation(crop=0.35, hflip=0.5),
 )
 

@@ -20,7 +20,7 @@ from lambda_nas.cli.progress import stage
 
 EPILOG = """[bold]Examples[/bold]
 
-lambda-nas prior
+lambda-nas prior --plot prior.html
 
 lambda-nas prior --model local-dir:deit_tiny --data images --score transfer-entropy --json
 """

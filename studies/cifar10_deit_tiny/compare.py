@@ -37,7 +37,6 @@ ARMS = (
     "transplant, trained",
     "diluted, paper",
     "diluted, none",
-    "diluted, paper, 5x",
     "diluted, none, 5x",
 )
 
@@ -133,6 +132,7 @@ def _figure(unpruned: float, table: Table) -> go.Figure:
     lowest = min(100 * cell["top1"] for row in table.values() for cell in row.values())
     figure.update_layout(
         template="plotly_white",
+        title="Every way to make up for removed layers, at equal steps and at five times",
         xaxis_title="removed layers",
         yaxis_title="top-1 accuracy (%)",
         yaxis_range=[lowest - 2, 100 * unpruned + 2],

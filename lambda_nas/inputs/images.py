@@ -25,7 +25,7 @@ class ImageLimits:
     Attributes:
         calibration: From ``train/``, for the prior and transplant.
         evaluation: For accuracy.
-        training: From ``train/``, for dilution.
+        training: From ``train/``, for the rungs after the transplant.
         half: For calibration where a folder is split in halves.
     """
 
@@ -42,7 +42,7 @@ class ImageData:
     Attributes:
         calibration: What the prior and transplant look at.
         evaluation: What accuracy is measured on; shares no image with the others.
-        training: What dilution trains on; None where training is off.
+        training: What is trained on; None where training is off.
         fingerprint: Of file names, sizes, classes, seed and limits; 16 hex digits.
         description: One line.
         notes: What the user must be told, a line each.

@@ -2,7 +2,7 @@
 
 Random weights and images: neither memory nor time depends on their values.
 
-    python benchmarks/repair_memory.py --model deit_base_patch16_224 --images 512 --removed 4 8
+    python benchmarks/repair_memory.py --model deit_base_patch16_224 --images 512 --removed 8
 """
 
 import argparse
@@ -27,7 +27,7 @@ def main() -> None:
     )
     parser.add_argument("--model", default="deit_base_patch16_224")
     parser.add_argument("--images", type=int, default=512)
-    parser.add_argument("--removed", type=int, nargs="+", default=[4, 8])
+    parser.add_argument("--removed", type=int, nargs="+", default=[8])
     options = parser.parse_args()
     torch.manual_seed(0)
     model = timm.create_model(options.model)

@@ -67,7 +67,8 @@ def prior(
         class_map=class_map,
         seed=seed,
     )
-    prefixes = PrefixStates(source.model.model, source.data.calibration)
+    # The greedy path comes back to many states; the default leaves room for a transplant.
+    prefixes = PrefixStates(source.model.model, source.data.calibration, limit_bytes=2 << 30)
     with stage("Measuring the prior", 2 * len(prefixes.layers)) as advance:
         found = measure_prior(prefixes, score=score, target=target, order=order, on_step=advance)
     layers = [asdict(layer) for layer in found.layers]

@@ -51,8 +51,8 @@ class PrefixStates:
         model: nn.Module,
         images: ImageSet,
         *,
-        batch_size: int = 50,
-        limit_bytes: int = 1 << 30,
+        batch_size: int = 32,
+        limit_bytes: int = 3 << 28,
     ) -> None:
         self.model = check_supported(model).eval()
         self.images = images

@@ -49,13 +49,13 @@ class NormalEquations:
             weights: ``[tokens]``, how much a squared error at each token counts.
         """
         root = weights.sqrt().view(1, -1, 1)
-        design = torch.cat([inputs, inputs.new_ones(*inputs.shape[:2], 1)], dim=-1) * root
+        design = torch.cat([inputs, inputs.new_ones(*inputs.shape[:2], 1)], dim=-1).mul_(root)
         right = lacking * root
         folds = len(self.gram)
         for fold in range(folds):
             rows, goal = design[fold::folds].flatten(0, 1), right[fold::folds].flatten(0, 1)
-            self.gram[fold] += (rows.T @ rows).double()
-            self.cross[fold] += (rows.T @ goal).double()
+            self.gram[fold] += rows.T @ rows
+            self.cross[fold] += rows.T @ goal
             self.error[fold] += goal.square().sum().double()
 
     def solve(self) -> Tensor:
@@ -86,6 +86,7 @@ class NormalEquations:
 
 
 def _ridge(gram: Tensor, cross: Tensor, strength: float) -> Tensor:
-    penalty = (strength * gram.diagonal()[:-1].mean()).expand(len(gram)).clone()
-    penalty[-1] = 0  # The bias is free.
-    return torch.linalg.solve(gram + penalty.diag(), cross)
+    system = gram.clone()
+    # The bias is free.
+    system.diagonal()[:-1] += strength * gram.diagonal()[:-1].mean()
+    return torch.linalg.solve(system, cross)

@@ -9,6 +9,9 @@ Notation used for tensor shapes: ``[batch, tokens, channels]``; a block's ``midd
 between attention and MLP.
 """
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from timm.layers import LayerScale
 from timm.models.vision_transformer import Block, VisionTransformer
@@ -48,7 +51,8 @@ def transplant(
         return pruned
     first = removal.layers[0]
     start = max(0, first - 1)
-    states = prefixes.block_input(UNPRUNED, start)
+    # A list of our own: its tensors are replaced one by one, so that two are never whole.
+    states = list(prefixes.block_input(UNPRUNED, start))
     weights = states[0].new_ones(states[0].shape[1])
     weights[: pruned.num_prefix_tokens] = prefix_weight
     if first == 0:
@@ -56,13 +60,13 @@ def transplant(
     for index in range(start, prefixes.depth):
         block = pruned.blocks[index]
         if index >= first:
-            states = _attend_matched(block, prefixes, index, states, weights)
+            _match_norms(block, prefixes, index, states, weights)
         else:
-            states = [attend(block, state) for state in states]
+            _advance(states, partial(attend, block))
         mlp = AttentionFreeBlock(block)
         if index in removal or index + 1 in removal:
             _refit(mlp, index, states, _targets(prefixes, removal, index), weights)
-        states = [mlp(state) for state in states]
+        _advance(states, mlp)
     _match_final(pruned, prefixes, states, weights)
     return pruned
 
@@ -74,7 +78,7 @@ def _shift_positions(pruned: VisionTransformer, prefixes: PrefixStates) -> State
     tokens = states[0].shape[1]
     direct = isinstance(pruned.norm_pre, nn.Identity)
     if position is None or position.shape[1] != tokens or not direct:
-        return states
+        return list(states)
     middles = prefixes.unpruned_middle(0)
     total = sum((middle - state).sum(0) for middle, state in zip(middles, states, strict=True))
     shift = total / len(prefixes.images)
@@ -82,19 +86,24 @@ def _shift_positions(pruned: VisionTransformer, prefixes: PrefixStates) -> State
     return [state + shift for state in states]
 
 
-def _attend_matched(
+def _advance(states: States, run: Callable[[Tensor], Tensor]) -> None:
+    """Replace each batch by what a part of the model makes of it."""
+    for position, state in enumerate(states):
+        states[position] = run(state)
+
+
+def _match_norms(
     block: nn.Module, prefixes: PrefixStates, index: int, states: States, weights: Tensor
-) -> States:
-    """Match the block's norms to the unpruned model's; return the pruned block's middle."""
+) -> None:
+    """Match the block's norms to the unpruned model's; advance the states to its middle."""
     original = prefixes.model.blocks[index]
     if isinstance(block, Block):
         inputs = prefixes.block_input(UNPRUNED, index)
         targets = map(original.get_submodule("norm1"), inputs)
         match_moments(block.norm1, states, targets, weights)
-    states = [attend(block, state) for state in states]
+    _advance(states, partial(attend, block))
     targets = map(original.get_submodule("norm2"), prefixes.unpruned_middle(index))
     match_moments(block.get_submodule("norm2"), states, targets, weights)
-    return states
 
 
 def _targets(prefixes: PrefixStates, removal: RemovalSet, index: int) -> States:

@@ -31,7 +31,6 @@ SETS = (
     *((1, 3, 4, 5, 8, 11), (0, 1, 3, 4, 6), (1, 2, 3, 4, 5, 6), (0, 1, 2, 3, 4, 5)),
 )
 
-
 TAUGHT = Recipe(
     steps=100,
     batch_size=32,
@@ -96,10 +95,6 @@ def _print_row(name: str, found: list[list[float]]) -> None:
     print(f"| {name} | " + " | ".join(cells) + " |")
 
 
-def _removal(text: str) -> RemovalSet:
-    return RemovalSet.of(map(int, text.split(",")))
-
-
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -108,7 +103,9 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--data", required=True, type=Path)
     parser.add_argument("--class-map", type=Path)
     parser.add_argument("--splits", type=int, default=4)
-    parser.add_argument("--sets", nargs="+", type=_removal, default=list(map(RemovalSet.of, SETS)))
+    parser.add_argument(
+        "--sets", nargs="+", type=RemovalSet.parse, default=list(map(RemovalSet.of, SETS))
+    )
     parser.add_argument("--distill", action="store_true", help="minutes more a set")
     return parser.parse_args()
 

@@ -27,7 +27,7 @@ def main() -> None:
     )
     parser.add_argument("--model", default="deit_base_patch16_224")
     parser.add_argument("--images", type=int, default=512)
-    parser.add_argument("--removed", type=int, nargs="+", default=[8])
+    parser.add_argument("--removed", type=RemovalSet.parse, default="8")
     options = parser.parse_args()
     torch.manual_seed(0)
     model = timm.create_model(options.model)
@@ -36,7 +36,7 @@ def main() -> None:
     images = ImageSet(pixels, torch.zeros(options.images), (0.5,) * 3, (0.5,) * 3)
     start = time.perf_counter()
     with stage("Repairing", 1) as advance:
-        transplant(PrefixStates(model, images), RemovalSet.of(options.removed))
+        transplant(PrefixStates(model, images), options.removed)
         advance()
     seconds = time.perf_counter() - start
     unit = 1 if sys.platform == "darwin" else 1024  # Bytes on macOS, kibibytes elsewhere.

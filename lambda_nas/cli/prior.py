@@ -72,15 +72,7 @@ def prior(
     with stage("Measuring the prior", 2 * len(prefixes.layers)) as advance:
         found = measure_prior(prefixes, score=score, target=target, order=order, on_step=advance)
     layers = [asdict(layer) for layer in found.layers]
-    path = [
-        {
-            "added": step.added,
-            "removed": list(step.removal),
-            "score": step.score,
-            "high_frequency": list(step.high_frequency),
-        }
-        for step in found.path
-    ]
+    path = [step.row() for step in found.path]
     if plot:
         from lambda_nas.report import figures
 

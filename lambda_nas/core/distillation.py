@@ -11,6 +11,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
+from lambda_nas.core.entropy import relative_entropy
 from lambda_nas.core.recipe import Losses
 
 
@@ -69,13 +70,6 @@ class Objective:
 
     def _keep(self, _module: object, _args: object, output: Tensor) -> None:
         self._outputs.append(output)
-
-
-def relative_entropy(taught: Tensor, logits: Tensor) -> Tensor:
-    """Return the mean over images of ``D_KL(teacher || student)`` in nats."""
-    return functional.kl_div(
-        logits.log_softmax(-1), taught.log_softmax(-1), reduction="batchmean", log_target=True
-    )
 
 
 def hidden_distance(taught: list[Tensor], hidden: list[Tensor], prefix: int) -> Tensor:

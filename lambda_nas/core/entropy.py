@@ -1,9 +1,10 @@
-"""Gaussian entropy of features, in one pass (design, part 2; paper, section 3.1)."""
+"""Entropies: of features (paper, section 3.1) and of predictions (design, part 2)."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from lambda_nas.errors import InputError, NonFiniteError
 
@@ -81,3 +82,15 @@ class GaussianEntropy:
     def excluded(self) -> int:
         """How many channels do not vary and are left out."""
         return int((self.deviation == 0).sum())
+
+
+def relative_entropy(reference: Tensor, logits: Tensor) -> Tensor:
+    """Return the mean over images of ``D_KL(p_reference || p)`` in nats (design, part 2).
+
+    Args:
+        reference: ``[images, classes]``, logits or log-probabilities.
+        logits: ``[images, classes]``.
+    """
+    return functional.kl_div(
+        logits.log_softmax(-1), reference.log_softmax(-1), reduction="batchmean", log_target=True
+    )

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from lambda_nas.core.entropy import GaussianEntropy
+from lambda_nas.core.entropy import GaussianEntropy, relative_entropy
 from lambda_nas.core.prefixes import PrefixStates
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.spectrum import high_frequency_shares
@@ -47,6 +47,15 @@ class NoseStep:
     score: float
     high_frequency: tuple[float, ...]
 
+    def row(self) -> dict[str, object]:
+        """Return the step as JSON values."""
+        return {
+            "added": self.added,
+            "removed": list(self.removal),
+            "score": self.score,
+            "high_frequency": list(self.high_frequency),
+        }
+
 
 @dataclass(frozen=True)
 class Prior:
@@ -77,7 +86,7 @@ class Scorer:
         self._scores: dict[RemovalSet, tuple[float, float]] = {}
         with _branch_entropies(prefixes) as self.branch_entropies:
             features, logits = self._outputs(RemovalSet())
-        self._log_probs = logits.double().log_softmax(-1)
+        self._logits = logits.double()
         self._entropy = self._target_entropy(features, logits)
 
     def relative_entropy(self, removal: RemovalSet) -> float:
@@ -98,8 +107,7 @@ class Scorer:
     def _score(self, removal: RemovalSet) -> tuple[float, float]:
         if removal not in self._scores:
             features, logits = self._outputs(removal)
-            log_probs = logits.double().log_softmax(-1)
-            divergence = (self._log_probs.exp() * (self._log_probs - log_probs)).sum(-1).mean()
+            divergence = relative_entropy(self._logits, logits.double())
             entropy = self._entropy - self._target_entropy(features, logits)
             self._scores[removal] = divergence.item(), entropy
         return self._scores[removal]

@@ -25,6 +25,11 @@ class RemovalSet:
         """Build from layer indices in any order."""
         return cls(tuple(sorted(set(layers))))
 
+    @classmethod
+    def parse(cls, text: str) -> "RemovalSet":
+        """Build from indices as people write them, ``"0,2,4"``; nothing is the empty set."""
+        return cls.of(int(layer) for layer in text.split(",") if layer)
+
     def add(self, layer: int) -> "RemovalSet":
         """Return the set with one more layer."""
         return RemovalSet.of((*self.layers, layer))

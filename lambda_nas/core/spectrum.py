@@ -40,8 +40,8 @@ class SpatialPower:
         """
         height, width = maps.shape[1:3]
         # The mean is taken off first: rounding would spread it over all frequencies.
-        maps = maps.double() - maps.double().mean((1, 2), keepdim=True)
-        power = torch.fft.fft2(maps, dim=(1, 2), norm="ortho").abs().square().sum((0, 3))
+        maps = (maps.double() - maps.double().mean((1, 2), keepdim=True)).float()
+        power = torch.fft.fft2(maps, dim=(1, 2), norm="ortho").abs().square().double().sum((0, 3))
         rows = torch.fft.fftfreq(height, device=maps.device).abs()
         columns = torch.fft.fftfreq(width, device=maps.device).abs()
         high = torch.maximum(rows[:, None], columns[None, :]) > CUTOFF

@@ -148,15 +148,7 @@ def _prior(
             "score": "relative-entropy",
             "images": len(images),
             "layers": [asdict(layer) for layer in layers],
-            "path": [
-                {
-                    "added": step.added,
-                    "removed": list(step.removal),
-                    "score": step.score,
-                    "high_frequency": list(step.high_frequency),
-                }
-                for step in nose
-            ],
+            "path": [step.row() for step in nose],
         },
     )
     return scorer, [step.removal for step in nose if len(step.removal) in sizes]

@@ -226,7 +226,7 @@ def _points(session: Session, study_id: int) -> dict[int, FrontPoint]:
         best = max(row.measurements, key=lambda rung: rung.accuracy)
         points[row.id] = FrontPoint(
             trial=row.trial,
-            removal=RemovalSet.of(int(layer) for layer in row.removed.split(",") if layer),
+            removal=RemovalSet.parse(row.removed),
             accuracy=best.accuracy,
             rung=best.rung,
             price=prices[row.removed_count],

@@ -27,6 +27,8 @@ from lambda_nas.core.transplant import transplant
 from lambda_nas.inputs.images import ImageData, ImageLimits, load_images
 from lambda_nas.inputs.models import load_model
 from lambda_nas.report import figures
+from lambda_nas.run import RUNG_LOSSES
+from lambda_nas.search.job import in_percent
 
 BATCH_SIZE = 64
 LONGER = 5
@@ -34,6 +36,7 @@ Table = dict[str, dict[str, dict[str, float]]]
 ARMS = (
     "plain removal",
     "transplant",
+    "transplant, trained on labels alone",
     "transplant, trained",
     "diluted, paper",
     "diluted, none",
@@ -59,14 +62,15 @@ class Comparison:
         if arm.startswith("transplant"):
             pruned = transplant(self._prefixes, removal)
             if "trained" in arm:
-                self._train(pruned, 1, Fade(start=0.0))
+                losses = Losses() if "labels alone" in arm else RUNG_LOSSES
+                self._train(pruned, 1, Fade(start=0.0), losses)
             return pruned
         compensation: Compensation = "paper" if "paper" in arm else "none"
         diluted = dilute(self._model, removal, compensation=compensation)
-        self._train(diluted, LONGER if "5x" in arm else 1, Fade())
+        self._train(diluted, LONGER if "5x" in arm else 1, Fade(), RUNG_LOSSES)
         return finish(diluted)
 
-    def _train(self, pruned: VisionTransformer, times: int, fade: Fade) -> None:
+    def _train(self, pruned: VisionTransformer, times: int, fade: Fade, losses: Losses) -> None:
         options = self._options
         steps = times * options.steps
         recipe = Recipe(
@@ -75,7 +79,7 @@ class Comparison:
             lr=options.lr,
             seed=options.seed,
             fade=fade,
-            losses=Losses(labels=1.0, logits=1.0, hidden=200.0),
+            losses=losses,
             augmentation=Augmentation(crop=0.7, hflip=0.5),
         )
         images = self._data.training
@@ -88,9 +92,9 @@ def main() -> None:
     """Fill the table in and print it as Markdown."""
     options = _options()
     model = check_supported(load_model(options.model).model)
-    with stage("Reading images", 1) as advance:
-        data = load_images(options.data, model, limits=ImageLimits(training=50_000))
-        advance()
+    with stage("Reading images", 100) as advance:
+        limits = ImageLimits(training=50_000)
+        data = load_images(options.data, model, limits=limits, on_image=in_percent(advance))
     comparison = Comparison(model, data, options)
     table = json.loads(options.out.read_text()) if options.out.exists() else {}
     if "unpruned" not in table:
@@ -141,15 +145,11 @@ def _figure(unpruned: float, table: Table) -> go.Figure:
     return figure
 
 
-def _removal(text: str) -> RemovalSet:
-    return RemovalSet.of(map(int, text.split(",")))
-
-
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("sets", nargs="+", type=_removal, help="such as 0,2,4")
+    parser.add_argument("sets", nargs="+", type=RemovalSet.parse, help="such as 0,2,4")
     parser.add_argument("--model", required=True)
     parser.add_argument("--data", required=True, type=Path)
     parser.add_argument("--out", required=True, type=Path)

@@ -18,6 +18,7 @@ from lambda_nas.core.evaluation import evaluate
 from lambda_nas.core.recipe import Augmentation, Recipe
 from lambda_nas.core.training import train
 from lambda_nas.inputs.images import ImageLimits, load_images
+from lambda_nas.search.job import in_percent
 
 BATCH_SIZE = 64
 
@@ -37,9 +38,9 @@ def main() -> None:
             "crop_pct": 1.0,
         },
     )
-    with stage("Reading images", 1) as advance:
-        data = load_images(options.data, model, limits=ImageLimits(training=50_000))
-        advance()
+    with stage("Reading images", 100) as advance:
+        limits = ImageLimits(training=50_000)
+        data = load_images(options.data, model, limits=limits, on_image=in_percent(advance))
     assert data.training is not None
     steps = int(options.epochs * len(data.training)) // BATCH_SIZE
     recipe = Recipe(

@@ -1,28 +1,12 @@
 """The distillation losses against loops written out."""
 
-import math
-
 import pytest
 import torch
 
 from lambda_nas.core.dilution import dilute, set_lambda
-from lambda_nas.core.distillation import Objective, hidden_distance, relative_entropy
+from lambda_nas.core.distillation import Objective, hidden_distance
 from lambda_nas.core.recipe import Losses
 from lambda_nas.core.removal import RemovalSet
-
-
-def test_relative_entropy_by_hand():
-    taught, logits = torch.randn(3, 4), torch.randn(3, 4)
-    expected = 0.0
-    for goal, own in zip(taught.tolist(), logits.tolist(), strict=True):
-        p, q = softmax(goal), softmax(own)
-        expected += sum(a * math.log(a / b) for a, b in zip(p, q, strict=True)) / 3
-    assert relative_entropy(taught, logits).item() == pytest.approx(expected, rel=1e-5)
-
-
-def softmax(values):
-    powers = [math.exp(value) for value in values]
-    return [power / sum(powers) for power in powers]
 
 
 @pytest.mark.parametrize("prefix", [0, 1, 2])

@@ -1,13 +1,14 @@
 """Streaming Gaussian entropy against NumPy on all features at once."""
 
 import doctest
+import math
 
 import numpy as np
 import pytest
 import torch
 
 from lambda_nas.core import entropy
-from lambda_nas.core.entropy import GaussianEntropy
+from lambda_nas.core.entropy import GaussianEntropy, relative_entropy
 from lambda_nas.errors import InputError, NonFiniteError
 
 
@@ -106,3 +107,17 @@ def test_other_channels():
 def test_examples():
     assert doctest.testmod(entropy).attempted
     assert not doctest.testmod(entropy).failed
+
+
+def test_relative_entropy_by_hand():
+    taught, logits = torch.randn(3, 4), torch.randn(3, 4)
+    expected = 0.0
+    for goal, own in zip(taught.tolist(), logits.tolist(), strict=True):
+        p, q = softmax(goal), softmax(own)
+        expected += sum(a * math.log(a / b) for a, b in zip(p, q, strict=True)) / 3
+    assert relative_entropy(taught, logits).item() == pytest.approx(expected, rel=1e-5)
+
+
+def softmax(values):
+    powers = [math.exp(value) for value in values]
+    return [power / sum(powers) for power in powers]

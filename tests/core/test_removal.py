@@ -13,6 +13,13 @@ def test_order_and_repeats_of_what_is_given_do_not_matter():
     assert len({RemovalSet.of([1, 2]), RemovalSet.of([2, 1])}) == 1
 
 
+def test_parse_takes_what_people_write():
+    assert RemovalSet.parse("4,0,2") == RemovalSet((0, 2, 4))
+    assert RemovalSet.parse("") == RemovalSet()
+    with pytest.raises(ValueError, match="invalid literal"):
+        RemovalSet.parse("1,x")
+
+
 def test_add_leaves_the_original_alone():
     before = RemovalSet.of([3])
     assert before.add(1) == RemovalSet((1, 3))

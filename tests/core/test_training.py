@@ -21,18 +21,6 @@ LEARNING = Recipe(steps=30, batch_size=16, lr=3e-3, losses=Losses(smoothing=0.0)
 TAUGHT = Losses(labels=0.0, logits=1.0, hidden=1.0)
 
 
-@pytest.fixture
-def trained(make_vit, two_classes):
-    """Return a function that trains a small ViT by a recipe and gives it back."""
-
-    def run(recipe, **keywords):
-        model = dilute(make_vit(num_classes=2), REMOVAL)
-        train(model, two_classes, recipe, **keywords)
-        return model
-
-    return run
-
-
 def flat(model):
     return torch.cat([parameter.flatten() for parameter in model.parameters()])
 
@@ -75,9 +63,9 @@ def agreement(teacher, student, images):
 
 
 @pytest.mark.parametrize("losses", [Losses(logits=1.0), Losses(hidden=1.0)])
-def test_a_taught_recipe_needs_a_teacher(trained, losses):
+def test_a_taught_recipe_needs_a_teacher(make_vit, two_classes, losses):
     with pytest.raises(InputError, match="compare with a teacher, and none is given"):
-        trained(replace(BRIEF, losses=losses))
+        train(make_vit(num_classes=2), two_classes, replace(BRIEF, losses=losses))
 
 
 def test_lambda_follows_the_recipe(make_vit, two_classes):

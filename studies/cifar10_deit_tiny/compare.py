@@ -40,6 +40,8 @@ ARMS = (
     "transplant, trained",
     "diluted, paper",
     "diluted, none",
+    "transplant, trained, 5x",
+    "diluted, paper, 5x",
     "diluted, none, 5x",
 )
 
@@ -59,15 +61,16 @@ class Comparison:
         """Return the set's network as this arm of the comparison makes it."""
         if arm == "plain removal":
             return remove_attention(self._model, removal).model
+        times = LONGER if "5x" in arm else 1
         if arm.startswith("transplant"):
             pruned = transplant(self._prefixes, removal)
             if "trained" in arm:
                 losses = Losses() if "labels alone" in arm else RUNG_LOSSES
-                self._train(pruned, 1, Fade(start=0.0), losses)
+                self._train(pruned, times, Fade(start=0.0), losses)
             return pruned
         compensation: Compensation = "paper" if "paper" in arm else "none"
         diluted = dilute(self._model, removal, compensation=compensation)
-        self._train(diluted, LONGER if "5x" in arm else 1, Fade(), RUNG_LOSSES)
+        self._train(diluted, times, Fade(), RUNG_LOSSES)
         return finish(diluted)
 
     def _train(self, pruned: VisionTransformer, times: int, fade: Fade, losses: Losses) -> None:

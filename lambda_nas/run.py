@@ -14,7 +14,7 @@ from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.surgery import check_removal, removable_layers
 from lambda_nas.errors import InputError
 from lambda_nas.inputs.digits import digits_images, digits_model
-from lambda_nas.inputs.images import ImageData, load_images
+from lambda_nas.inputs.images import ImageData, ImageLimits, load_images
 from lambda_nas.inputs.models import LoadedModel, load_model
 from lambda_nas.inputs.spaces import SearchSpace
 from lambda_nas.search.driver import Outcome, measure_baseline, run_search
@@ -57,6 +57,7 @@ def open_source(
     pretrained: bool = False,
     class_map: Path | None = None,
     seed: int = 0,
+    limits: ImageLimits | None = None,
 ) -> Source:
     """Load a model and an image folder, or the embedded default when neither is given.
 
@@ -72,7 +73,12 @@ def open_source(
     removable_layers(loaded.model)
     with stage("Reading images", 100) as advance:
         images = load_images(
-            data, loaded.model, class_map=class_map, seed=seed, on_image=in_percent(advance)
+            data,
+            loaded.model,
+            class_map=class_map,
+            seed=seed,
+            limits=limits,
+            on_image=in_percent(advance),
         )
     return Source(loaded, images, str(data))
 

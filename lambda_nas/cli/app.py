@@ -37,9 +37,19 @@ def main() -> None:
         rich_markup_mode="rich",
         help="Find the attention layers a vision transformer can live without, on your hardware.",
     )
-    from lambda_nas.cli import bench, dashboard, evaluate, export, prior, search, show, studies
+    from lambda_nas.cli import (
+        bench,
+        dashboard,
+        evaluate,
+        export,
+        prior,
+        search,
+        show,
+        studies,
+        train,
+    )
 
-    for verb in (search, prior, studies, show, dashboard, export, evaluate, bench):
+    for verb in (search, prior, studies, show, dashboard, train, export, evaluate, bench):
         verb.register(app)
     app()
 

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Self
 
 import numpy as np
 import torch
@@ -34,13 +35,36 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
             np.random.set_state(legacy)
 
 
+class EndlessOrder:
+    """Indices of one full batch after another; each pass over the images is a new permutation.
+
+    A batch takes what it lacks from the next pass.
+
+    Attributes:
+        waiting: Indices of the current pass that are still to come.
+    """
+
+    def __init__(self, count: int, batch_size: int) -> None:
+        self._count = count
+        self._batch_size = batch_size
+        self.waiting = torch.empty(0, dtype=torch.int64)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Tensor:
+        while len(self.waiting) < self._batch_size:
+            self.waiting = torch.cat([self.waiting, torch.randperm(self._count)])
+        batch, self.waiting = self.waiting.tensor_split([self._batch_size])
+        return batch
+
+
 def training_batches(
-    images: ImageSet, recipe: Recipe, classes: int, device: torch.device
+    images: ImageSet, order: EndlessOrder, recipe: Recipe, classes: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield ``(images [batch, channels, height, width], targets [batch, classes])`` for ever.
 
-    Every batch is full: it takes what it lacks from the next pass over the images. Targets are
-    class probabilities, smoothed, and mixed where images are.
+    Targets are class probabilities, smoothed, and mixed where images are.
     """
     augmentation, smoothing = recipe.augmentation, recipe.losses.smoothing
     vary = _transform(images, augmentation) if augmentation.transforms else None
@@ -50,7 +74,7 @@ def training_batches(
         label_smoothing=smoothing,
         num_classes=classes,
     )
-    for indices in _endless(len(images), recipe.batch_size):
+    for indices in order:
         chosen, labels = images.images[indices], images.labels[indices].to(device)
         if vary:
             chosen = torch.stack([vary(to_pil_image(image)) for image in chosen])
@@ -78,12 +102,3 @@ def _transform(images: ImageSet, augmentation: Augmentation) -> Callable[[Image]
         mean=images.mean,
         use_prefetcher=True,
     )
-
-
-def _endless(count: int, batch_size: int) -> Iterator[Tensor]:
-    waiting = torch.empty(0, dtype=torch.int64)
-    while True:
-        while len(waiting) < batch_size:
-            waiting = torch.cat([waiting, torch.randperm(count)])
-        yield waiting[:batch_size]
-        waiting = waiting[batch_size:]

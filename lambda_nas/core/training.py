@@ -12,11 +12,12 @@ from timm.scheduler.scheduler import Scheduler
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
-from lambda_nas.core.augmentation import seeded, training_batches
+from lambda_nas.core.augmentation import EndlessOrder, seeded, training_batches
 from lambda_nas.core.data import ImageSet
 from lambda_nas.core.dilution import DilutedBranch, set_lambda
 from lambda_nas.core.distillation import Objective
 from lambda_nas.core.recipe import Recipe
+from lambda_nas.core.snapshots import Keeper, Moving
 from lambda_nas.core.surgery import AttentionFreeBlock
 from lambda_nas.errors import InputError, NonFiniteError
 
@@ -31,6 +32,7 @@ def train(
     teacher: VisionTransformer | None = None,
     rate: Rate | None = None,
     on_step: Callable[[int, float], None] | None = None,
+    keeper: Keeper | None = None,
 ) -> None:
     """Train in place, with lambda falling to 0; leaves the model in eval mode.
 
@@ -42,12 +44,17 @@ def train(
         rate: Called with the model, in eval mode and at lambda 0, ``recipe.checks`` times; the
             weights with the highest rating are kept. Without it, the last ones are.
         on_step: Called with each step's index and loss.
+        keeper: Gets a snapshot now and then, and is asked for the last one before the first step:
+            the training goes on there. Not with ``rate``, whose best weights it does not hold.
 
     Raises:
-        InputError: If there are no images, or nothing or nobody to learn from.
+        InputError: If there are no images, or nothing or nobody to learn from, or for a keeper
+            and a rate together.
         NonFiniteError: If a loss is NaN or infinite; names the step.
     """
     _check(images, recipe, teacher)
+    if keeper and rate:
+        raise InputError("snapshots don't hold the best weights: give a keeper or a rate")
     device = next(model.parameters()).device
     if teacher:
         teacher.eval()
@@ -61,9 +68,13 @@ def train(
         optimizer, scheduler = _optimizer(model, recipe)
         precision, scaler = _mixed_precision(device)
         average = ModelEmaV3(model, decay=recipe.ema_decay) if recipe.ema_decay else None
-        batches = training_batches(images, recipe, model.num_classes, device)
+        order = EndlessOrder(len(images), recipe.batch_size)
+        batches = training_batches(images, order, recipe, model.num_classes, device)
+        moving = Moving(model, optimizer, scaler, average, order, device)
+        snapshot = keeper.load() if keeper else None
+        first = moving.restore(snapshot) if snapshot else 0
         model.train()
-        for step in range(recipe.steps):
+        for step in range(first, recipe.steps):
             set_lambda(model, recipe.fade.at(step, recipe.steps))
             with precision:
                 loss = objective(*next(batches))
@@ -82,6 +93,8 @@ def train(
             if step in checked:
                 best.offer(average.module if average else model)
                 model.train()
+            if keeper and (step + 1) % keeper.every == 0:
+                keeper.save(moving.take(step + 1))
     set_lambda(model, 0.0)
     model.eval()
     final = best.weights or (average.module.state_dict() if average else None)

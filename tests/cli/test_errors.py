@@ -44,6 +44,11 @@ def test_budget(lambda_nas, budget):
             "can't use the study database postgresql+psycopg://127.0.0.1:1/x",
         ),
         (("show", "absent"), 1, "there is no study database studies/lambda_nas.db"),
+        (
+            ("train", "absent", "--epochs", "1", "--out", "out"),
+            1,
+            "there is no study database studies/lambda_nas.db",
+        ),
         (("studies",), 1, "there is no study database studies/lambda_nas.db"),
         (("eval", "local-dir:none", "--data", "."), 2, "there is no folder none"),
         (("bench", "nothing_like_it"), 2, "timm has no model nothing_like_it"),
@@ -77,7 +82,17 @@ def test_an_unknown_study_lists_those_there_are(lambda_nas):
 
 
 def test_help_has_examples(lambda_nas):
-    for verb in ("search", "prior", "studies", "show", "dashboard", "export", "eval", "bench"):
+    for verb in (
+        "search",
+        "prior",
+        "studies",
+        "show",
+        "dashboard",
+        "train",
+        "export",
+        "eval",
+        "bench",
+    ):
         code, out, _ = lambda_nas(verb, "--help")
         assert code == 0
         assert f"lambda-nas {verb}" in out.split("Example")[1]

@@ -106,6 +106,35 @@ def test_an_export_gives_the_accuracy_of_the_study(interrupted, resumed):
     assert names == {str(layer) for layer in range(12) if layer not in told["removed"]}
 
 
+@pytest.mark.usefixtures("resumed")
+def test_a_killed_training_goes_on_and_exports_what_it_tells(interrupted):
+    folder, *_ = interrupted
+    command = ("train", STUDY, "--max-drop", "100", "--epochs", "9", "--out", "trained", "--json")
+    process = start(*command, folder=folder)
+    while process.poll() is None and not list(folder.glob(".trained-*.pt")):
+        time.sleep(0.05)
+    process.kill()
+    _, stderr = process.communicate()
+    assert (process.returncode, stderr) == (-signal.SIGKILL, "")
+    assert not (folder / "trained").exists()
+    done = subprocess.run(
+        [*LAMBDA_NAS, *command], cwd=folder, capture_output=True, text=True, check=True
+    )
+    assert "note: going on at the snapshot .trained-" in done.stderr
+    assert not list(folder.glob(".trained*"))
+    told = json.loads(done.stdout)
+    model = timm.create_model(f"local-dir:{folder / 'trained'}", pretrained=True)
+    assert evaluate(model, digits_images().evaluation).top1 == pytest.approx(
+        told["accuracy"], abs=0.002
+    )
+    assert told["accuracy"] > 0.5
+    attentive = [layer for layer, block in enumerate(model.blocks) if hasattr(block, "attn")]
+    assert sorted([*attentive, *told["removed"]]) == list(range(12))
+    again = subprocess.run([*LAMBDA_NAS, *command], cwd=folder, capture_output=True, text=True)
+    assert again.returncode == 2
+    assert "export folder trained exists and is not empty" in again.stderr
+
+
 def test_prior_on_stdout_is_json(interrupted):
     folder, *_ = interrupted
     prior = json.loads(call("prior", "--json", "--score", "transfer-entropy", folder=folder))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from lambda_nas.core.augmentation import seeded, training_batches
+from lambda_nas.core.augmentation import EndlessOrder, seeded, training_batches
 from lambda_nas.core.data import ImageSet
 from lambda_nas.core.recipe import Augmentation, Losses, Recipe
 
@@ -25,7 +25,8 @@ def image_set(count=10, channels=3):
 def draw(images, count, seed=0, **settings):
     recipe = Recipe(steps=1, lr=1, **{"batch_size": 4, **settings})
     with seeded(seed, CPU):
-        return list(islice(training_batches(images, recipe, 4, CPU), count))
+        order = EndlessOrder(len(images), recipe.batch_size)
+        return list(islice(training_batches(images, order, recipe, 4, CPU), count))
 
 
 def test_every_batch_is_full_and_every_image_comes_once_a_pass():

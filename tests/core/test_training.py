@@ -1,5 +1,6 @@
 """Training on a problem that can be learnt, from labels and from a teacher."""
 
+import contextlib
 import copy
 from dataclasses import replace
 
@@ -158,3 +159,54 @@ def test_a_loss_that_is_not_finite(make_vit, two_classes):
 def test_no_images(make_vit, two_classes):
     with pytest.raises(InputError, match="no images to train on"):
         train(dilute(make_vit(), REMOVAL), two_classes.subset(torch.arange(0)), BRIEF)
+
+
+class FileKeeper:
+    """Keeps snapshots in a file, as the command line does, and ends the training at one."""
+
+    every = 3
+
+    def __init__(self, path, end):
+        self.path = path
+        self.end = end
+
+    def load(self):
+        return torch.load(self.path, weights_only=True) if self.path.exists() else None
+
+    def save(self, snapshot):
+        torch.save(snapshot, self.path)
+        if snapshot["step"] == self.end:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("ema_decay", [0.0, 0.8])
+def test_a_killed_training_goes_on_as_if_nothing_was(make_vit, two_classes, tmp_path, ema_decay):
+    augmentation = Augmentation(crop=0.5, hflip=0.5, policy="rand-m9", mixup=0.4, cutmix=1.0)
+    recipe = replace(BRIEF, augmentation=augmentation, ema_decay=ema_decay)
+    teacher = make_vit(num_classes=2, drop_path_rate=0.3, drop_rate=0.2)
+
+    def run(keeper=None):
+        steps = []
+        model = dilute(teacher, REMOVAL)
+        with contextlib.suppress(KeyboardInterrupt):
+            train(
+                model,
+                two_classes,
+                recipe,
+                on_step=lambda step, loss: steps.append((step, loss)),
+                keeper=keeper,
+            )
+        return flat(model), steps
+
+    whole, steps = run()
+    _, before = run(FileKeeper(tmp_path / "state.pt", end=6))
+    resumed, after = run(FileKeeper(tmp_path / "state.pt", end=None))
+    assert before == steps[:6]
+    assert after == steps[6:]
+    assert torch.equal(whole, resumed)
+
+
+def test_snapshots_do_not_hold_the_best_weights(make_vit, two_classes, tmp_path):
+    keeper = FileKeeper(tmp_path / "state.pt", end=None)
+    with pytest.raises(InputError, match="a keeper or a rate"):
+        train(make_vit(), two_classes, BRIEF, keeper=keeper, rate=lambda _: 0.0)

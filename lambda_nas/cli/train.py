@@ -1,0 +1,127 @@
+"""``lambda-nas train``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lambda_nas.cli import output
+from lambda_nas.cli.app import INTERRUPTED
+from lambda_nas.cli.options import (
+    DEFAULT_STORAGE,
+    CheckpointOption,
+    ClassMapOption,
+    DataOption,
+    JsonOption,
+    ModelOption,
+    PretrainedOption,
+    StorageOption,
+    StudyArgument,
+)
+from lambda_nas.cli.progress import stage
+from lambda_nas.errors import StudyMismatchError
+
+EPILOG = """[bold]Examples[/bold]
+
+lambda-nas train deit_tiny-images --data images --epochs 30 --out trained
+
+lambda-nas train digits_vit-digits --trial 4 --epochs 20 --out trained
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(epilog=EPILOG)(train)
+
+
+def train(
+    study: StudyArgument,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")],
+    out: Annotated[Path, typer.Option(help="Folder to write; must not hold anything.")],
+    trial: Annotated[int | None, typer.Option(help="This trial of the front.")] = None,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(help="The fastest that loses at most this many points. [default: 1]"),
+    ] = None,
+    min_speedup: Annotated[
+        float | None, typer.Option(help="The most accurate that is at least this much faster.")
+    ] = None,
+    data: DataOption = None,
+    class_map: ClassMapOption = None,
+    model: ModelOption = None,
+    checkpoint: CheckpointOption = None,
+    pretrained: PretrainedOption = False,
+    images: Annotated[
+        int, typer.Option(min=1, help="Training images at most; all are held in memory.")
+    ] = 50_000,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images a step.")] = 64,
+    lr: Annotated[float, typer.Option(min=0, help="Peak learning rate.")] = 3e-4,
+    seed: Annotated[int, typer.Option(help="Of the order and crops of images.")] = 0,
+    storage: StorageOption = DEFAULT_STORAGE,
+    json: JsonOption = False,
+) -> None:
+    """Train one architecture of a study at length: its attention fades out over the epochs.
+
+    The unpruned model (the study's, if --model is not given) teaches it; it is written as a model
+    that timm loads. The same command takes an interrupted training up where it stopped.
+    """
+    from lambda_nas.choice import choose
+    from lambda_nas.export import check_free
+    from lambda_nas.full_training import Schedule, SnapshotFile, train_fully
+    from lambda_nas.inputs.images import ImageLimits
+    from lambda_nas.run import open_source
+    from lambda_nas.store.store import Store
+
+    store = Store.open(storage, create=False)
+    info = store.study(study)
+    point = choose(
+        info, store.front(study), trial=trial, max_drop=max_drop, min_speedup=min_speedup
+    )
+    check_free(out)
+    digits = info.data == "digits" and data is None and model is None
+    source = open_source(
+        stage,
+        model=None if digits else model or info.model,
+        data=None if digits else data or Path(info.data),
+        checkpoint=checkpoint,
+        pretrained=pretrained,
+        class_map=class_map,
+        seed=info.seed,
+        limits=ImageLimits(training=images),
+    )
+    if source.model.fingerprint != info.model_fingerprint:
+        raise StudyMismatchError(
+            f"{source.model.name} is not the model that {study} was searched on: give that one "
+            "with --model and --checkpoint or --pretrained"
+        )
+    for text in source.data.notes:
+        output.note(text)
+    schedule = Schedule(epochs, batch_size, lr, seed)
+    keeper = SnapshotFile.beside(out, source, point.removal, schedule)
+    if keeper.path.exists():
+        output.note(f"going on at the snapshot {keeper.path}")
+    try:
+        top1 = train_fully(source, point.removal, schedule, keeper=keeper, out=out, stage=stage)
+    except KeyboardInterrupt:
+        output.stderr.print(
+            f"interrupted: the same command goes on, at most {keeper.every} steps back"
+        )
+        raise typer.Exit(INTERRUPTED) from None
+    if json:
+        output.print_json(
+            {
+                "out": str(out),
+                "trial": point.trial,
+                "removed": list(point.removal),
+                "accuracy": top1,
+                "searched_accuracy": point.accuracy,
+                "images": len(source.data.evaluation),
+            }
+        )
+        return
+    output.stdout.print(
+        f"trial {point.trial}: {point.removal} removed, top-1 {100 * top1:.2f}% after {epochs} "
+        f"epochs ({100 * point.accuracy:.2f}% in the search, {100 * info.baseline_accuracy:.2f}% "
+        f"unpruned) -> {out}",
+        soft_wrap=True,
+    )

@@ -1,0 +1,153 @@
+"""Long training of one architecture that a search has found (design, part 7, ``train``)."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from lambda_nas.core.dilution import dilute, finish
+from lambda_nas.core.evaluation import evaluate
+from lambda_nas.core.recipe import Augmentation, Recipe
+from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.snapshots import Snapshot
+from lambda_nas.core.surgery import check_supported
+from lambda_nas.core.training import train
+from lambda_nas.errors import InputError, LambdaNasError
+from lambda_nas.export import export_timm
+from lambda_nas.run import RUNG_LOSSES, Source, Stage
+from lambda_nas.search.job import in_percent
+
+NATURAL = Augmentation(crop=0.7, hflip=0.5)
+SNAPSHOT_STEPS = 100
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast; the rest of the recipe is the one that was measured best.
+
+    Attributes:
+        epochs: Passes over the training images.
+        batch_size: Images a step.
+        lr: Peak learning rate.
+        seed: Of the order and augmentation of images.
+    """
+
+    epochs: int
+    batch_size: int = 64
+    lr: float = 3e-4
+    seed: int = 0
+
+    def recipe(self, images: int, *, natural: bool) -> Recipe:
+        """Return the recipe for so many images; natural ones are cropped and flipped."""
+        return Recipe(
+            steps=max(1, self.epochs * images // self.batch_size),
+            batch_size=self.batch_size,
+            lr=self.lr,
+            seed=self.seed,
+            losses=RUNG_LOSSES,
+            augmentation=NATURAL if natural else Augmentation(),
+        )
+
+
+class SnapshotFile:
+    """Keeps the last snapshot of a training in a file, whole or not at all."""
+
+    every = SNAPSHOT_STEPS
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def beside(
+        cls, out: Path, source: Source, removal: RemovalSet, schedule: Schedule
+    ) -> "SnapshotFile":
+        """Return the file of this very training, which will write ``out``."""
+        about = f"{source.model.fingerprint} {source.data.fingerprint} {removal} {schedule}"
+        digest = hashlib.sha256(about.encode()).hexdigest()[:8]
+        return cls(out.parent / f".{out.name}-{digest}.pt")
+
+    def load(self) -> Snapshot | None:
+        """Return the snapshot, if there is one.
+
+        Raises:
+            InputError: If the file can't be read.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            snapshot: Snapshot = torch.load(self.path, weights_only=True)
+        # Unpickling and zip reading each fail in their own ways.
+        except Exception as error:
+            raise InputError(
+                f"the snapshot {self.path} can't be read: delete it to start over"
+            ) from error
+        return snapshot
+
+    def save(self, snapshot: Snapshot) -> None:
+        """Replace the file.
+
+        Raises:
+            LambdaNasError: If it can't be written.
+        """
+        scratch = self.path.with_suffix(".tmp")
+        try:
+            torch.save(snapshot, scratch)
+            scratch.replace(self.path)
+        # A full disk is a RuntimeError of torch's zip writer.
+        except (OSError, RuntimeError) as error:
+            scratch.unlink(missing_ok=True)
+            raise LambdaNasError(f"can't write the snapshot {self.path} ({error})") from error
+
+
+def train_fully(
+    source: Source,
+    removal: RemovalSet,
+    schedule: Schedule,
+    *,
+    keeper: SnapshotFile,
+    out: Path,
+    stage: Stage,
+) -> float:
+    """Dilute the set's attention over the training images and export the network that is left.
+
+    The unpruned model is the teacher. A training that was killed goes on at its last snapshot.
+
+    Args:
+        source: The unpruned model and its images.
+        removal: The layers to remove.
+        schedule: How long.
+        keeper: Of this training; its file goes when the training is over.
+        out: Folder to write, in timm's form; must not hold anything (``check_free`` knows early).
+        stage: Shows the progress.
+
+    Returns:
+        Top-1 on the evaluation images, a fraction.
+
+    Raises:
+        InputError: If there are no training images or ``out`` can't be written.
+        NonFiniteError: If a loss is NaN or infinite.
+    """
+    images = source.data.training
+    if images is None:
+        raise InputError(f"{source.data_name} has no train/ and val/ below it: nothing to train on")
+    teacher = check_supported(source.model.model)
+    teacher.to("cuda" if torch.cuda.is_available() else "cpu")
+    diluted = dilute(teacher, removal, compensation="none")
+    recipe = schedule.recipe(len(images), natural=source.data_name != "digits")
+    keeper.path.parent.mkdir(parents=True, exist_ok=True)
+    with stage("Training", 100) as advance:
+        show = in_percent(advance)
+        train(
+            diluted,
+            images,
+            recipe,
+            teacher=teacher,
+            on_step=lambda step, _: show(step + 1, recipe.steps),
+            keeper=keeper,
+        )
+    pruned = finish(diluted)
+    top1 = evaluate(pruned, source.data.evaluation).top1
+    export_timm(pruned.cpu(), source.model.config, removal=removal, out=out)
+    keeper.path.unlink(missing_ok=True)
+    return top1

@@ -76,7 +76,7 @@ class SnapshotFile:
         if not self.path.exists():
             return None
         try:
-            snapshot: Snapshot = torch.load(self.path, weights_only=True)
+            snapshot: Snapshot = torch.load(self.path, map_location="cpu", weights_only=True)
         # Unpickling and zip reading each fail in their own ways.
         except Exception as error:
             raise InputError(

@@ -44,7 +44,9 @@ class Moving:
 
     def take(self, step: int) -> Snapshot:
         """Return the state after so many steps."""
-        legacy = np.random.get_state(legacy=False)
+        # Its array of words would not load with `weights_only=True`.
+        state: Any = np.random.get_state()
+        algorithm, words, *rest = state
         return {
             "step": step,
             "model": self.model.state_dict(),
@@ -55,7 +57,7 @@ class Moving:
             "torch": torch.get_rng_state(),
             "cuda": torch.cuda.get_rng_state(self.device) if self._on_cuda else None,
             "python": random.getstate(),
-            "numpy": legacy | {"state": _plain(legacy["state"])},
+            "numpy": (algorithm, words.tolist(), *rest),
         }
 
     def restore(self, snapshot: Snapshot) -> int:
@@ -70,15 +72,9 @@ class Moving:
         if self._on_cuda:
             torch.cuda.set_rng_state(snapshot["cuda"], self.device)
         random.setstate(snapshot["python"])
-        key = np.array(snapshot["numpy"]["state"]["key"], dtype=np.uint32)
-        state = snapshot["numpy"]["state"] | {"key": key}
-        np.random.set_state(snapshot["numpy"] | {"state": state})
+        np.random.set_state(snapshot["numpy"])
         return int(snapshot["step"])
 
     @property
     def _on_cuda(self) -> bool:
         return self.device.type == "cuda"
-
-
-def _plain(state: dict[str, Any]) -> dict[str, Any]:
-    return state | {"key": state["key"].tolist()}

@@ -41,7 +41,6 @@ ARMS = (
     "diluted, paper",
     "diluted, none",
     "transplant, trained, 5x",
-    "diluted, paper, 5x",
     "diluted, none, 5x",
 )
 

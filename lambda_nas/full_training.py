@@ -15,6 +15,7 @@ from lambda_nas.core.surgery import check_supported
 from lambda_nas.core.training import train
 from lambda_nas.errors import InputError, LambdaNasError
 from lambda_nas.export import export_timm
+from lambda_nas.registry import DIGITS_ARCHITECTURE
 from lambda_nas.run import RUNG_LOSSES, Source, Stage
 from lambda_nas.search.job import in_percent
 
@@ -134,7 +135,7 @@ def train_fully(
     teacher = check_supported(source.model.model)
     teacher.to("cuda" if torch.cuda.is_available() else "cpu")
     diluted = dilute(teacher, removal, compensation="none")
-    recipe = schedule.recipe(len(images), natural=source.data_name != "digits")
+    recipe = schedule.recipe(len(images), natural=source.model.name != DIGITS_ARCHITECTURE)
     keeper.path.parent.mkdir(parents=True, exist_ok=True)
     with stage("Training", 100) as advance:
         show = in_percent(advance)
@@ -147,7 +148,9 @@ def train_fully(
             keeper=keeper,
         )
     pruned = finish(diluted)
-    top1 = evaluate(pruned, source.data.evaluation).top1
+    evaluation, size = source.data.evaluation, schedule.batch_size
+    with stage("Evaluating", -(-len(evaluation) // size)) as advance:
+        found = evaluate(pruned, evaluation, batch_size=size, on_batch=lambda _: advance())
     export_timm(pruned.cpu(), source.model.config, removal=removal, out=out)
     keeper.path.unlink(missing_ok=True)
-    return top1
+    return found.top1

@@ -1,12 +1,20 @@
 """``lambda-nas export``."""
 
-from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from lambda_nas.cli import output
-from lambda_nas.cli.options import DEFAULT_STORAGE, JsonOption, StorageOption, StudyArgument
+from lambda_nas.cli.options import (
+    DEFAULT_STORAGE,
+    JsonOption,
+    MaxDropOption,
+    MinSpeedupOption,
+    OutOption,
+    StorageOption,
+    StudyArgument,
+    TrialOption,
+)
 
 EPILOG = """[bold]Examples[/bold]
 
@@ -23,15 +31,10 @@ def register(app: typer.Typer) -> None:
 
 def export(
     study: StudyArgument,
-    out: Annotated[Path, typer.Option(help="Folder to write; must not hold anything.")],
-    trial: Annotated[int | None, typer.Option(help="This trial of the front.")] = None,
-    max_drop: Annotated[
-        float | None,
-        typer.Option(help="The fastest that loses at most this many points. [default: 1]"),
-    ] = None,
-    min_speedup: Annotated[
-        float | None, typer.Option(help="The most accurate that is at least this much faster.")
-    ] = None,
+    out: OutOption,
+    trial: TrialOption = None,
+    max_drop: MaxDropOption = None,
+    min_speedup: MinSpeedupOption = None,
     format: Annotated[Literal["timm"], typer.Option(help="What to write.")] = "timm",
     plain: Annotated[
         bool,

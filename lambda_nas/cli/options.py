@@ -13,7 +13,9 @@ DEFAULT_STORAGE = "sqlite:///studies/lambda_nas.db"
 
 ModelOption = Annotated[
     str | None,
-    typer.Option("--model", help="timm NAME, local-dir:DIR or hf-hub:ID. [default: digits ViT]"),
+    typer.Option(
+        "--model", help="timm NAME, local-dir:DIR or hf-hub:ID.", show_default="digits ViT"
+    ),
 ]
 CheckpointOption = Annotated[
     Path | None, typer.Option("--checkpoint", help="Weights file: .safetensors, or .pth.")
@@ -31,6 +33,15 @@ StorageOption = Annotated[
     str, typer.Option("--storage", help="SQLAlchemy URL of the study database.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
+OutOption = Annotated[Path, typer.Option(help="Folder to write; must not hold anything.")]
+TrialOption = Annotated[int | None, typer.Option(help="This trial of the front.")]
+MaxDropOption = Annotated[
+    float | None,
+    typer.Option(help="The fastest that loses at most this many points.", show_default="1"),
+]
+MinSpeedupOption = Annotated[
+    float | None, typer.Option(help="The most accurate that is at least this much faster.")
+]
 StudyArgument = Annotated[str, typer.Argument(help="Name of the study; see `lambda-nas studies`.")]
 
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}

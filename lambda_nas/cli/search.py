@@ -50,14 +50,14 @@ def search(
     class_map: ClassMapOption = None,
     budget: Annotated[str, typer.Option(help="Evaluated trials (40), or time (30m, 2h).")] = "12",
     study: Annotated[
-        str | None, typer.Option(help="Name of the study. [default: from model and data]")
+        str | None, typer.Option(help="Name of the study.", show_default="from model and data")
     ] = None,
     storage: StorageOption = DEFAULT_STORAGE,
     workers: Annotated[
         int, typer.Option(min=1, help="Trials at a time; they share the cores.")
     ] = 1,
     gpus_per_trial: Annotated[
-        float | None, typer.Option(min=0, help="[default: one GPU shared by the workers, if any]")
+        float | None, typer.Option(min=0, show_default="one GPU shared by the workers, if any")
     ] = None,
     ray_address: Annotated[str | None, typer.Option(help="Ray cluster to join.")] = None,
     max_params: Annotated[int | None, typer.Option(min=1, help="At most this many.")] = None,

@@ -11,12 +11,14 @@ from lambda_nas.cli.options import (
     DEFAULT_STORAGE,
     CheckpointOption,
     ClassMapOption,
-    DataOption,
     JsonOption,
-    ModelOption,
+    MaxDropOption,
+    MinSpeedupOption,
+    OutOption,
     PretrainedOption,
     StorageOption,
     StudyArgument,
+    TrialOption,
 )
 from lambda_nas.cli.progress import stage
 from lambda_nas.errors import StudyMismatchError
@@ -37,18 +39,22 @@ def register(app: typer.Typer) -> None:
 def train(
     study: StudyArgument,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")],
-    out: Annotated[Path, typer.Option(help="Folder to write; must not hold anything.")],
-    trial: Annotated[int | None, typer.Option(help="This trial of the front.")] = None,
-    max_drop: Annotated[
-        float | None,
-        typer.Option(help="The fastest that loses at most this many points. [default: 1]"),
+    out: OutOption,
+    trial: TrialOption = None,
+    max_drop: MaxDropOption = None,
+    min_speedup: MinSpeedupOption = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder with train/ and val/.", show_default="the study's"),
     ] = None,
-    min_speedup: Annotated[
-        float | None, typer.Option(help="The most accurate that is at least this much faster.")
-    ] = None,
-    data: DataOption = None,
     class_map: ClassMapOption = None,
-    model: ModelOption = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="The unpruned model: NAME, local-dir:DIR or hf-hub:ID.",
+            show_default="the study's",
+        ),
+    ] = None,
     checkpoint: CheckpointOption = None,
     pretrained: PretrainedOption = False,
     images: Annotated[
@@ -62,13 +68,14 @@ def train(
 ) -> None:
     """Train one architecture of a study at length: its attention fades out over the epochs.
 
-    The unpruned model (the study's, if --model is not given) teaches it; it is written as a model
-    that timm loads. The same command takes an interrupted training up where it stopped.
+    The unpruned model teaches it; the result is a model that timm loads.
+    The same command takes an interrupted training up where it stopped.
     """
     from lambda_nas.choice import choose
     from lambda_nas.export import check_free
     from lambda_nas.full_training import Schedule, SnapshotFile, train_fully
     from lambda_nas.inputs.images import ImageLimits
+    from lambda_nas.registry import DIGITS_ARCHITECTURE
     from lambda_nas.run import open_source
     from lambda_nas.store.store import Store
 
@@ -78,7 +85,7 @@ def train(
         info, store.front(study), trial=trial, max_drop=max_drop, min_speedup=min_speedup
     )
     check_free(out)
-    digits = info.data == "digits" and data is None and model is None
+    digits = info.model == DIGITS_ARCHITECTURE and data is None and model is None
     source = open_source(
         stage,
         model=None if digits else model or info.model,

@@ -52,7 +52,8 @@ class PrefixStates:
         images: ImageSet,
         *,
         # A batch of DeiT-Base's states is 39 MB then: malloc returns chunks above 32 MB to the
-        # system when they are freed. With batches of 32 it held on to half a gigabyte.
+        # system when they are freed. With batches of 32 it held on to half a gigabyte
+        # (benchmarks/repair_memory.py).
         batch_size: int = 64,
         limit_bytes: int = 3 << 28,
     ) -> None:

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 
 import pytest
 import timm
+from timm.models import save_for_hf
+from torchvision.transforms.functional import to_pil_image
 
 from lambda_nas.core.evaluation import evaluate
 from lambda_nas.inputs.digits import digits_images, digits_model
@@ -133,6 +135,60 @@ def test_a_killed_training_goes_on_and_exports_what_it_tells(interrupted):
     again = subprocess.run([*LAMBDA_NAS, *command], cwd=folder, capture_output=True, text=True)
     assert again.returncode == 2
     assert "export folder trained exists and is not empty" in again.stderr
+
+
+@pytest.fixture
+def pngs(tmp_path):
+    """The digits as an image folder with a split, a few of each."""
+    digits = digits_images()
+    for split, images in (("train", digits.training), ("val", digits.evaluation)):
+        for index in range(60):
+            folder = tmp_path / split / str(images.labels[index].item())
+            folder.mkdir(parents=True, exist_ok=True)
+            to_pil_image(images.images[index]).save(folder / f"{index}.png")
+    return tmp_path
+
+
+@pytest.mark.usefixtures("resumed")
+def test_training_on_a_folder_of_images(interrupted, pngs):
+    folder, *_ = interrupted
+    saved = pngs / "digits_vit"
+    save_for_hf(digits_model(digits_images()).model, str(saved), safe_serialization=True)
+    common = ("train", STUDY, "--max-drop", "100", "--epochs", "2", "--out", pngs / "trained")
+    told = json.loads(
+        call(
+            *(*common, "--model", f"local-dir:{saved}", "--data", pngs, "--json"),
+            folder=folder,
+        )
+    )
+    assert told["images"] == 60
+    assert told["accuracy"] > 0.2
+
+
+@pytest.mark.usefixtures("resumed")
+def test_what_can_not_be_trained_on_or_with(interrupted, pngs):
+    folder, *_ = interrupted
+    saved, other = pngs / "digits_vit", pngs / "other"
+    model = digits_model(digits_images()).model
+    save_for_hf(model, str(saved), safe_serialization=True)
+    model.head.bias.data += 1
+    save_for_hf(model, str(other), safe_serialization=True)
+    for weights, data, message in (
+        (saved, pngs / "val", f"{pngs / 'val'} has no train/ and val/ below it"),
+        (other, pngs, f"local-dir:{other} is not the model that {STUDY} was searched on"),
+    ):
+        done = subprocess.run(
+            [
+                *(*LAMBDA_NAS, "train", STUDY, "--max-drop", "100", "--epochs", "1"),
+                *("--model", f"local-dir:{weights}", "--data", data, "--out", pngs / "trained"),
+            ],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert not list(pngs.glob("*trained*"))
 
 
 def test_prior_on_stdout_is_json(interrupted):

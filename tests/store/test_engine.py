@@ -1,6 +1,8 @@
 import logging
 import sqlite3
+import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,18 @@ def test_two_processes_may_open_a_new_database_at_once(url):
     with ThreadPoolExecutor(4) as pool:
         stores = list(pool.map(lambda _: Store.open(url), range(8)))
     assert [store.studies() for store in stores] == [[]] * 8
+
+
+def test_opening_waits_for_a_writer_of_a_new_file(tmp_path):
+    path = tmp_path / "study.db"
+    writer = sqlite3.connect(path, isolation_level=None)
+    with closing(writer), ThreadPoolExecutor(1) as pool:
+        # The file is not in WAL mode yet: SQLite refuses the switch without waiting.
+        writer.execute("BEGIN IMMEDIATE")
+        opened = pool.submit(Store.open, f"sqlite:///{path}")
+        time.sleep(0.5)
+        writer.execute("COMMIT")
+        assert opened.result(timeout=10).studies() == []
 
 
 def test_newer_schema_is_refused_naming_both(url):

@@ -26,10 +26,12 @@ from lambda_nas.errors import NonFiniteError, UnsupportedModelError
 
 FOLDS = 5
 
+PREFIX_WEIGHT = 20.0
+
 
 @torch.no_grad()
 def transplant(
-    prefixes: PrefixStates, removal: RemovalSet, *, prefix_weight: float = 20.0
+    prefixes: PrefixStates, removal: RemovalSet, *, prefix_weight: float = PREFIX_WEIGHT
 ) -> VisionTransformer:
     """Remove the set's attention and make up for it in the layers around it.
 
@@ -49,68 +51,98 @@ def transplant(
     pruned = remove_attention(prefixes.model, removal).model.eval()
     if not removal:
         return pruned
+    repair = Repair(prefixes, prefix_weight=prefix_weight)
     first = removal.layers[0]
     start = max(0, first - 1)
     # A list of our own: its tensors are replaced one by one, so that two are never whole.
     states = list(prefixes.block_input(UNPRUNED, start))
-    weights = states[0].new_ones(states[0].shape[1])
-    weights[: pruned.num_prefix_tokens] = prefix_weight
     if first == 0:
-        states = _shift_positions(pruned, prefixes)
+        shift = repair.shift_positions(pruned)
+        states = [state + shift for state in states]
     for index in range(start, prefixes.depth):
         block = pruned.blocks[index]
-        if index >= first:
-            _match_norms(block, prefixes, index, states, weights)
-        else:
-            _advance(states, partial(attend, block))
+        repair.to_middle(block, index, states, pruned=index >= first)
         mlp = AttentionFreeBlock(block)
         if index in removal or index + 1 in removal:
-            _refit(mlp, index, states, _targets(prefixes, removal, index), weights)
-        _advance(states, mlp)
-    _match_final(pruned, prefixes, states, weights)
+            repair.refit(mlp, index, states, next_removed=index + 1 in removal)
+        advance(states, mlp)
+    repair.match_final(pruned.norm, states)
     return pruned
 
 
-def _shift_positions(pruned: VisionTransformer, prefixes: PrefixStates) -> States:
-    """Add block 0's mean attention output at each position; return the new input of block 0."""
-    states = prefixes.block_input(UNPRUNED, 0)
-    position = pruned.pos_embed
-    tokens = states[0].shape[1]
-    direct = isinstance(pruned.norm_pre, nn.Identity)
-    if position is None or position.shape[1] != tokens or not direct:
-        return list(states)
-    middles = prefixes.unpruned_middle(0)
-    total = sum((middle - state).sum(0) for middle, state in zip(middles, states, strict=True))
-    shift = total / len(prefixes.images)
-    position.add_(shift)
-    return [state + shift for state in states]
+class Repair:
+    """The steps of a transplant, each from the states that the steps before it have left.
+
+    Args:
+        prefixes: The unpruned model on the calibration images.
+        prefix_weight: As in ``transplant``.
+    """
+
+    def __init__(self, prefixes: PrefixStates, *, prefix_weight: float = PREFIX_WEIGHT) -> None:
+        self._prefixes = prefixes
+        model = prefixes.model
+        inputs = prefixes.block_input(UNPRUNED, 0)[0]
+        self._weights = inputs.new_ones(inputs.shape[1])
+        self._weights[: model.num_prefix_tokens] = prefix_weight
+        self._read = slice(0, model.num_prefix_tokens if model.global_pool == "token" else None)
+
+    def shift_positions(self, model: VisionTransformer) -> Tensor:
+        """Add block 0's mean attention output at each position to a model's position embedding.
+
+        Returns:
+            What was added, ``[1, tokens, channels]``; zero if the embedding can't hold it.
+        """
+        states = self._prefixes.block_input(UNPRUNED, 0)
+        position, tokens = model.pos_embed, states[0].shape[1]
+        direct = isinstance(model.norm_pre, nn.Identity)
+        if position is None or position.shape[1] != tokens or not direct:
+            return states[0].new_zeros(())
+        middles = self._prefixes.unpruned_middle(0)
+        given = zip(middles, states, strict=True)
+        total = torch.stack([(middle - state).sum(0) for middle, state in given]).sum(0)
+        shift = total / len(self._prefixes.images)
+        position.add_(shift)
+        return shift
+
+    def to_middle(self, block: nn.Module, index: int, states: States, *, pruned: bool) -> None:
+        """Advance the states to the block's middle; match its norms if any layer is gone so far."""
+        if not pruned:
+            advance(states, partial(attend, block))
+            return
+        original = self._prefixes.model.blocks[index]
+        if isinstance(block, Block):
+            inputs = self._prefixes.block_input(UNPRUNED, index)
+            targets = map(original.get_submodule("norm1"), inputs)
+            match_moments(block.norm1, states, targets, self._weights)
+        advance(states, partial(attend, block))
+        targets = map(original.get_submodule("norm2"), self._prefixes.unpruned_middle(index))
+        match_moments(block.get_submodule("norm2"), states, targets, self._weights)
+
+    def refit(
+        self, mlp: AttentionFreeBlock, index: int, states: States, *, next_removed: bool
+    ) -> None:
+        """Refit a block's MLP from its middle, to give the next attention too if that goes."""
+        if next_removed:
+            targets = self._prefixes.unpruned_middle(index + 1)
+        else:
+            targets = self._prefixes.block_input(UNPRUNED, index + 1)
+        _refit(mlp, index, states, targets, self._weights)
+
+    def match_final(self, norm: nn.Module, states: States) -> None:
+        """Match the norm behind the last block at the tokens that the head reads."""
+        ends = self._prefixes.block_input(UNPRUNED, self._prefixes.depth)
+        match_moments(
+            norm,
+            (state[:, self._read] for state in states),
+            (self._prefixes.model.norm(state[:, self._read]) for state in ends),
+            self._weights[self._read],
+        )
 
 
-def _advance(states: States, run: Callable[[Tensor], Tensor]) -> None:
+def advance(states: States, run: Callable[[Tensor], Tensor]) -> None:
     """Replace each batch by what a part of the model makes of it."""
     for position, state in enumerate(states):
         states[position] = run(state)
-
-
-def _match_norms(
-    block: nn.Module, prefixes: PrefixStates, index: int, states: States, weights: Tensor
-) -> None:
-    """Match the block's norms to the unpruned model's; advance the states to its middle."""
-    original = prefixes.model.blocks[index]
-    if isinstance(block, Block):
-        inputs = prefixes.block_input(UNPRUNED, index)
-        targets = map(original.get_submodule("norm1"), inputs)
-        match_moments(block.norm1, states, targets, weights)
-    _advance(states, partial(attend, block))
-    targets = map(original.get_submodule("norm2"), prefixes.unpruned_middle(index))
-    match_moments(block.get_submodule("norm2"), states, targets, weights)
-
-
-def _targets(prefixes: PrefixStates, removal: RemovalSet, index: int) -> States:
-    """Return what the block's output should be: with the next attention's, if that is removed."""
-    if index + 1 in removal:
-        return prefixes.unpruned_middle(index + 1)
-    return prefixes.block_input(UNPRUNED, index + 1)
 
 
 def _refit(
@@ -163,17 +195,3 @@ def _normal_equations(
         equations.gram[:, -1, :], equations.gram[:, :, -1], equations.cross[:, -1] = 0, 0, 0
         equations.gram[:, -1, -1] = 1
     return equations
-
-
-def _match_final(
-    pruned: VisionTransformer, prefixes: PrefixStates, states: States, weights: Tensor
-) -> None:
-    """Match the norm behind the last block at the tokens that the head reads."""
-    read = slice(0, pruned.num_prefix_tokens if pruned.global_pool == "token" else None)
-    ends = prefixes.block_input(UNPRUNED, prefixes.depth)
-    match_moments(
-        pruned.norm,
-        (state[:, read] for state in states),
-        (prefixes.model.norm(state[:, read]) for state in ends),
-        weights[read],
-    )

@@ -1,0 +1,277 @@
+"""An Optuna sampler for removal sets whose price is known before they are measured.
+
+It stands on its own: any ``study.optimize`` whose objective removes the layers that the trial's
+parameters name, and returns (accuracy, throughput, memory), can use it.
+"""
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from itertools import combinations
+from math import comb
+from typing import NamedTuple
+
+import numpy as np
+import optuna
+from numpy.typing import NDArray
+from optuna.distributions import BaseDistribution
+from optuna.samplers import BaseSampler, RandomSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from lambda_nas.core.cost import Price
+from lambda_nas.core.removal import RemovalSet
+from lambda_nas.errors import LambdaNasError
+from lambda_nas.search.acquisition import Gain, Measured, expected_improvement, level_to_beat
+from lambda_nas.search.beliefs import Beliefs, Candidates, Score
+from lambda_nas.search.trials import distributions, to_params, to_removal
+
+WHOLE_SPACE = 8192
+"""Up to so many sets all are considered each time, beyond that the surroundings of the best."""
+
+ANCHORS = 3
+"""How many of the best sets of each size have their surroundings considered."""
+
+STRANGERS = 512
+"""How many sets drawn at random are considered besides."""
+
+SHORTLIST = 4
+"""How many of the most promising sets are scored at a time."""
+
+ROUNDS = 6
+"""How often that is done before the best set scored so far is proposed."""
+
+DOUBT = 3.0
+"""Standard deviations: how far above its mean an accuracy is still thought possible."""
+
+
+class ExhaustedError(LambdaNasError):
+    """Every set within the limits has been tried."""
+
+
+class History(NamedTuple):
+    """What a study's trials say: accuracies measured, sets not to propose, sets in flight."""
+
+    observed: dict[RemovalSet, float]
+    taken: set[RemovalSet]
+    refused: set[RemovalSet]
+    pending: set[RemovalSet]
+
+
+class RemovalSampler(BaseSampler):
+    """Proposes the removal set that promises most hypervolume at its price, never one twice.
+
+    A posterior over all sets starts at the prior's score and learns from finished trials
+    (``lambda_nas.search.beliefs``). It is kept nowhere but in the study: a new sampler takes over
+    where another one stopped.
+
+    Args:
+        layers: Layers that may be removed.
+        prices: By number of layers removed: 0, which is the unpruned model, and all that may be.
+        score: The prior's score of a set, not negative, lower is better. Must be picklable for
+            the sampler to be. The same set is not scored twice.
+        baseline: Accuracy of the unpruned model, a fraction.
+        seed: Of the candidates where a space is too large to consider all sets.
+
+    >>> prices = {n: Price(100 + 5 * n, 1 + n / 20, 1.0, 100 - n, 100 - n, 100) for n in range(4)}
+    >>> sampler = RemovalSampler((0, 1, 2), prices, lambda removal: sum(removal) / 10, baseline=0.9)
+    >>> directions = ["maximize", "maximize", "minimize"]
+    >>> study = optuna.create_study(directions=directions, sampler=sampler)
+    >>> sorted(name for name, gone in study.ask(distributions((0, 1, 2))).params.items() if gone)
+    ['remove layer 00', 'remove layer 01', 'remove layer 02']
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[int],
+        prices: Mapping[int, Price],
+        score: Score,
+        *,
+        baseline: float,
+        seed: int | None = None,
+    ) -> None:
+        self._layers = tuple(sorted(layers))
+        self._sizes = tuple(sorted(size for size in prices if size))
+        unpruned = prices[0]
+        self._gains: dict[int, Gain] = {
+            size: (
+                prices[size].throughput / unpruned.throughput,
+                max(0.0, 1 - prices[size].memory_bytes / unpruned.memory_bytes),
+            )
+            for size in self._sizes
+        }
+        self._beliefs = Beliefs(self._layers, score, baseline=baseline, depth=max(self._sizes))
+        self._whole: Candidates | None = None
+        self._random = np.random.default_rng(seed)
+        self._independent = RandomSampler(seed)
+
+    def propose(self, study: optuna.Study) -> RemovalSet:
+        """Return the set to measure next.
+
+        Raises:
+            ExhaustedError: If every set within the limits is taken.
+        """
+        history = self._history(study)
+        candidates = self._candidates(history)
+        for _ in range(ROUNDS):
+            order = self._ranked(candidates, history)
+            shortlist = [candidates.sets[index] for index in order[:SHORTLIST]]
+            if self._beliefs.is_scored(shortlist[0]):
+                return shortlist[0]
+            for removal in shortlist:
+                self._beliefs.log_score(removal)
+        order = self._ranked(candidates, history)
+        ranked = (candidates.sets[index] for index in order)
+        return next(removal for removal in ranked if self._beliefs.is_scored(removal))
+
+    def hopeless(self, study: optuna.Study, removal: RemovalSet) -> str | None:
+        """Say why a set can't enter the front, ``DOUBT`` standard deviations granted, or ``None``.
+
+        The front is that of the finished trials; the bound is learned from them.
+        """
+        history = self._history(study)
+        if not history.observed:
+            return None
+        self._beliefs.log_score(removal)
+        guess = self._beliefs.accuracies(self._beliefs.candidates([removal]), history.observed)
+        bound = float(guess.mean[0] + DOUBT * guess.deviation[0])
+        beat = level_to_beat(self._gains[len(removal)], self._measured(history.observed))
+        if bound > beat:
+            return None
+        return f"prior: at best {bound:.1%}, and the front has {beat:.1%} at no higher price"
+
+    def score(self, removal: RemovalSet) -> float:
+        """Return the logarithm of a set's score."""
+        return self._beliefs.log_score(removal)
+
+    def is_exhausted(self, study: optuna.Study) -> bool:
+        """Say whether every set within the limits is taken."""
+        taken = self._history(study).taken
+        within = [removal for removal in taken if len(removal) in self._gains]
+        return len(within) == self._count()
+
+    def infer_relative_search_space(
+        self, study: optuna.Study, trial: FrozenTrial
+    ) -> dict[str, BaseDistribution]:
+        """Return one boolean a layer."""
+        return distributions(self._layers)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, object]:
+        """Return the proposal as parameters."""
+        return dict(to_params(self.propose(study), self._layers))
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> object:
+        """Sample a parameter that is none of ours at random."""
+        return self._independent.sample_independent(study, trial, param_name, param_distribution)
+
+    def after_trial(
+        self,
+        study: optuna.Study,
+        trial: FrozenTrial,
+        state: TrialState,
+        values: Sequence[float] | None,
+    ) -> None:
+        """Stop ``study.optimize`` with the last set."""
+        history = self._history(study)
+        mine = to_removal(trial.params, self._layers)
+        if len({*history.taken, mine}) == self._count():
+            # Outside of `optimize`, who asks is told when asking.
+            with suppress(RuntimeError):
+                study.stop()
+
+    def reseed_rng(self) -> None:
+        """Draw other candidates than the process that this one was copied from."""
+        self._random = np.random.default_rng()
+        self._independent.reseed_rng()
+
+    def _count(self) -> int:
+        return sum(comb(len(self._layers), size) for size in self._sizes)
+
+    def _history(self, study: optuna.Study) -> History:
+        history = History({}, set(), set(), set())
+        for trial in study.get_trials(deepcopy=False):
+            if not trial.params:
+                continue
+            removal = to_removal(trial.params, self._layers)
+            if trial.state == TrialState.COMPLETE:
+                history.observed[removal] = trial.values[0]
+            elif trial.state == TrialState.PRUNED:
+                history.refused.add(removal)
+                continue
+            elif trial.state == TrialState.RUNNING:
+                history.pending.add(removal)
+            history.taken.add(removal)
+        return history
+
+    def _candidates(self, history: History) -> Candidates:
+        if self._count() > WHOLE_SPACE:
+            return self._beliefs.candidates(sorted(self._surroundings(history)))
+        if self._whole is None:
+            every = (combinations(self._layers, size) for size in self._sizes)
+            self._whole = self._beliefs.candidates([RemovalSet(s) for sets in every for s in sets])
+        return self._whole
+
+    def _surroundings(self, history: History) -> set[RemovalSet]:
+        """Return what differs by one layer, or one for another, from the best of each size."""
+        scores = self._beliefs.scores()
+        found: set[RemovalSet] = set()
+        for size in self._sizes:
+            best = sorted((s for s in scores if len(s) == size), key=scores.__getitem__)[:ANCHORS]
+            measured = (s for s in history.observed if len(s) == size)
+            best += sorted(measured, key=history.observed.__getitem__)[-ANCHORS:]
+            for anchor in best:
+                found.update(_neighbours(anchor, self._layers))
+        for _ in range(STRANGERS):
+            chosen = self._random.choice(
+                self._layers, int(self._random.choice(self._sizes)), replace=False
+            )
+            found.add(RemovalSet.of(chosen.tolist()))
+        return {removal for removal in found if len(removal) in self._gains}
+
+    def _ranked(self, candidates: Candidates, history: History) -> NDArray[np.intp]:
+        """Return the indices of the sets left, most promising first.
+
+        Refused ones come up only if there are no others.
+        """
+        front = self._measured(history.observed)
+        if history.pending:
+            flying = self._beliefs.candidates(list(history.pending))
+            believed = self._beliefs.accuracies(flying, history.observed).mean
+            front += self._measured(dict(zip(flying.sets, believed.tolist(), strict=True)))
+        guess = self._beliefs.accuracies(candidates, history.observed)
+        improvement, margin = np.zeros(len(guess.mean)), np.zeros(len(guess.mean))
+        sizes = candidates.members.sum(1)
+        for size, gain in self._gains.items():
+            here = sizes == size
+            mean, deviation = guess.mean[here], guess.deviation[here]
+            improvement[here] = expected_improvement(mean, deviation, gain, front)
+            margin[here] = mean - level_to_beat(gain, front)
+        # Where nothing promises anything, what comes nearest.
+        order = np.lexsort((-margin, -improvement))
+        left = [index for index in order if candidates.sets[index] not in history.taken]
+        fresh = [index for index in left if candidates.sets[index] not in history.refused]
+        if not left:
+            raise ExhaustedError("all sets within the limits are measured")
+        return np.array(fresh or left)
+
+    def _measured(self, accuracies: Mapping[RemovalSet, float]) -> list[Measured]:
+        return [
+            Measured(accuracy, self._gains[len(removal)])
+            for removal, accuracy in accuracies.items()
+            if len(removal) in self._gains
+        ]
+
+
+def _neighbours(anchor: RemovalSet, layers: Sequence[int]) -> set[RemovalSet]:
+    """Return the set itself and all with a layer more, a layer less, or one exchanged."""
+    gone, left = set(anchor), set(layers) - set(anchor)
+    smaller = [gone - {layer} for layer in gone]
+    found = [gone, *smaller, *(gone | {layer} for layer in left)]
+    found += [fewer | {layer} for fewer in smaller for layer in left]
+    return set(map(RemovalSet.of, found))

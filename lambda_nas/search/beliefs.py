@@ -71,6 +71,7 @@ class Beliefs:
         self._baseline = baseline
         self._depth = depth
         self._scores: dict[RemovalSet, float] = {}
+        self._walked = False
         self._guessed: tuple[Candidates, int, Guess] | None = None
         self._of_score = _Process(LOG_SCORE)
         self._of_accuracy = _Process(ACCURACY)
@@ -91,11 +92,13 @@ class Beliefs:
         return removal in self._scores
 
     def scores(self) -> Mapping[RemovalSet, float]:
-        """Return the logarithms known; first of all, those of the sets the NOSE path passes by."""
-        current = RemovalSet()
-        while not self._scores or 0 < len(current) < self._depth:
-            left = [layer for layer in self._layers if layer not in current]
-            current = min((current.add(layer) for layer in left), key=self.log_score)
+        """Return the logarithms known; among them, those of the sets the NOSE path passes by."""
+        if not self._walked:
+            self._walked = True
+            current = RemovalSet()
+            while len(current) < self._depth:
+                left = [layer for layer in self._layers if layer not in current]
+                current = min((current.add(layer) for layer in left), key=self.log_score)
         return self._scores
 
     def accuracies(self, candidates: Candidates, observed: Mapping[RemovalSet, float]) -> Guess:
@@ -104,6 +107,9 @@ class Beliefs:
         A guessed score adds to the uncertainty what the accuracy would differ if it were one
         standard deviation higher.
         """
+        self.scores()
+        for removal in observed:
+            self.log_score(removal)
         score = self._log_scores(candidates)
         mean, deviation = self._accuracies_at(candidates.members, score.mean, observed)
         if not score.deviation.any():

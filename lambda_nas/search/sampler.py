@@ -213,8 +213,7 @@ class RemovalSampler(BaseSampler):
         if self._count() > WHOLE_SPACE:
             return self._beliefs.candidates(sorted(self._surroundings(history)))
         if self._whole is None:
-            every = (combinations(self._layers, size) for size in self._sizes)
-            self._whole = self._beliefs.candidates([RemovalSet(s) for sets in every for s in sets])
+            self._whole = self._beliefs.candidates(every_set(self._layers, self._sizes))
         return self._whole
 
     def _surroundings(self, history: History) -> set[RemovalSet]:
@@ -266,6 +265,11 @@ class RemovalSampler(BaseSampler):
             for removal, accuracy in accuracies.items()
             if len(removal) in self._gains
         ]
+
+
+def every_set(layers: Sequence[int], sizes: Sequence[int]) -> list[RemovalSet]:
+    """Return all sets of the given numbers of layers."""
+    return [RemovalSet(chosen) for size in sizes for chosen in combinations(layers, size)]
 
 
 def _neighbours(anchor: RemovalSet, layers: Sequence[int]) -> set[RemovalSet]:

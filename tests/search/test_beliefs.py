@@ -1,0 +1,84 @@
+"""What is believed before and after trials."""
+
+import numpy as np
+import pytest
+
+from lambda_nas.core.removal import RemovalSet
+from lambda_nas.search.beliefs import Beliefs
+from lambda_nas.search.sampler import every_set
+
+LAYERS = tuple(range(6))
+HARM = (0.8, 0.3, 0.02, 0.1, 0.05, 0.2)
+
+
+def score(removal):
+    """Return a score that grows faster than the sum of its layers."""
+    return sum(HARM[layer] for layer in removal) ** 1.5
+
+
+def accuracy(removal):
+    return 0.9 * np.exp(-0.5 * score(removal))
+
+
+@pytest.fixture
+def calls():
+    return []
+
+
+@pytest.fixture
+def beliefs(calls):
+    def counted(removal):
+        calls.append(removal)
+        return score(removal)
+
+    return Beliefs(LAYERS, counted, baseline=0.9, depth=5)
+
+
+def test_the_sets_along_the_greedy_path_are_scored_once_each(beliefs, calls):
+    scores = beliefs.scores()
+    assert len(calls) == len(set(calls)) == 6 + 5 + 4 + 3 + 2
+    assert RemovalSet.of([2, 3, 4]) in scores
+    beliefs.scores()
+    beliefs.log_score(RemovalSet.of([2, 4]))
+    assert len(calls) == 20
+
+
+def test_before_any_trial_the_accuracy_falls_with_the_score_and_a_guessed_score_is_less_certain(
+    beliefs,
+):
+    candidates = beliefs.candidates(every_set(LAYERS, (1, 3)))
+    guess = beliefs.accuracies(candidates, {})
+    ranks = np.argsort(np.argsort([-score(removal) for removal in candidates.sets]))
+    assert np.corrcoef(ranks, np.argsort(np.argsort(guess.mean)))[0, 1] > 0.9
+    scored = np.array([beliefs.is_scored(removal) for removal in candidates.sets])
+    assert scored.any()
+    assert not scored.all()
+    assert guess.deviation[~scored].mean() > guess.deviation[scored].mean()
+
+
+def test_trials_correct_the_prior(beliefs):
+    sets = every_set(LAYERS, (1, 2, 3, 4, 5))
+    random = np.random.default_rng(0)
+    seen = [sets[index] for index in random.choice(len(sets), 20, replace=False)]
+    others = beliefs.candidates([removal for removal in sets if removal not in seen])
+    truth = np.array([accuracy(removal) for removal in others.sets])
+    for removal in sets:
+        beliefs.log_score(removal)
+    before = beliefs.accuracies(others, {})
+    after = beliefs.accuracies(others, {removal: accuracy(removal) for removal in seen})
+    assert np.abs(before.mean - truth).mean() > 0.05
+    assert np.abs(after.mean - truth).mean() < 0.02
+    assert (np.abs(after.mean - truth) < 3 * after.deviation).mean() > 0.95
+
+
+def test_beliefs_depend_on_the_trials_and_not_on_when_they_were_told(beliefs):
+    sets = every_set(LAYERS, (1, 2, 3))
+    observed = {removal: accuracy(removal) for removal in sets[:17]}
+    candidates = beliefs.candidates(sets[17:])
+    step_by_step = [
+        beliefs.accuracies(candidates, dict(list(observed.items())[:count]))
+        for count in range(1, 18)
+    ][-1]
+    at_once = Beliefs(LAYERS, score, baseline=0.9, depth=5).accuracies(candidates, observed)
+    assert np.array_equal(step_by_step.mean, at_once.mean)
+    assert np.array_equal(step_by_step.deviation, at_once.deviation)

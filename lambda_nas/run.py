@@ -62,9 +62,11 @@ def open_source(
     """Load a model and an image folder, or the embedded default when neither is given.
 
     Raises:
-        InputError: If only one of the two is given, or either can't be used.
+        InputError: If only one of the two is given, something is given that goes with them, or
+            either can't be used.
     """
     if model is None and data is None:
+        _refuse_alone(checkpoint=checkpoint, pretrained=pretrained, class_map=class_map)
         return open_digits(stage)
     if model is None or data is None:
         missing = "--model" if model is None else "--data"
@@ -81,6 +83,17 @@ def open_source(
             on_image=in_percent(advance),
         )
     return Source(loaded, images, str(data))
+
+
+def _refuse_alone(*, checkpoint: Path | None, pretrained: bool, class_map: Path | None) -> None:
+    """Refuse what says nothing about the embedded default and would silently be left out."""
+    given = [
+        *([f"--checkpoint {checkpoint}"] if checkpoint is not None else []),
+        *(["--pretrained"] if pretrained else []),
+        *([f"--class-map {class_map}"] if class_map is not None else []),
+    ]
+    if given:
+        raise InputError(f"{' and '.join(given)}: give --model and --data with it")
 
 
 def resolve_layers(
@@ -119,6 +132,7 @@ def search(
 
     Raises:
         StudyMismatchError: If the study exists with another model or other data.
+        InfeasibleError: If no price is within the limits; a new study is not begun then.
     """
     device = "cuda" if settings.gpus_per_trial > 0 else "cpu"
     material = Material(

@@ -70,15 +70,18 @@ class SearchProgress:
         self._live.stop()
 
     def trials(self, counts: TrialCounts, front: Sequence[FrontPoint]) -> None:
-        """Show how many trials are done, pruned and failed, and the front."""
+        """Show how many trials are done, stopped, pruned and failed, and the front."""
         if not stderr.is_terminal:
             return
         if not self._live_on:
             self._live.start()
             self._bar.start_task(self._task)
             self._live_on = True
-        text = f"{counts.complete} done, {counts.pruned} pruned, {counts.failed} failed"
-        self._bar.update(self._task, description=text, completed=counts.complete)
+        text = (
+            f"{counts.complete} done, {counts.stopped} stopped early, {counts.refused} pruned, "
+            f"{counts.failed} failed"
+        )
+        self._bar.update(self._task, description=text, completed=counts.evaluated)
         self._live.update(Group(self._bar, _best(front)))
 
     def failed(self, removal: RemovalSet, reason: str) -> None:

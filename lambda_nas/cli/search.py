@@ -22,7 +22,8 @@ from lambda_nas.cli.options import (
 from lambda_nas.cli.progress import SearchProgress
 from lambda_nas.cli.show import study_json
 from lambda_nas.errors import InputError
-from lambda_nas.search.job import Limits, Settings
+from lambda_nas.search.job import Settings
+from lambda_nas.search.limits import Limits
 
 EPILOG = """[bold]Examples[/bold]
 
@@ -130,8 +131,8 @@ def search(
     output.stdout.print(output.front_table(store.study(name), outcome.front))
     counts = outcome.counts
     output.stdout.print(
-        f"{counts.complete} trials done, {counts.pruned} pruned by the prior, "
-        f"{counts.failed} failed; stopped: {outcome.stopped}"
+        f"{counts.complete} trials done, {counts.stopped} stopped early, "
+        f"{counts.refused} pruned by the prior, {counts.failed} failed; ended: {outcome.stopped}"
     )
     _next_steps(name, storage)
 

@@ -17,7 +17,8 @@ from lambda_nas.core.prior import Scorer, layer_priors, nose_path
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.search.job import Ledger, Material, Progress, Settings, in_percent
 from lambda_nas.search.judge import Judge
-from lambda_nas.search.pricing import feasible_sizes, price_signatures
+from lambda_nas.search.limits import check_params, feasible_sizes
+from lambda_nas.search.pricing import count_signature_params, price_signatures
 from lambda_nas.search.trials import (
     DIRECTIONS,
     OBJECTIVES,
@@ -51,17 +52,14 @@ class Outcome:
 def measure_baseline(
     material: Material, settings: Settings, progress: Progress
 ) -> tuple[float, dict[int, Price]]:
-    """Return the unpruned model's top-1 and the prices of all signatures, the model's own at 0."""
-    model = material.model.to(material.device)
-    batches = -(-len(material.evaluation) // settings.batch_size)
-    with progress.stage("Evaluating the unpruned model", batches) as advance:
-        accuracy = evaluate(
-            model,
-            material.evaluation,
-            batch_size=settings.batch_size,
-            on_batch=lambda _: advance(),
-        )
+    """Return the unpruned model's top-1 and the prices of all signatures, the model's own at 0.
+
+    Raises:
+        InfeasibleError: If no price is within the limits; as soon as that is known.
+    """
     sizes = range(1, settings.max_removed + 1)
+    check_params(count_signature_params(material.model, settings.layers, sizes), settings.limits)
+    model = material.model.to(material.device)
     with progress.stage("Measuring throughput and memory", 100) as advance:
         prices = price_signatures(
             model,
@@ -71,6 +69,15 @@ def measure_baseline(
             batch_size=settings.batch_size,
             device=material.device,
             on_step=in_percent(advance),
+        )
+    feasible_sizes(prices, settings.limits)
+    batches = -(-len(material.evaluation) // settings.batch_size)
+    with progress.stage("Evaluating the unpruned model", batches) as advance:
+        accuracy = evaluate(
+            model,
+            material.evaluation,
+            batch_size=settings.batch_size,
+            on_batch=lambda _: advance(),
         )
     return accuracy.top1, prices
 
@@ -97,9 +104,9 @@ def run_search(
     sizes = feasible_sizes(prices, settings.limits)
     scorer, seeds = _prior(name, material, settings, sizes, ledger, progress)
     study = _open_study(name, storage, settings)
-    finished = ledger.trials(name)
-    reap(study, settings.layers, finished)
-    _enqueue(study, settings, seeds, {point.removal for point in finished})
+    histories = ledger.histories(name)
+    reap(study, settings.layers, ledger.trials(name), histories)
+    _enqueue(study, settings, seeds, {history.removal for history in histories})
     # Shown while the workers start, which takes seconds.
     progress.trials(count_trials(study), ledger.front(name))
     with _ray(settings):

@@ -11,26 +11,8 @@ from lambda_nas.core.cost import Price
 from lambda_nas.core.data import ImageSet
 from lambda_nas.core.recipe import Recipe
 from lambda_nas.core.removal import RemovalSet
-from lambda_nas.search.values import FrontPoint, RungResult, TrialCounts
-
-
-@dataclass(frozen=True)
-class Limits:
-    """Hard limits on the price of an architecture; ``None`` is no limit."""
-
-    max_params: int | None = None
-    max_memory_bytes: int | None = None
-    min_throughput: float | None = None
-    min_speedup: float | None = None
-
-    def allow(self, price: Price) -> bool:
-        """Say whether an architecture of this price may be searched."""
-        return (
-            (self.max_params is None or price.params <= self.max_params)
-            and (self.max_memory_bytes is None or price.memory_bytes <= self.max_memory_bytes)
-            and (self.min_throughput is None or price.throughput >= self.min_throughput)
-            and (self.min_speedup is None or price.speedup >= self.min_speedup)
-        )
+from lambda_nas.search.limits import Limits
+from lambda_nas.search.values import FrontPoint, History, RungResult, TrialCounts
 
 
 @dataclass(frozen=True)
@@ -122,11 +104,16 @@ class Ledger(Protocol):
         removal: RemovalSet,
         rungs: Sequence[RungResult],
         weights: str | None,
+        *,
+        stopped: str | None = None,
     ) -> list[FrontPoint]:
-        """Keep a finished trial and return the front with it."""
+        """Keep an evaluated trial, with why if it was stopped early; return the front."""
 
     def trials(self, study: str) -> list[FrontPoint]:
-        """Return all finished trials."""
+        """Return all trials that went to the end."""
+
+    def histories(self, study: str) -> list[History]:
+        """Return all evaluated trials, those that were stopped early too."""
 
     def front(self, study: str) -> list[FrontPoint]:
         """Return the front."""

@@ -9,9 +9,7 @@ from torch import nn
 from lambda_nas.core.cost import Price, measure_prices
 from lambda_nas.core.data import ImageSet
 from lambda_nas.core.removal import RemovalSet
-from lambda_nas.core.surgery import remove_attention
-from lambda_nas.errors import InfeasibleError
-from lambda_nas.search.job import Limits
+from lambda_nas.core.surgery import count_params, remove_attention
 
 
 def price_signatures(
@@ -40,6 +38,17 @@ def price_signatures(
     return straighten(dict(zip(wanted, prices, strict=True)))
 
 
+def count_signature_params(
+    model: nn.Module, layers: Sequence[int], sizes: Sequence[int]
+) -> dict[int, int]:
+    """Return the parameters left for each number of removed layers; nothing is run for it."""
+    unpruned = count_params(model)
+    return {
+        size: unpruned - remove_attention(model, RemovalSet.of(layers[:size])).params_removed
+        for size in sizes
+    }
+
+
 def straighten(prices: dict[int, Price]) -> dict[int, Price]:
     """Put the time of a forward on one line over the number of removed layers.
 
@@ -61,21 +70,3 @@ def straighten(prices: dict[int, Price]) -> dict[int, Price]:
         )
         for size, price in prices.items()
     }
-
-
-def feasible_sizes(prices: dict[int, Price], limits: Limits) -> tuple[int, ...]:
-    """Return the numbers of removed layers whose price is within the limits.
-
-    Raises:
-        InfeasibleError: If there is none; names the price nearest to the limits.
-    """
-    sizes = tuple(size for size, price in sorted(prices.items()) if size and limits.allow(price))
-    if not sizes:
-        cheapest = max(prices)
-        price = prices[cheapest]
-        raise InfeasibleError(
-            f"no architecture satisfies {limits}; the cheapest, {cheapest} layers removed, has "
-            f"{price.params} params, {price.memory_bytes} bytes, {price.throughput:.1f} images/s, "
-            f"speed-up {price.speedup:.2f}: relax a limit"
-        )
-    return sizes

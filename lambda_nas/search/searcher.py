@@ -12,6 +12,7 @@ from ray.tune.search import Searcher
 
 from lambda_nas.core.cost import Price
 from lambda_nas.core.removal import RemovalSet
+from lambda_nas.search.halving import Halving
 from lambda_nas.search.job import Budget, Ledger, Progress
 from lambda_nas.search.judge import Judge
 from lambda_nas.search.trials import (
@@ -19,10 +20,12 @@ from lambda_nas.search.trials import (
     distributions,
     objectives,
     owner,
+    show_rungs,
+    tell_stopped,
     to_params,
     to_removal,
 )
-from lambda_nas.search.values import FrontPoint, RungResult
+from lambda_nas.search.values import FrontPoint, History, RungResult
 
 MAX_REFUSALS = 20
 """Proposals refused in a row before the best of them is measured after all."""
@@ -36,6 +39,10 @@ class _Running:
     trial: Trial
     removal: RemovalSet
     rungs: list[RungResult]
+    stopped: str | None = None
+
+    def history(self) -> History:
+        return History(self.trial.number, self.removal, tuple(self.rungs), self.stopped)
 
 
 class RemovalSearcher(Searcher):
@@ -50,6 +57,7 @@ class RemovalSearcher(Searcher):
         ledger: Ledger,
         judge: Judge,
         prices: dict[int, Price],
+        halving: Halving,
         *,
         layers: Sequence[int],
         budget: Budget,
@@ -60,12 +68,14 @@ class RemovalSearcher(Searcher):
         self._ledger = ledger
         self._judge = judge
         self._prices = prices
+        self._halving = halving
         self._layers = tuple(layers)
         self._budget = budget
         self._progress = progress
         self._running: dict[str, _Running] = {}
         self._front = ledger.front(study.study_name)
-        self._measured = {point.removal for point in ledger.trials(study.study_name)}
+        self._evaluated = ledger.histories(study.study_name)
+        self._measured = {history.removal for history in self._evaluated}
         self._failures = 0
         self._start = time.monotonic()
         self.stopped: str | None = None
@@ -92,10 +102,24 @@ class RemovalSearcher(Searcher):
             if not running.rungs or running.rungs[-1].rung < rung.rung:
                 running.rungs.append(rung)
 
+    def stops(self, trial_id: str, result: dict[str, object]) -> bool:
+        """Say whether a trial that has more rungs to come ends with this one."""
+        running = self._running.get(trial_id)
+        if running is None:
+            return False
+        self.on_trial_result(trial_id, result)
+        running.stopped = self._halving.why_stop(
+            running.history(),
+            self._prices[len(running.removal)],
+            finished=self._evaluated,
+            front=self._front,
+        )
+        return running.stopped is not None
+
     def on_trial_complete(
         self, trial_id: str, result: dict[str, object] | None = None, error: bool = False
     ) -> None:
-        """Record a finished trial; the store first, so that a kill in between loses nothing."""
+        """Record an ended trial; the store first, so that a kill in between loses nothing."""
         running = self._running.pop(trial_id, None)
         if running is None:
             return
@@ -107,6 +131,8 @@ class RemovalSearcher(Searcher):
         reason = _failure(result, running.rungs, error=error)
         if reason:
             self._fail(running, reason)
+        elif running.stopped:
+            self._stop(running, str(result["weights"]))
         else:
             self._complete(running, str(result["weights"]))
         self._progress.trials(count_trials(self._study), self._front)
@@ -179,8 +205,28 @@ class RemovalSearcher(Searcher):
         self._study.tell(running.trial, state=TrialState.FAIL)
         self._progress.failed(running.removal, reason)
 
-    def _complete(self, running: _Running, weights: str) -> None:
+    def _stop(self, running: _Running, weights: str) -> None:
+        # Before the store knows the trial: a kill in between leaves no file that nobody knows.
+        Path(weights).unlink(missing_ok=True)
+        self._record(running, None)
+        tell_stopped(self._study, running.trial, running.history())
+
+    def _record(self, running: _Running, weights: str | None) -> None:
+        """Put an evaluated trial into the store, and into what is remembered of it here."""
         self._failures = 0
+        history = running.history()
+        self._front = self._ledger.record(
+            self._study.study_name,
+            history.trial,
+            history.removal,
+            history.rungs,
+            weights,
+            stopped=history.stopped,
+        )
+        self._evaluated.append(history)
+        self._measured.add(history.removal)
+
+    def _complete(self, running: _Running, weights: str) -> None:
         number = running.trial.number
         best = max(running.rungs, key=lambda rung: rung.accuracy)
         point = FrontPoint(
@@ -192,11 +238,9 @@ class RemovalSearcher(Searcher):
             weights=weights,
         )
         before = self._front
-        self._front = self._ledger.record(
-            self._study.study_name, number, running.removal, running.rungs, weights
-        )
+        self._record(running, weights)
         _drop_weights([*before, point], keep=self._front)
-        self._measured.add(running.removal)
+        show_rungs(running.trial, running.history())
         running.trial.set_user_attr("speed-up", round(point.price.speedup, 3))
         running.trial.set_user_attr("rung", best.rung)
         self._study.tell(running.trial, list(objectives(point)))

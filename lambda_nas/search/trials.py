@@ -8,14 +8,16 @@ from typing import Literal
 import optuna
 import psutil
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial, Trial, TrialState
 
 from lambda_nas.core.removal import RemovalSet
-from lambda_nas.search.values import FrontPoint, TrialCounts
+from lambda_nas.search.values import FrontPoint, History, TrialCounts
 
 OBJECTIVES = ("accuracy", "throughput (images/s)", "memory (bytes)")
 DIRECTIONS: list[Literal["maximize", "minimize"]] = ["maximize", "maximize", "minimize"]
 MAX_RETRIES = 2
+RUNGS = "rungs"
+"""User attribute of an evaluated trial: its accuracies."""
 
 
 def distributions(layers: Sequence[int]) -> dict[str, BaseDistribution]:
@@ -45,12 +47,28 @@ def objectives(point: FrontPoint) -> tuple[float, float, float]:
 
 def count_trials(study: optuna.Study) -> TrialCounts:
     """Count the finished trials of a study by state."""
-    states = [trial.state for trial in study.get_trials(deepcopy=False)]
+    trials = study.get_trials(deepcopy=False)
+    states = [trial.state for trial in trials]
     return TrialCounts(
         complete=states.count(TrialState.COMPLETE),
         pruned=states.count(TrialState.PRUNED),
         failed=states.count(TrialState.FAIL),
+        stopped=sum(
+            trial.state == TrialState.PRUNED and RUNGS in trial.user_attrs for trial in trials
+        ),
     )
+
+
+def show_rungs(trial: Trial, history: History) -> None:
+    """Give a trial its accuracy at each rung as a user attribute."""
+    trial.set_user_attr(RUNGS, [rung.accuracy for rung in history.rungs])
+
+
+def tell_stopped(study: optuna.Study, trial: Trial, history: History) -> None:
+    """Tell Optuna of a trial that was stopped early: pruned, with its rungs and the reason."""
+    show_rungs(trial, history)
+    trial.set_user_attr("reason", history.stopped)
+    study.tell(trial, state=TrialState.PRUNED)
 
 
 def owner() -> dict[str, object]:
@@ -59,15 +77,23 @@ def owner() -> dict[str, object]:
     return {"host": socket.gethostname(), "pid": pid, "started": psutil.Process(pid).create_time()}
 
 
-def reap(study: optuna.Study, layers: Sequence[int], finished: Sequence[FrontPoint]) -> None:
+def reap(
+    study: optuna.Study,
+    layers: Sequence[int],
+    finished: Sequence[FrontPoint],
+    histories: Sequence[History],
+) -> None:
     """Settle the trials that a dead driver left running, and put them in the queue again.
 
-    A trial that is in the store was finished: only Optuna had not been told yet.
+    A trial that is in the store was evaluated: only Optuna had not been told yet.
     """
     done = {point.trial: point for point in finished}
+    stopped = {history.trial: history for history in histories if history.stopped is not None}
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         if trial.number in done:
             study.tell(trial.number, list(objectives(done[trial.number])))
+        elif trial.number in stopped:
+            tell_stopped(study, Trial(study, trial._trial_id), stopped[trial.number])
         elif not _owner_alive(trial):
             study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
             retries = int(trial.user_attrs.get("retries", 0))

@@ -5,12 +5,32 @@ import tempfile
 
 import optuna
 from ray import tune
+from ray.tune.execution.tune_controller import TuneController
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler
 
 from lambda_nas.core.cost import Price
+from lambda_nas.search.halving import Halving
 from lambda_nas.search.job import Ledger, Material, Progress, Settings
 from lambda_nas.search.judge import Judge
 from lambda_nas.search.searcher import RemovalSearcher
 from lambda_nas.search.trainable import RemovalTrial
+
+
+class EarlyStopping(FIFOScheduler):
+    """Ends a trial as soon as the searcher, which knows the front, gives it up."""
+
+    def __init__(self, searcher: RemovalSearcher) -> None:
+        super().__init__()
+        self._searcher = searcher
+
+    def on_trial_result(
+        self, tune_controller: TuneController, trial: Trial, result: dict[str, object]
+    ) -> str:
+        """Return what becomes of a trial after a rung that is not its last."""
+        del tune_controller
+        stops = self._searcher.stops(trial.trial_id, result)
+        return self.STOP if stops else self.CONTINUE
 
 
 def run_trials(
@@ -32,6 +52,7 @@ def run_trials(
         ledger,
         judge,
         prices,
+        Halving(rungs=len(material.rungs) + 1, images=len(material.evaluation)),
         layers=settings.layers,
         budget=settings.budget,
         progress=progress,
@@ -46,6 +67,7 @@ def run_trials(
             trainable,
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
+                scheduler=EarlyStopping(searcher),
                 # The searcher ends the run: failed trials and pruned proposals are not budget.
                 num_samples=-1,
                 max_concurrent_trials=settings.workers,

@@ -46,8 +46,22 @@ class RungResult:
 
 
 @dataclass(frozen=True)
+class History:
+    """An evaluated trial and all its rungs, in order.
+
+    Attributes:
+        stopped: Why it was stopped before its last rung; ``None`` if it went to the end.
+    """
+
+    trial: int
+    removal: RemovalSet
+    rungs: tuple[RungResult, ...]
+    stopped: str | None = None
+
+
+@dataclass(frozen=True)
 class FrontPoint:
-    """A finished trial: its best rung, its price, and where its weights lie."""
+    """A trial that went to the end: its best rung, its price, and where its weights lie."""
 
     trial: int
     removal: RemovalSet
@@ -59,8 +73,24 @@ class FrontPoint:
 
 @dataclass(frozen=True)
 class TrialCounts:
-    """Finished trials by state."""
+    """Finished trials by Optuna's state.
+
+    Attributes:
+        stopped: Those of the pruned that were evaluated and stopped early; the prior refused the
+            others before any work.
+    """
 
     complete: int
     pruned: int
     failed: int
+    stopped: int = 0
+
+    @property
+    def evaluated(self) -> int:
+        """Trials that cost work and count against the budget."""
+        return self.complete + self.stopped
+
+    @property
+    def refused(self) -> int:
+        """Proposals that cost nothing."""
+        return self.pruned - self.stopped

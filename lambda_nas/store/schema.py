@@ -62,7 +62,10 @@ class Prior(Base):
 
 
 class Architecture(Base):
-    """A removal set that a trial has measured; ``removed`` is ``0,2,4``."""
+    """A removal set that a trial has measured.
+
+    ``removed`` is ``0,2,4``; ``stopped`` says why a trial did not go to its last rung.
+    """
 
     __tablename__ = "lambda_architectures"
     __table_args__ = (
@@ -76,6 +79,7 @@ class Architecture(Base):
     removed: Mapped[str] = mapped_column(Text)
     removed_count: Mapped[int]
     weights: Mapped[str | None] = mapped_column(Text)
+    stopped: Mapped[str | None] = mapped_column(Text)
     measurements: Mapped[list["Measurement"]] = relationship(order_by="Measurement.rung")
 
 

@@ -1,6 +1,6 @@
 """Studies, prices, priors, measurements and fronts, in and out of the database."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session, selectinload
 from lambda_nas.core.cost import Price
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.errors import InputError, StorageError, StudyMismatchError
-from lambda_nas.search.values import FrontPoint, RungResult, StudyInfo
+from lambda_nas.search.values import FrontPoint, History, RungResult, StudyInfo
 from lambda_nas.store import schema
 from lambda_nas.store.engine import open_engine
 from lambda_nas.store.fronts import non_dominated
@@ -119,8 +119,13 @@ class Store:
         removal: RemovalSet,
         rungs: Sequence[RungResult],
         weights: str | None,
+        *,
+        stopped: str | None = None,
     ) -> list[FrontPoint]:
-        """Keep a finished trial and bring the front up to date; return the front."""
+        """Keep an evaluated trial and bring the front up to date; return the front.
+
+        ``stopped`` is why the trial was stopped early, which keeps it off the front.
+        """
         with self._session() as session:
             study_id = _study(session, study, lock=True).id
             session.add(
@@ -130,6 +135,7 @@ class Store:
                     removed=",".join(map(str, removal)),
                     removed_count=len(removal),
                     weights=weights,
+                    stopped=stopped,
                     measurements=[schema.Measurement(**asdict(rung)) for rung in rungs],
                 )
             )
@@ -148,10 +154,28 @@ class Store:
             return front
 
     def trials(self, study: str) -> list[FrontPoint]:
-        """Return all finished trials, in order."""
+        """Return all trials that went to the end, in order."""
         with self._session() as session:
             points = _points(session, _study(session, study).id).values()
             return sorted(points, key=lambda point: point.trial)
+
+    def histories(self, study: str) -> list[History]:
+        """Return all evaluated trials in order, those that were stopped early too."""
+        with self._session() as session:
+            rows = _architectures(session, _study(session, study).id)
+            histories = [
+                History(
+                    trial=row.trial,
+                    removal=RemovalSet.parse(row.removed),
+                    rungs=tuple(
+                        RungResult(rung.rung, rung.accuracy, rung.seconds)
+                        for rung in row.measurements
+                    ),
+                    stopped=row.stopped,
+                )
+                for row in rows
+            ]
+            return sorted(histories, key=lambda history: history.trial)
 
     def front(self, study: str) -> list[FrontPoint]:
         """Return the front as it was stored, slowest first."""
@@ -213,16 +237,21 @@ def _prices(session: Session, study_id: int) -> dict[int, Price]:
     }
 
 
-def _points(session: Session, study_id: int) -> dict[int, FrontPoint]:
-    """Return the finished trials by architecture id; a trial's accuracy is its best rung's."""
-    prices = _prices(session, study_id)
-    points = {}
-    query = (
+def _architectures(session: Session, study_id: int) -> Iterable[schema.Architecture]:
+    return session.scalars(
         select(schema.Architecture)
         .where(schema.Architecture.study_id == study_id)
         .options(selectinload(schema.Architecture.measurements))
     )
-    for row in session.scalars(query):
+
+
+def _points(session: Session, study_id: int) -> dict[int, FrontPoint]:
+    """Return the trials that went to the end by architecture id, each with its best rung."""
+    prices = _prices(session, study_id)
+    points = {}
+    for row in _architectures(session, study_id):
+        if row.stopped is not None:
+            continue
         best = max(row.measurements, key=lambda rung: rung.accuracy)
         points[row.id] = FrontPoint(
             trial=row.trial,

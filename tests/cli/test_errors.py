@@ -1,5 +1,6 @@
 """A user's mistake ends in one line that names it, and the right exit code."""
 
+import re
 import sys
 
 import pytest
@@ -60,6 +61,39 @@ def test_bad_input(lambda_nas, args, code, message):
     assert err.startswith("error: ")
     assert message in err
     assert len(err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("limit", "nearest"),
+    [
+        (("--max-params", 1000), r"--max-params 1000: 11 layers removed, \d+ params"),
+        (
+            ("--max-memory", "1kB", "--min-speedup", 100),
+            r"--max-memory 0.001MB and --min-speedup 100: 11 layers removed, "
+            r"\d+ params, \d+\.\d\d MB, \d+\.\d\d images/s, \d\.\d\dx",
+        ),
+    ],
+)
+def test_limits_that_nothing_keeps(lambda_nas, tmp_path, limit, nearest):
+    from lambda_nas.store.store import Store
+
+    code, out, err = lambda_nas("search", "--budget", "3", "--json", *limit)
+    assert (code, out) == (1, "")
+    message = f"error: no architecture is within the limits; nearest to {nearest}: relax a limit\n"
+    assert re.fullmatch(message, err)
+    assert Store.open("sqlite:///studies/lambda_nas.db").studies() == []
+    assert not (tmp_path / "studies" / "weights").exists()
+
+
+@pytest.mark.parametrize("verb", ["search", "prior"])
+def test_what_the_embedded_default_has_no_use_for(lambda_nas, verb):
+    given = ("--checkpoint", "a.pth", "--pretrained", "--class-map", "b.txt")
+    code, out, err = lambda_nas(verb, *given)
+    assert (code, out) == (2, "")
+    assert err == (
+        "error: --checkpoint a.pth and --pretrained and --class-map b.txt: give --model and "
+        "--data with it\n"
+    )
 
 
 def test_a_model_with_nothing_removable(lambda_nas, tmp_path):

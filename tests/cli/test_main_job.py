@@ -1,6 +1,7 @@
 """The embedded default from the command line: interrupted, resumed, shown, exported, measured."""
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -64,7 +65,7 @@ def interrupted(tmp_path_factory):
 @pytest.fixture(scope="module")
 def resumed(interrupted):
     folder, *_ = interrupted
-    before = Store.open(f"sqlite:///{folder}/studies/lambda_nas.db").trials(STUDY)
+    before = Store.open(f"sqlite:///{folder}/studies/lambda_nas.db").histories(STUDY)
     budget = len(before) + 2
     return (
         before,
@@ -83,16 +84,48 @@ def test_ctrl_c_exits_130_and_says_how_to_go_on(interrupted):
 def test_the_same_command_takes_it_up(interrupted, resumed):
     folder, *_ = interrupted
     before, budget, shown = resumed
-    after = Store.open(f"sqlite:///{folder}/studies/lambda_nas.db").trials(STUDY)
-    assert shown["trials"]["complete"] == budget == len(after)
+    store = Store.open(f"sqlite:///{folder}/studies/lambda_nas.db")
+    after = store.histories(STUDY)
+    assert len(after) == budget
     assert after[: len(before)] == before
+    stopped = sum(history.stopped is not None for history in after)
+    assert shown["trials"]["complete"] == len(store.trials(STUDY)) == budget - stopped
+    assert shown["trials"]["pruned"] >= stopped
+    assert set(shown["trials"]) == {"complete", "pruned", "failed"}
 
 
 def test_show_and_studies(interrupted, resumed):
     folder, *_ = interrupted
     assert json.loads(call("show", STUDY, "--json", folder=folder)) == resumed[2]
     (row,) = json.loads(call("studies", "--json", folder=folder))
-    assert (row["study"], row["complete"]) == (STUDY, resumed[1])
+    assert (row["study"], row["complete"]) == (STUDY, resumed[2]["trials"]["complete"])
+
+
+def test_limits_that_nothing_keeps_leave_the_study_alone(interrupted, resumed):
+    folder, *_ = interrupted
+    done = subprocess.run(
+        [*LAMBDA_NAS, "search", "--budget", "100", "--min-speedup", "50"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert re.fullmatch(
+        r"error: no architecture .* nearest to --min-speedup 50: 11 layers removed, .*\n",
+        done.stderr,
+    )
+    assert json.loads(call("show", STUDY, "--json", folder=folder)) == resumed[2]
+
+
+def test_the_last_line_tells_the_pruned_from_the_stopped(interrupted, resumed):
+    folder, *_ = interrupted
+    counts = resumed[2]["trials"]
+    stopped = resumed[1] - counts["complete"]
+    assert (
+        f"{counts['complete']} trials done, {stopped} stopped early, "
+        f"{counts['pruned'] - stopped} pruned by the prior, {counts['failed']} failed; "
+        "ended: budget spent"
+    ) in call("search", "--budget", str(resumed[1]), folder=folder)
 
 
 def test_an_export_gives_the_accuracy_of_the_study(interrupted, resumed):

@@ -11,9 +11,12 @@ from optuna.trial import TrialState
 
 from lambda_nas import run
 from lambda_nas.core.removal import RemovalSet
-from lambda_nas.errors import StudyMismatchError
+from lambda_nas.errors import InfeasibleError, StudyMismatchError
+from lambda_nas.inputs.digits import digits_images, digits_model
 from lambda_nas.search.job import Budget, Settings
-from lambda_nas.search.trials import OBJECTIVES, parameter_name
+from lambda_nas.search.limits import Limits
+from lambda_nas.search.trials import OBJECTIVES, RUNGS, distributions, owner, parameter_name
+from lambda_nas.search.values import RungResult
 from lambda_nas.store.fronts import non_dominated
 from lambda_nas.store.store import Store
 
@@ -144,23 +147,162 @@ def test_another_model_or_data_is_refused_and_both_are_named(finished, source):
         search(data, folder, 9)
 
 
-def test_a_dead_drivers_trial_is_settled_and_queued_again(finished, source):
-    folder, store, _, study = finished
+def begin_as_a_dead_driver(study, removal):
     gone = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True
     )
+    study.enqueue_trial({parameter_name(layer): layer in removal for layer in range(4)})
+    trial = study.ask(distributions(range(4)))
+    trial.set_user_attr("owner", owner() | {"pid": int(gone.stdout)})
+    return trial
+
+
+def test_a_dead_drivers_trial_is_settled_and_queued_again(finished, source):
+    folder, store, _, study = finished
     missing = RemovalSet.of([0, 1, 2])
     measured = {point.removal for point in store.trials("study")}
     if missing in measured:
         missing = next(
             r for r in map(RemovalSet.of, ([0, 1, 3], [0, 2, 3], [1, 2, 3])) if r not in measured
         )
-    study.enqueue_trial({parameter_name(layer): layer in missing for layer in range(4)})
-    from lambda_nas.search.trials import distributions, owner
-
-    trial = study.ask(distributions(range(4)))
-    trial.set_user_attr("owner", owner() | {"pid": int(gone.stdout)})
+    trial = begin_as_a_dead_driver(study, missing)
     _, outcome = search(source, folder, len(measured) + 1)
     assert study.trials[trial.number].state == TrialState.FAIL
     assert missing in {point.removal for point in store.trials("study")}
     assert outcome.counts.complete == len(measured) + 1
+
+
+def test_a_kill_after_the_store_knows_of_a_stop_loses_nothing(source, tmp_path):
+    store, _ = search(source, tmp_path, 3)
+    study = optuna.load_study(study_name="study", storage=store.optuna_url)
+    measured = {point.removal for point in store.trials("study")}
+    removal = next(r for r in map(RemovalSet.of, ([0], [1], [2])) if r not in measured)
+    trial = begin_as_a_dead_driver(study, removal)
+    rungs = [RungResult(0, 0.25, 1.0), RungResult(1, 0.125, 1.0)]
+    store.record("study", trial.number, removal, rungs, None, stopped="rung 1: hopeless")
+
+    _, outcome = search(source, tmp_path, 5)
+    told = study.trials[trial.number]
+    assert told.state == TrialState.PRUNED
+    assert told.user_attrs["reason"] == "rung 1: hopeless"
+    assert told.user_attrs[RUNGS] == [0.25, 0.125]
+    # It counts, and is not proposed again: one was left to do.
+    assert (outcome.counts.complete, outcome.counts.stopped) == (4, 1)
+    assert removal not in {point.removal for point in store.trials("study")}
+
+
+HOPELESS = tuple(RemovalSet.of(layers) for layers in ([0, 1, 5], [0, 3, 7], [0, 4, 8]))
+
+
+@pytest.fixture(scope="module")
+def digits():
+    data = digits_images()
+    return run.Source(digits_model(data), data, "digits")
+
+
+@pytest.fixture(scope="module")
+def halved(digits, tmp_path_factory):
+    """A search with rungs: the NOSE path goes to the end, then come three bad sets."""
+    folder = tmp_path_factory.mktemp("halved")
+    store, outcome = search(
+        digits, folder, 7, layers=tuple(range(12)), max_removed=4, seeds=HOPELESS
+    )
+    study = optuna.load_study(study_name="study", storage=store.optuna_url)
+    return folder, store, outcome, study
+
+
+def test_hopeless_trials_are_stopped_and_told_as_pruned(halved):
+    _, store, outcome, study = halved
+    stopped = {h.removal: h for h in store.histories("study") if h.stopped}
+    assert set(stopped) >= set(HOPELESS)
+    assert outcome.counts.stopped == len(stopped)
+    for removal, history in stopped.items():
+        assert [rung.rung for rung in history.rungs] == list(range(len(history.rungs)))
+        assert len(history.rungs) < 3
+        told = study.trials[history.trial]
+        assert told.state == TrialState.PRUNED
+        assert told.user_attrs[RUNGS] == [rung.accuracy for rung in history.rungs]
+        assert told.user_attrs["reason"] == history.stopped
+        assert told.user_attrs["removed"] == str(removal)
+        rung = len(history.rungs) - 1
+        assert history.stopped.startswith(f"rung {rung}: ")
+        assert "can't reach the front: trial " in history.stopped
+
+
+def test_trials_that_went_to_the_end_have_all_rungs(halved):
+    _, store, outcome, study = halved
+    complete = [h for h in store.histories("study") if h.stopped is None]
+    assert len(complete) == outcome.counts.complete >= 3
+    for history in complete:
+        told = study.trials[history.trial]
+        assert told.state == TrialState.COMPLETE
+        assert told.user_attrs[RUNGS] == [rung.accuracy for rung in history.rungs]
+        assert len(history.rungs) == 3
+
+
+def test_stopped_trials_count_and_leave_no_weights(halved):
+    folder, store, outcome, study = halved
+    assert outcome.stopped == "budget spent"
+    assert outcome.counts.evaluated == len(store.histories("study")) == 7
+    reasons = [
+        trial.user_attrs["reason"]
+        for trial in study.get_trials(states=(TrialState.PRUNED,))
+        if RUNGS not in trial.user_attrs
+    ]
+    assert outcome.counts.refused == len(reasons)
+    assert not any("can't reach the front" in reason for reason in reasons)
+    front = store.front("study")
+    assert {point.trial for point in front} <= {point.trial for point in store.trials("study")}
+    kept = {str(path) for path in (folder / "weights" / "study").iterdir()}
+    assert kept == {point.weights for point in front}
+
+
+def test_a_resumed_search_leaves_stopped_sets_alone(halved, digits):
+    folder, store, _, _ = halved
+    before = store.histories("study")
+    _, outcome = search(digits, folder, 8, layers=tuple(range(12)), max_removed=4, seeds=HOPELESS)
+    after = store.histories("study")
+    assert after[:7] == before
+    assert len({history.removal for history in after}) == len(after) == 8
+    assert outcome.counts.evaluated == 8
+
+
+@pytest.mark.parametrize(
+    ("limits", "priced", "message"),
+    [
+        (Limits(max_params=1000), False, "nearest to --max-params 1000: 3 layers removed, "),
+        (Limits(max_memory_bytes=1000), True, "nearest to --max-memory 0.001MB: 3 layers removed"),
+        (Limits(min_speedup=90), True, r"nearest to --min-speedup 90: \d layers? removed"),
+    ],
+)
+def test_infeasible_limits_end_before_any_work(source, tmp_path, limits, priced, message):
+    store = Store.open(f"sqlite:///{tmp_path}/study.db")
+    stages = []
+
+    class Stages(Silent):
+        @contextmanager
+        def stage(self, label, total):
+            stages.append(label)
+            yield lambda: None
+
+    with pytest.raises(InfeasibleError, match=message):
+        run.search(
+            source,
+            settings(3, limits=limits),
+            store=store,
+            name="study",
+            progress=Stages(),
+            weights_root=tmp_path / "weights",
+        )
+    assert stages == (["Measuring throughput and memory"] if priced else [])
+    assert store.studies() == []
+    assert optuna.get_all_study_names(store.optuna_url) == []
+    assert not (tmp_path / "weights").exists()
+
+
+def test_infeasible_limits_leave_a_finished_study_as_it_was(finished, source):
+    folder, store, _, study = finished
+    before = store.histories("study"), store.front("study"), len(study.trials)
+    with pytest.raises(InfeasibleError, match="nearest to --max-params 1000: 3 layers removed"):
+        search(source, folder, 50, limits=Limits(max_params=1000))
+    assert (store.histories("study"), store.front("study"), len(study.trials)) == before

@@ -1,13 +1,8 @@
 from math import comb
 
-import pytest
-
 from lambda_nas.core.cost import Price
 from lambda_nas.core.removal import RemovalSet
-from lambda_nas.errors import InfeasibleError
-from lambda_nas.search.job import Limits
 from lambda_nas.search.judge import Judge
-from lambda_nas.search.pricing import feasible_sizes
 from lambda_nas.search.values import FrontPoint
 
 
@@ -57,24 +52,3 @@ def test_every_set_within_bounds_is_found_once_and_no_more():
         assert found not in taken
         taken.add(found)
     assert len(taken) == comb(5, 1) + comb(5, 3)
-
-
-@pytest.mark.parametrize(
-    ("limits", "sizes"),
-    [
-        (Limits(), (1, 2)),
-        (Limits(max_params=80), (2,)),
-        (Limits(max_memory_bytes=90), (1, 2)),
-        (Limits(min_throughput=1.15), (2,)),
-        (Limits(min_speedup=1.1), (1, 2)),
-    ],
-)
-def test_feasible_sizes(limits, sizes):
-    prices = {0: price(), 1: price(90, 90, 1.1, 1.1), 2: price(80, 80, 1.2, 1.2)}
-    assert feasible_sizes(prices, limits) == sizes
-
-
-def test_nothing_feasible_names_the_nearest():
-    prices = {0: price(), 1: price(90, 80, 1.1, 1.1)}
-    with pytest.raises(InfeasibleError, match=r"cheapest, 1 layers removed, has 90 params"):
-        feasible_sizes(prices, Limits(min_speedup=1.5))

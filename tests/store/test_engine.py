@@ -65,7 +65,7 @@ def test_newer_schema_is_refused_naming_both(url):
     engine = open_engine(url, create=True)
     with engine.begin() as connection:
         connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
-    with pytest.raises(StorageError, match="has schema 9999, newer than 0001"):
+    with pytest.raises(StorageError, match="has schema 9999, newer than 0002"):
         Store.open(url)
 
 

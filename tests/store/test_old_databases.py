@@ -7,11 +7,23 @@ import pytest
 
 from lambda_nas.core.cost import Price
 from lambda_nas.core.removal import RemovalSet
-from lambda_nas.search.values import FrontPoint, RungResult
+from lambda_nas.search.values import FrontPoint, History, RungResult
 from lambda_nas.store.store import Store
 
 FOLDER = Path(__file__).parent
 REVISIONS = sorted(path.stem.removeprefix("revision_") for path in FOLDER.glob("revision_*.sql"))
+STOPPED = {
+    "0001": [],
+    "0002": [
+        History(
+            5,
+            RemovalSet.of([1, 2]),
+            (RungResult(0, 0.125, 1.0),),
+            "rung 0: 12.5%, at most 20.0% at the end, can't reach the front: trial 1 {0,2} has "
+            "25.0%",
+        )
+    ],
+}
 VERSIONS = FOLDER.parents[1] / "lambda_nas" / "store" / "migrations" / "versions"
 
 
@@ -36,7 +48,12 @@ def test_old_database_opens(revision, tmp_path):
     assert store.prior("old") == {"path": [[1]]}
     first = FrontPoint(0, RemovalSet.of([1]), 0.625, 1, prices[1], "/weights/0")
     second = FrontPoint(1, RemovalSet.of([0, 2]), 0.25, 0, prices[2], None)
-    assert store.front("old") == [first, second]
+    assert store.trials("old") == store.front("old") == [first, second]
+    assert store.histories("old") == [
+        History(0, first.removal, (RungResult(0, 0.5, 1.0), RungResult(1, 0.625, 2.0))),
+        History(1, second.removal, (RungResult(0, 0.25, 1.0),)),
+        *STOPPED[revision],
+    ]
     assert store.record("old", 2, RemovalSet.of([0]), [RungResult(0, 0.125, 1.0)], None) == [
         first,
         second,

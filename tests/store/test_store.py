@@ -8,7 +8,7 @@ from sqlalchemy import create_engine, select
 
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.errors import InputError, StorageError, StudyMismatchError
-from lambda_nas.search.values import RungResult
+from lambda_nas.search.values import History, RungResult
 from lambda_nas.store import schema
 from lambda_nas.store.fronts import non_dominated
 from lambda_nas.store.store import Store
@@ -70,6 +70,20 @@ def test_a_trial_counts_with_its_best_rung(store, study, make_point, url):
         columns = schema.Measurement.rung, schema.Measurement.accuracy, schema.Measurement.seconds
         rows = connection.execute(select(*columns).order_by(schema.Measurement.rung)).all()
     assert [RungResult(*row) for row in rows] == rungs
+
+
+def test_a_stopped_trial_keeps_its_rungs_and_is_no_point(store, study, make_point):
+    low, high = [RungResult(0, 0.25, 1.5), RungResult(1, 0.5, 2.5)], [RungResult(0, 0.75, 1.0)]
+    store.record(study, 7, RemovalSet.of([2, 4]), low, "/weights/7")
+    # The best of all: what keeps it off the front is that it was stopped, whatever its accuracy.
+    front = store.record(study, 3, RemovalSet.of([1, 2]), high, None, stopped="rung 0: hopeless")
+
+    expected = [make_point(7, [2, 4], 0.5, rung=1, weights="/weights/7")]
+    assert front == store.front(study) == store.trials(study) == expected
+    assert store.histories(study) == [
+        History(3, RemovalSet.of([1, 2]), tuple(high), "rung 0: hopeless"),
+        History(7, RemovalSet.of([2, 4]), tuple(low)),
+    ]
 
 
 def test_the_empty_set_can_be_recorded(store, study, make_point):

@@ -1,0 +1,97 @@
+import re
+
+import pytest
+
+from lambda_nas.core.cost import Price
+from lambda_nas.errors import InfeasibleError
+from lambda_nas.search.limits import Limits, check_params, feasible_sizes
+
+
+def price(params=100, memory=100, throughput=1.0, speedup=1.0):
+    return Price(throughput, speedup, 1.0, memory, params, 10)
+
+
+# Real prices are monotone; the last one is not, so that two limits can exclude each other.
+PRICES = {
+    0: price(),
+    1: price(5_500_000, 42_004_001, 110.019, 1.109),
+    2: price(5_000_000, 40_000_000, 120.0, 1.2),
+}
+CROSSED = {**PRICES, 3: price(4_500_000, 44_000_000, 130.0, 1.3)}
+
+
+@pytest.mark.parametrize(
+    ("limits", "sizes"),
+    [
+        (Limits(), (1, 2)),
+        (Limits(max_params=80), (2,)),
+        (Limits(max_params=79, max_memory_bytes=80), ()),
+        (Limits(max_memory_bytes=90), (1, 2)),
+        (Limits(min_throughput=1.15), (2,)),
+        (Limits(min_speedup=1.1), (1, 2)),
+    ],
+)
+def test_feasible_sizes(limits, sizes):
+    prices = {0: price(), 1: price(90, 90, 1.1, 1.1), 2: price(80, 80, 1.2, 1.2)}
+    if sizes:
+        assert feasible_sizes(prices, limits) == sizes
+    else:
+        with pytest.raises(InfeasibleError, match="no architecture is within the limits"):
+            feasible_sizes(prices, limits)
+
+
+@pytest.mark.parametrize(
+    ("prices", "limits", "nearest"),
+    [
+        (
+            PRICES,
+            Limits(min_speedup=1.5),
+            "nearest to --min-speedup 1.5: 2 layers removed, "
+            "5000000 params, 40.00 MB, 120.00 images/s, 1.20x",
+        ),
+        # Memory is rounded up and speed down: as limits, the numbers told would be kept.
+        (
+            {0: PRICES[0], 1: PRICES[1]},
+            Limits(max_memory_bytes=30_500_000, min_throughput=200),
+            "nearest to --max-memory 30.5MB and --min-throughput 200: 1 layer removed, "
+            "5500000 params, 42.01 MB, 110.01 images/s, 1.10x",
+        ),
+        # All the others keep the limit on memory, so only that on params must be relaxed.
+        (
+            PRICES,
+            Limits(max_params=1000, max_memory_bytes=41_000_000),
+            "nearest to --max-params 1000: 2 layers removed, "
+            "5000000 params, 40.00 MB, 120.00 images/s, 1.20x",
+        ),
+        # Each can be kept, both can't: relaxing either will do.
+        (
+            CROSSED,
+            Limits(max_memory_bytes=41_000_000, min_speedup=1.25),
+            "nearest to --min-speedup 1.25: 2 layers removed, "
+            "5000000 params, 40.00 MB, 120.00 images/s, 1.20x; "
+            "nearest to --max-memory 41MB: 3 layers removed, "
+            "4500000 params, 44.00 MB, 130.00 images/s, 1.30x",
+        ),
+        # Each is out of reach, with another nearest.
+        (
+            CROSSED,
+            Limits(max_memory_bytes=39_000_000, min_speedup=2),
+            "nearest to --max-memory 39MB: 2 layers removed, "
+            "5000000 params, 40.00 MB, 120.00 images/s, 1.20x; "
+            "nearest to --min-speedup 2: 3 layers removed, "
+            "4500000 params, 44.00 MB, 130.00 images/s, 1.30x",
+        ),
+    ],
+)
+def test_nothing_feasible_names_the_nearest_to_each_limit(prices, limits, nearest):
+    message = f"no architecture is within the limits; {nearest}: relax a limit"
+    with pytest.raises(InfeasibleError, match=f"^{re.escape(message)}$"):
+        feasible_sizes(prices, limits)
+
+
+def test_params_are_checked_by_themselves():
+    check_params({1: 900, 2: 800}, Limits(max_params=800, min_speedup=1000))
+    check_params({1: 900}, Limits())
+    message = "nearest to --max-params 799: 2 layers removed, 800 params: relax a limit"
+    with pytest.raises(InfeasibleError, match=message):
+        check_params({1: 900, 2: 800}, Limits(max_params=799))

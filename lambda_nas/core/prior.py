@@ -97,6 +97,10 @@ class Scorer:
         """Return ``TE(S)``: the target's entropy unpruned minus that under the set, in nats."""
         return self._score(removal)[1]
 
+    def scored(self) -> tuple[RemovalSet, ...]:
+        """Return the sets scored so far."""
+        return tuple(self._scores)
+
     def score(self, removal: RemovalSet, name: ScoreName, order: Order) -> float:
         """Return what NOSE minimises; relative entropy is never negative, so order is moot."""
         if name == "relative-entropy":

@@ -4,9 +4,10 @@ import logging
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from typing import Any, cast
 
 import optuna
 
@@ -16,9 +17,9 @@ from lambda_nas.core.prefixes import PrefixStates
 from lambda_nas.core.prior import Scorer, layer_priors, nose_path
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.search.job import Ledger, Material, Progress, Settings, in_percent
-from lambda_nas.search.judge import Judge
 from lambda_nas.search.limits import check_params, feasible_sizes
 from lambda_nas.search.pricing import count_signature_params, price_signatures
+from lambda_nas.search.sampler import RemovalSampler
 from lambda_nas.search.trials import (
     DIRECTIONS,
     OBJECTIVES,
@@ -102,11 +103,17 @@ def run_search(
     """
     prices = ledger.prices(name)
     sizes = feasible_sizes(prices, settings.limits)
-    scorer, seeds = _prior(name, material, settings, sizes, ledger, progress)
-    study = _open_study(name, storage, settings)
+    sampler = RemovalSampler(
+        settings.layers,
+        {size: prices[size] for size in (0, *sizes)},
+        _prior_score(name, material, settings, ledger, progress),
+        baseline=ledger.study(name).baseline_accuracy,
+        seed=settings.seed,
+    )
+    study = _open_study(name, storage, sampler)
     histories = ledger.histories(name)
     reap(study, settings.layers, ledger.trials(name), histories)
-    _enqueue(study, settings, seeds, {history.removal for history in histories})
+    _enqueue(study, settings, {history.removal for history in histories})
     # Shown while the workers start, which takes seconds.
     progress.trials(count_trials(study), ledger.front(name))
     with _ray(settings):
@@ -115,7 +122,7 @@ def run_search(
         stopped = run_trials(
             study,
             ledger,
-            Judge(scorer, settings.layers, sizes),
+            sampler,
             prices,
             material=material,
             settings=settings,
@@ -124,50 +131,49 @@ def run_search(
     return Outcome(ledger.front(name), count_trials(study), stopped)
 
 
-def _prior(
-    name: str,
-    material: Material,
-    settings: Settings,
-    sizes: Sequence[int],
-    ledger: Ledger,
-    progress: Progress,
-) -> tuple[Scorer, list[RemovalSet]]:
-    """Measure the prior, or take the NOSE path that the study already has."""
+def _prior_score(
+    name: str, material: Material, settings: Settings, ledger: Ledger, progress: Progress
+) -> Callable[[RemovalSet], float]:
+    """Measure the prior if the study has none; return the score of a set under it."""
     images = material.calibration
     if len(images) > settings.prior_images:
         import torch
 
         images = images.subset(torch.arange(settings.prior_images))
-    prefixes = PrefixStates(material.model, images)
+    scorer = Scorer(PrefixStates(material.model, images))
     saved = ledger.prior(name)
-    if saved is not None:
-        path = [RemovalSet.of(step["removed"]) for step in saved["path"]]  # type: ignore[attr-defined]
-        return Scorer(prefixes), [step for step in path if len(step) in sizes]
-    with progress.stage("Measuring the prior", settings.max_removed + len(settings.layers)) as step:
-        scorer = Scorer(prefixes)
-        layers = layer_priors(scorer, on_layer=step)
-        nose = nose_path(
-            scorer, length=settings.max_removed, candidates=settings.layers, on_step=step
-        )
-    ledger.save_prior(
-        name,
-        {
+    if saved is None:
+        steps = settings.max_removed + len(settings.layers)
+        with progress.stage("Measuring the prior", steps) as step:
+            layers = layer_priors(scorer, on_layer=step)
+            nose = nose_path(
+                scorer, length=settings.max_removed, candidates=settings.layers, on_step=step
+            )
+        saved = {
             "score": "relative-entropy",
             "images": len(images),
             "layers": [asdict(layer) for layer in layers],
             "path": [step.row() for step in nose],
-        },
-    )
-    return scorer, [step.removal for step in nose if len(step.removal) in sizes]
+            "scored": [
+                {"removed": list(removal), "score": scorer.relative_entropy(removal)}
+                for removal in scorer.scored()
+            ],
+        }
+        ledger.save_prior(name, saved)
+    # A study from before has its path only.
+    scored = cast("list[dict[str, Any]]", saved.get("scored", saved["path"]))
+    known = {RemovalSet.of(row["removed"]): float(row["score"]) for row in scored}
+
+    def score(removal: RemovalSet) -> float:
+        return known[removal] if removal in known else scorer.relative_entropy(removal)
+
+    return score
 
 
-def _open_study(name: str, storage: str, settings: Settings) -> optuna.Study:
+def _open_study(name: str, storage: str, sampler: RemovalSampler) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        sampler = optuna.samplers.TPESampler(
-            seed=settings.seed, multivariate=True, n_startup_trials=1
-        )
         study = optuna.create_study(
             study_name=name,
             storage=storage,
@@ -179,14 +185,9 @@ def _open_study(name: str, storage: str, settings: Settings) -> optuna.Study:
     return study
 
 
-def _enqueue(
-    study: optuna.Study,
-    settings: Settings,
-    path: Sequence[RemovalSet],
-    measured: set[RemovalSet],
-) -> None:
-    """Put the NOSE path and the space's named sets first in the queue, once."""
-    for removal in dict.fromkeys((*path, *settings.seeds)):
+def _enqueue(study: optuna.Study, settings: Settings, measured: set[RemovalSet]) -> None:
+    """Put the space's named sets first in the queue, once."""
+    for removal in settings.seeds:
         if removal not in measured:
             study.enqueue_trial(
                 to_params(removal, settings.layers),

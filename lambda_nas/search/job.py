@@ -12,7 +12,7 @@ from lambda_nas.core.data import ImageSet
 from lambda_nas.core.recipe import Recipe
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.search.limits import Limits
-from lambda_nas.search.values import FrontPoint, History, RungResult, TrialCounts
+from lambda_nas.search.values import FrontPoint, History, RungResult, StudyInfo, TrialCounts
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,9 @@ def in_percent(advance: Callable[[], None]) -> Callable[[int, int], None]:
 
 class Ledger(Protocol):
     """The part of the study store that the search writes to."""
+
+    def study(self, name: str) -> StudyInfo:
+        """Return what the study is about."""
 
     def prices(self, study: str) -> dict[int, Price]:
         """Return the prices measured so far, by number of layers removed."""

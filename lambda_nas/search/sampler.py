@@ -22,7 +22,7 @@ from lambda_nas.core.removal import RemovalSet
 from lambda_nas.errors import LambdaNasError
 from lambda_nas.search.acquisition import Gain, Measured, expected_improvement, level_to_beat
 from lambda_nas.search.beliefs import Beliefs, Candidates, Score
-from lambda_nas.search.trials import distributions, to_params, to_removal
+from lambda_nas.search.trials import RUNGS, distributions, to_params, to_removal
 
 WHOLE_SPACE = 8192
 """Up to so many sets all are considered each time, beyond that the surroundings of the best."""
@@ -47,13 +47,17 @@ class ExhaustedError(LambdaNasError):
     """Every set within the limits has been tried."""
 
 
-class History(NamedTuple):
-    """What a study's trials say: accuracies measured, sets not to propose, sets in flight."""
+class Standing(NamedTuple):
+    """What a study's trials say of sets: measured, not to be proposed, refused, in flight, queued.
+
+    Those in the queue have no parameters yet: they are a number.
+    """
 
     observed: dict[RemovalSet, float]
     taken: set[RemovalSet]
     refused: set[RemovalSet]
     pending: set[RemovalSet]
+    queued: int
 
 
 class RemovalSampler(BaseSampler):
@@ -109,16 +113,16 @@ class RemovalSampler(BaseSampler):
         Raises:
             ExhaustedError: If every set within the limits is taken.
         """
-        history = self._history(study)
-        candidates = self._candidates(history)
+        standing = self._standing(study)
+        candidates = self._candidates(standing)
         for _ in range(ROUNDS):
-            order = self._ranked(candidates, history)
+            order = self._ranked(candidates, standing)
             shortlist = [candidates.sets[index] for index in order[:SHORTLIST]]
             if self._beliefs.is_scored(shortlist[0]):
                 return shortlist[0]
             for removal in shortlist:
                 self._beliefs.log_score(removal)
-        order = self._ranked(candidates, history)
+        order = self._ranked(candidates, standing)
         ranked = (candidates.sets[index] for index in order)
         return next(removal for removal in ranked if self._beliefs.is_scored(removal))
 
@@ -127,26 +131,26 @@ class RemovalSampler(BaseSampler):
 
         The front is that of the finished trials; the bound is learned from them.
         """
-        history = self._history(study)
-        if not history.observed:
+        standing = self._standing(study)
+        # What was refused comes up again only when nothing else is left.
+        if not standing.observed or removal in standing.refused:
             return None
         self._beliefs.log_score(removal)
-        guess = self._beliefs.accuracies(self._beliefs.candidates([removal]), history.observed)
+        guess = self._beliefs.accuracies(self._beliefs.candidates([removal]), standing.observed)
         bound = float(guess.mean[0] + DOUBT * guess.deviation[0])
-        beat = level_to_beat(self._gains[len(removal)], self._measured(history.observed))
+        beat = level_to_beat(self._gains[len(removal)], self._measured(standing.observed))
         if bound > beat:
             return None
         return f"prior: at best {bound:.1%}, and the front has {beat:.1%} at no higher price"
 
-    def score(self, removal: RemovalSet) -> float:
-        """Return the logarithm of a set's score."""
-        return self._beliefs.log_score(removal)
+    def allows(self, removal: RemovalSet) -> bool:
+        """Say whether a set is within the limits: one of the sizes that have a price."""
+        return len(removal) in self._gains
 
     def is_exhausted(self, study: optuna.Study) -> bool:
-        """Say whether every set within the limits is taken."""
-        taken = self._history(study).taken
-        within = [removal for removal in taken if len(removal) in self._gains]
-        return len(within) == self._count()
+        """Say whether every set within the limits is taken, and none is in the queue."""
+        standing = self._standing(study)
+        return not standing.queued and sum(map(self.allows, standing.taken)) == self._count()
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
@@ -178,9 +182,9 @@ class RemovalSampler(BaseSampler):
         values: Sequence[float] | None,
     ) -> None:
         """Stop ``study.optimize`` with the last set."""
-        history = self._history(study)
+        standing = self._standing(study)
         mine = to_removal(trial.params, self._layers)
-        if len({*history.taken, mine}) == self._count():
+        if sum(map(self.allows, {*standing.taken, mine})) == self._count():
             # Outside of `optimize`, who asks is told when asking.
             with suppress(RuntimeError):
                 study.stop()
@@ -193,37 +197,41 @@ class RemovalSampler(BaseSampler):
     def _count(self) -> int:
         return sum(comb(len(self._layers), size) for size in self._sizes)
 
-    def _history(self, study: optuna.Study) -> History:
-        history = History({}, set(), set(), set())
-        for trial in study.get_trials(deepcopy=False):
+    def _standing(self, study: optuna.Study) -> Standing:
+        trials = study.get_trials(deepcopy=False)
+        queued = sum(trial.state == TrialState.WAITING for trial in trials)
+        standing = Standing({}, set(), set(), set(), queued)
+        for trial in trials:
             if not trial.params:
                 continue
             removal = to_removal(trial.params, self._layers)
             if trial.state == TrialState.COMPLETE:
-                history.observed[removal] = trial.values[0]
+                standing.observed[removal] = trial.values[0]
+            elif RUNGS in trial.user_attrs:
+                standing.observed[removal] = max(trial.user_attrs[RUNGS])
             elif trial.state == TrialState.PRUNED:
-                history.refused.add(removal)
+                standing.refused.add(removal)
                 continue
             elif trial.state == TrialState.RUNNING:
-                history.pending.add(removal)
-            history.taken.add(removal)
-        return history
+                standing.pending.add(removal)
+            standing.taken.add(removal)
+        return standing
 
-    def _candidates(self, history: History) -> Candidates:
+    def _candidates(self, standing: Standing) -> Candidates:
         if self._count() > WHOLE_SPACE:
-            return self._beliefs.candidates(sorted(self._surroundings(history)))
+            return self._beliefs.candidates(sorted(self._surroundings(standing)))
         if self._whole is None:
             self._whole = self._beliefs.candidates(every_set(self._layers, self._sizes))
         return self._whole
 
-    def _surroundings(self, history: History) -> set[RemovalSet]:
+    def _surroundings(self, standing: Standing) -> set[RemovalSet]:
         """Return what differs by one layer, or one for another, from the best of each size."""
         scores = self._beliefs.scores()
         found: set[RemovalSet] = set()
         for size in self._sizes:
             best = sorted((s for s in scores if len(s) == size), key=scores.__getitem__)[:ANCHORS]
-            measured = (s for s in history.observed if len(s) == size)
-            best += sorted(measured, key=history.observed.__getitem__)[-ANCHORS:]
+            measured = (s for s in standing.observed if len(s) == size)
+            best += sorted(measured, key=standing.observed.__getitem__)[-ANCHORS:]
             for anchor in best:
                 found.update(_neighbours(anchor, self._layers))
         for _ in range(STRANGERS):
@@ -231,19 +239,19 @@ class RemovalSampler(BaseSampler):
                 self._layers, int(self._random.choice(self._sizes)), replace=False
             )
             found.add(RemovalSet.of(chosen.tolist()))
-        return {removal for removal in found if len(removal) in self._gains}
+        return set(filter(self.allows, found))
 
-    def _ranked(self, candidates: Candidates, history: History) -> NDArray[np.intp]:
+    def _ranked(self, candidates: Candidates, standing: Standing) -> NDArray[np.intp]:
         """Return the indices of the sets left, most promising first.
 
         Refused ones come up only if there are no others.
         """
-        front = self._measured(history.observed)
-        if history.pending:
-            flying = self._beliefs.candidates(list(history.pending))
-            believed = self._beliefs.accuracies(flying, history.observed).mean
+        front = self._measured(standing.observed)
+        if standing.pending:
+            flying = self._beliefs.candidates(list(standing.pending))
+            believed = self._beliefs.accuracies(flying, standing.observed).mean
             front += self._measured(dict(zip(flying.sets, believed.tolist(), strict=True)))
-        guess = self._beliefs.accuracies(candidates, history.observed)
+        guess = self._beliefs.accuracies(candidates, standing.observed)
         improvement, margin = np.zeros(len(guess.mean)), np.zeros(len(guess.mean))
         sizes = candidates.members.sum(1)
         for size, gain in self._gains.items():
@@ -253,8 +261,8 @@ class RemovalSampler(BaseSampler):
             margin[here] = mean - level_to_beat(gain, front)
         # Where nothing promises anything, what comes nearest.
         order = np.lexsort((-margin, -improvement))
-        left = [index for index in order if candidates.sets[index] not in history.taken]
-        fresh = [index for index in left if candidates.sets[index] not in history.refused]
+        left = [index for index in order if candidates.sets[index] not in standing.taken]
+        fresh = [index for index in left if candidates.sets[index] not in standing.refused]
         if not left:
             raise ExhaustedError("all sets within the limits are measured")
         return np.array(fresh or left)
@@ -263,7 +271,7 @@ class RemovalSampler(BaseSampler):
         return [
             Measured(accuracy, self._gains[len(removal)])
             for removal, accuracy in accuracies.items()
-            if len(removal) in self._gains
+            if self.allows(removal)
         ]
 
 

@@ -14,7 +14,7 @@ from lambda_nas.core.cost import Price
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.search.halving import Halving
 from lambda_nas.search.job import Budget, Ledger, Progress
-from lambda_nas.search.judge import Judge
+from lambda_nas.search.sampler import RemovalSampler
 from lambda_nas.search.trials import (
     count_trials,
     distributions,
@@ -27,8 +27,8 @@ from lambda_nas.search.trials import (
 )
 from lambda_nas.search.values import FrontPoint, History, RungResult
 
-MAX_REFUSALS = 20
-"""Proposals refused in a row before the best of them is measured after all."""
+MAX_REFUSALS = 3
+"""Proposals refused in a row before the first of them, the most promising, is measured."""
 
 MAX_FAILURES = 5
 """Failed trials in a row after which the search gives up."""
@@ -55,7 +55,7 @@ class RemovalSearcher(Searcher):
         self,
         study: optuna.Study,
         ledger: Ledger,
-        judge: Judge,
+        sampler: RemovalSampler,
         prices: dict[int, Price],
         halving: Halving,
         *,
@@ -66,7 +66,7 @@ class RemovalSearcher(Searcher):
         super().__init__()
         self._study = study
         self._ledger = ledger
-        self._judge = judge
+        self._sampler = sampler
         self._prices = prices
         self._halving = halving
         self._layers = tuple(layers)
@@ -163,24 +163,29 @@ class RemovalSearcher(Searcher):
 
     def _next_trial(self) -> _Running | None:
         refused: list[RemovalSet] = []
-        for _ in range(MAX_REFUSALS):
+        while len(refused) < MAX_REFUSALS and not self._sampler.is_exhausted(self._study):
             trial = self._study.ask(distributions(self._layers))
             removal = to_removal(trial.params, self._layers)
-            is_seed = bool(trial.user_attrs.get("seed"))
-            reason = self._judge.known(removal, self._taken())
-            if reason is None and not is_seed:
-                reason = self._judge.hopeless(removal, self._front)
+            reason = self._why_not_at_all(removal)
+            if reason is None and not trial.user_attrs.get("seed"):
+                reason = self._sampler.hopeless(self._study, removal)
                 if reason:
                     refused.append(removal)
             if reason is None:
                 return self._begin(trial, removal)
             self._prune(trial, removal, reason)
-        chosen = min(refused, key=self._judge.score, default=None)
-        chosen = chosen or self._judge.first_untaken(self._taken())
-        if chosen is None:
+        if not refused:
             return None
-        self._study.enqueue_trial(to_params(chosen, self._layers), user_attrs={"seed": True})
-        return self._begin(self._study.ask(distributions(self._layers)), chosen)
+        self._study.enqueue_trial(to_params(refused[0], self._layers), user_attrs={"seed": True})
+        return self._begin(self._study.ask(distributions(self._layers)), refused[0])
+
+    def _why_not_at_all(self, removal: RemovalSet) -> str | None:
+        """Return why a set that somebody put into the queue can't be a trial, or ``None``."""
+        if not removal:
+            return "nothing removed: this is the baseline"
+        if not self._sampler.allows(removal):
+            return f"{len(removal)} layers removed is outside the limits"
+        return "already measured" if removal in self._taken() else None
 
     def _taken(self) -> set[RemovalSet]:
         return self._measured | {running.removal for running in self._running.values()}

@@ -12,7 +12,7 @@ from ray.tune.schedulers import FIFOScheduler
 from lambda_nas.core.cost import Price
 from lambda_nas.search.halving import Halving
 from lambda_nas.search.job import Ledger, Material, Progress, Settings
-from lambda_nas.search.judge import Judge
+from lambda_nas.search.sampler import RemovalSampler
 from lambda_nas.search.searcher import RemovalSearcher
 from lambda_nas.search.trainable import RemovalTrial
 
@@ -36,7 +36,7 @@ class EarlyStopping(FIFOScheduler):
 def run_trials(
     study: optuna.Study,
     ledger: Ledger,
-    judge: Judge,
+    sampler: RemovalSampler,
     prices: dict[int, Price],
     *,
     material: Material,
@@ -50,7 +50,7 @@ def run_trials(
     searcher = RemovalSearcher(
         study,
         ledger,
-        judge,
+        sampler,
         prices,
         Halving(rungs=len(material.rungs) + 1, images=len(material.evaluation)),
         layers=settings.layers,

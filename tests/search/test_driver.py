@@ -72,12 +72,19 @@ def test_budget_counts_finished_trials_only(finished):
     assert not study.get_trials(states=(TrialState.RUNNING,))
 
 
-def test_seeds_come_first_the_nose_path_before_named_sets(finished):
+def test_named_sets_come_first(finished):
     _, store, _, _ = finished
-    path = [RemovalSet.of(step["removed"]) for step in store.prior("study")["path"]]
-    first = [point.removal for point in store.trials("study")][:4]
-    assert [len(removal) for removal in path] == [1, 2, 3]
-    assert set(first) >= {*path, RemovalSet.of([0, 3])}
+    assert store.trials("study")[0].removal == RemovalSet.of([0, 3])
+
+
+def test_the_prior_keeps_every_score_so_that_a_resumed_search_measures_none_again(finished):
+    _, store, _, _ = finished
+    prior = store.prior("study")
+    scored = {RemovalSet.of(row["removed"]): row["score"] for row in prior["scored"]}
+    assert [len(step["removed"]) for step in prior["path"]] == [1, 2, 3]
+    assert all(scored[RemovalSet.of(step["removed"])] == step["score"] for step in prior["path"])
+    # The empty set is not one of them; 4 + 3 + 2 sets lie along the path.
+    assert sum(map(bool, scored)) == 9
 
 
 def test_no_set_is_measured_twice(finished):

@@ -10,7 +10,8 @@ accuracy is its best rung's:
 trials that went to the end: of the same price class (the same cost signature, here the number of
 removed layers) once ``ENOUGH`` of them did, of all before; while fewer than ``ENOUGH`` did in all,
 nothing is stopped. A share and not a number of points, because a set that the transplant repaired
-badly gains more from training than those that were good enough to go to the end.
+badly gains more from training than those that were good enough to go to the end. Even its share is
+larger, so the bound is best where the decision is close, among trials alike, and low far below.
 
 The highest final accuracy that is still credible is the mean of what is learned plus
 ``DEVIATIONS`` standard deviations. The deviation is never below the binomial standard error of an
@@ -77,8 +78,8 @@ class Halving:
         if best is None or bound > best.accuracy:
             return None
         return (
-            f"rung {rung}: {max(accuracies):.1%}, at most {bound:.1%} at the end, can't reach the "
-            f"front: trial {best.trial} {best.removal} has {best.accuracy:.1%}"
+            f"rung {rung}: {max(accuracies):.1%}, at most {bound:.1%} expected at the end, can't "
+            f"reach the front: trial {best.trial} {best.removal} has {best.accuracy:.1%}"
         )
 
     def bound(self, best: float, shares: Sequence[float]) -> float:

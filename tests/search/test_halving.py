@@ -61,7 +61,8 @@ def test_bound_is_an_accuracy(best):
 
 def test_a_stop_says_why():
     assert why_stop(history([5, 6], 0.60)) == (
-        "rung 0: 60.0%, at most 76.0% at the end, can't reach the front: trial 3 {1,4} has 77.9%"
+        "rung 0: 60.0%, at most 76.0% expected at the end, can't reach the front: "
+        "trial 3 {1,4} has 77.9%"
     )
 
 

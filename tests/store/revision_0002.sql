@@ -18,7 +18,7 @@ CREATE TABLE lambda_architectures (
 );
 INSERT INTO "lambda_architectures" VALUES(1,1,0,'1',1,'/weights/0',NULL);
 INSERT INTO "lambda_architectures" VALUES(2,1,1,'0,2',2,NULL,NULL);
-INSERT INTO "lambda_architectures" VALUES(3,1,5,'1,2',2,NULL,'rung 0: 12.5%, at most 20.0% at the end, can''t reach the front: trial 1 {0,2} has 25.0%');
+INSERT INTO "lambda_architectures" VALUES(3,1,5,'1,2',2,NULL,'rung 0: 12.5%, at most 20.0% expected at the end, can''t reach the front: trial 1 {0,2} has 25.0%');
 CREATE TABLE lambda_fronts (
 	architecture_id INTEGER NOT NULL, 
 	study_id INTEGER NOT NULL, 

@@ -19,8 +19,8 @@ STOPPED = {
             5,
             RemovalSet.of([1, 2]),
             (RungResult(0, 0.125, 1.0),),
-            "rung 0: 12.5%, at most 20.0% at the end, can't reach the front: trial 1 {0,2} has "
-            "25.0%",
+            "rung 0: 12.5%, at most 20.0% expected at the end, can't reach the front: "
+            "trial 1 {0,2} has 25.0%",
         )
     ],
 }

@@ -1,0 +1,222 @@
+"""What the search engine saves and costs, each against its baseline in the same run.
+
+- The NOSE path to 6 layers with cached prefixes, against every candidate on its own.
+- The walk over all sets, against a sample of sets on their own, scaled up.
+- What Ray, sampler and store add to a trial, 2 workers: to trials of so many seconds, and to trials
+  that cost nothing.
+
+    python benchmarks/engine.py --model local-dir:../shared/data/deit_tiny_patch16_224 \
+        --data ../shared/data/imagenet500 --class-map ../shared/data/imagenet_synsets.txt
+"""
+
+import argparse
+import random
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+import timm
+import torch
+from ray.tune import Trainable
+from timm.models.vision_transformer import VisionTransformer
+
+from lambda_nas import run
+from lambda_nas.cli.progress import stage
+from lambda_nas.core.data import ImageSet
+from lambda_nas.core.entropy import relative_entropy
+from lambda_nas.core.exhaustive import every_removal, set_of
+from lambda_nas.core.prefixes import PrefixStates
+from lambda_nas.core.prior import Scorer, nose_path
+from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.surgery import check_supported, remove_attention
+from lambda_nas.inputs.images import ImageData
+from lambda_nas.inputs.models import LoadedModel, ModelConfig
+from lambda_nas.search import tuning
+from lambda_nas.search.job import Budget, Settings
+from lambda_nas.search.searcher import RemovalSearcher
+from lambda_nas.store.store import Store
+
+T = TypeVar("T")
+PATH_LENGTH = 6
+SAMPLE = 48
+WORKERS = 2
+
+
+def main() -> None:
+    """Print a Markdown table."""
+    options = _options()
+    source = run.open_source(
+        stage, model=options.model, data=options.data, class_map=options.class_map
+    )
+    model = check_supported(source.model.model).eval()
+    print("| what | baseline | ours | |\n|---|---|---|---|")
+    images = source.data.calibration.subset(torch.arange(options.images))
+    plain, plain_path = _timed(lambda: plain_nose(model, images))
+    ours, path = _timed(lambda: nose_path(Scorer(PrefixStates(model, images)), length=PATH_LENGTH))
+    assert [step.removal for step in path] == plain_path
+    print(
+        f"| NOSE path to {PATH_LENGTH} layers, s | {plain:.1f} | {ours:.1f} | {plain / ours:.2f}x |"
+    )
+    batch, _ = next(images.batches(options.walk_images))
+    one, _ = _timed(lambda: sample_of_sets(model, batch))
+    walk, codes = _timed(lambda: sum(1 for _ in every_removal(model, batch)))
+    alone = one / SAMPLE * codes
+    print(f"| all {codes} sets, s | {alone:.1f} (scaled) | {walk:.1f} | {alone / walk:.2f}x |")
+    for seconds, trials in ((options.seconds, options.trials), (0.0, options.free_trials)):
+        span, asking, keeping = overhead(seconds, trials)
+        ideal = seconds * trials / WORKERS
+        print(
+            f"| {trials} trials of {seconds:g} s, {WORKERS} workers, s | {ideal:.1f} | {span:.1f} "
+            f"| {1000 * (span - ideal) / trials:.0f} ms a trial"
+            + (f", {100 * (span / ideal - 1):.1f}%" if ideal else "")
+            + f"; sampler {1000 * asking / trials:.0f} ms, store {1000 * keeping / trials:.0f} ms |"
+        )
+
+
+@torch.inference_mode()
+def plain_nose(model: VisionTransformer, images: ImageSet) -> list[RemovalSet]:
+    """Walk the NOSE path with a whole forward of a pruned model for each candidate."""
+
+    def outputs(removal: RemovalSet) -> torch.Tensor:
+        pruned = remove_attention(model, removal).model
+        return torch.cat([pruned(batch) for batch, _ in images.batches(64)]).double()
+
+    reference, current, path = outputs(RemovalSet()), RemovalSet(), []
+    for _ in range(PATH_LENGTH):
+        candidates = [current.add(i) for i in range(len(model.blocks)) if i not in current]
+        scores = {each: relative_entropy(reference, outputs(each)).item() for each in candidates}
+        current = min(candidates, key=scores.__getitem__)
+        path.append(current)
+    return path
+
+
+@torch.inference_mode()
+def sample_of_sets(model: VisionTransformer, batch: torch.Tensor) -> None:
+    """Run a sample of all sets, each on its own."""
+    layers = tuple(range(len(model.blocks)))
+    for code in random.Random(0).sample(range(1 << len(layers)), SAMPLE):
+        remove_attention(model, set_of(code, layers)).model(batch)
+
+
+class IdleTrial(Trainable):
+    """A trial that takes the time it is told, as our own tell Ray of it."""
+
+    seconds = 0.0
+
+    def setup(self, config: dict[str, object], **_: object) -> None:
+        """Take the configuration."""
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, object]) -> bool:
+        """Take the next configuration."""
+        self._removed = new_config["removed"]
+        return True
+
+    def step(self) -> dict[str, object]:
+        """Sleep, and report an accuracy that falls with each layer."""
+        time.sleep(self.seconds)
+        noise = random.Random(str(self._removed)).random()
+        accuracy = 0.9 - 0.03 * len(self._removed) - 0.1 * noise
+        done: dict[str, object] = {"rung": 0, "done": True, "seconds": self.seconds, "weights": ""}
+        return done | {"accuracy": accuracy}
+
+
+class TimedSearcher(RemovalSearcher):
+    """Keeps when it was first asked and last told, and how long it took itself."""
+
+    begun = ended = asking = keeping = 0.0
+
+    def suggest(self, trial_id: str) -> dict[str, object] | str | None:  # type: ignore[override]
+        """Suggest, timed."""
+        start = time.perf_counter()
+        TimedSearcher.begun = TimedSearcher.begun or start
+        suggestion = super().suggest(trial_id)
+        TimedSearcher.asking += time.perf_counter() - start
+        return suggestion
+
+    def on_trial_complete(
+        self, trial_id: str, result: dict[str, object] | None = None, error: bool = False
+    ) -> None:
+        """Record, timed."""
+        start = time.perf_counter()
+        super().on_trial_complete(trial_id, result, error)
+        TimedSearcher.ended = time.perf_counter()
+        TimedSearcher.keeping += TimedSearcher.ended - start
+
+
+def overhead(seconds: float, trials: int) -> tuple[float, float, float]:
+    """Return seconds from the first question to the last answer, those of sampler and of store.
+
+    Workers start in them, too.
+    """
+    IdleTrial.seconds = seconds
+    TimedSearcher.begun = TimedSearcher.asking = TimedSearcher.keeping = 0.0
+    with tempfile.TemporaryDirectory() as folder, _patched():
+        model = timm.create_model("digits_vit").eval()
+        pixels = torch.randint(0, 256, (16, 1, 8, 8), dtype=torch.uint8)
+        images = ImageSet(pixels, torch.arange(16) % 10, (0.5,), (0.5,))
+        source = run.Source(
+            LoadedModel(model, "idle", ModelConfig("digits_vit", {}, {}), "idle"),
+            ImageData(images, images, None, "idle", "idle"),
+            "idle",
+        )
+        settings = Settings(
+            Budget(trials=trials), max_removed=11, layers=tuple(range(12)), workers=WORKERS
+        )
+        store = Store.open(f"sqlite:///{folder}/study.db")
+        run.search(
+            source, settings, store=store, name="idle", progress=Quiet(), weights_root=Path(folder)
+        )
+    span = TimedSearcher.ended - TimedSearcher.begun
+    return span, TimedSearcher.asking, TimedSearcher.keeping
+
+
+class Quiet:
+    """No progress: it is not what is measured."""
+
+    stage = staticmethod(stage)
+
+    def trials(self, *_: object) -> None:
+        """Show nothing."""
+
+    def failed(self, removal: RemovalSet, reason: str) -> None:
+        """Stop: an idle trial does not fail."""
+        raise RuntimeError(f"{removal}: {reason}")
+
+
+@contextmanager
+def _patched() -> Iterator[None]:
+    ours = tuning.RemovalTrial, tuning.RemovalSearcher
+    tuning.RemovalTrial, tuning.RemovalSearcher = IdleTrial, TimedSearcher  # type: ignore[misc]
+    try:
+        yield
+    finally:
+        tuning.RemovalTrial, tuning.RemovalSearcher = ours  # type: ignore[misc]
+
+
+def _timed(function: Callable[[], T]) -> tuple[float, T]:
+    start = time.perf_counter()
+    result = function()
+    return time.perf_counter() - start, result
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--model", help="the embedded digits without it")
+    parser.add_argument("--data", type=Path)
+    parser.add_argument("--class-map", type=Path)
+    parser.add_argument("--images", type=int, default=64, help="of the NOSE path")
+    parser.add_argument("--walk-images", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=10.0, help="of a trial")
+    parser.add_argument("--trials", type=int, default=16, help="of so many seconds")
+    parser.add_argument("--free-trials", type=int, default=100, help="that cost nothing")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

@@ -11,12 +11,14 @@
 
 import argparse
 import random
+import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import timm
 import torch
@@ -65,14 +67,15 @@ def main() -> None:
     walk, codes = _timed(lambda: sum(1 for _ in every_removal(model, batch)))
     alone = one / SAMPLE * codes
     print(f"| all {codes} sets, s | {alone:.1f} (scaled) | {walk:.1f} | {alone / walk:.2f}x |")
+    print("\n| trials, 2 workers | between two trials of a worker | sampler | store | start |")
+    print("|---|---|---|---|---|")
     for seconds, trials in ((options.seconds, options.trials), (0.0, options.free_trials)):
-        span, asking, keeping = overhead(seconds, trials)
-        ideal = seconds * trials / WORKERS
+        cost = overhead(seconds, trials)
+        share = f" ({100 * cost.gap / seconds:.1f}%)" if seconds else ""
         print(
-            f"| {trials} trials of {seconds:g} s, {WORKERS} workers, s | {ideal:.1f} | {span:.1f} "
-            f"| {1000 * (span - ideal) / trials:.0f} ms a trial"
-            + (f", {100 * (span / ideal - 1):.1f}%" if ideal else "")
-            + f"; sampler {1000 * asking / trials:.0f} ms, store {1000 * keeping / trials:.0f} ms |"
+            f"| {trials} of {seconds:g} s | {1000 * cost.gap:.0f} ms{share} | "
+            f"{1000 * cost.asking / trials:.0f} ms | {1000 * cost.keeping / trials:.0f} ms | "
+            f"{cost.starting:.1f} s |"
         )
 
 
@@ -117,43 +120,55 @@ class IdleTrial(Trainable):
 
     def step(self) -> dict[str, object]:
         """Sleep, and report an accuracy that falls with each layer."""
+        begun = time.time()
         time.sleep(self.seconds)
         noise = random.Random(str(self._removed)).random()
         accuracy = 0.9 - 0.03 * len(self._removed) - 0.1 * noise
         done: dict[str, object] = {"rung": 0, "done": True, "seconds": self.seconds, "weights": ""}
-        return done | {"accuracy": accuracy}
+        return done | {"accuracy": accuracy, "begun": begun, "ended": time.time()}
 
 
 class TimedSearcher(RemovalSearcher):
-    """Keeps when it was first asked and last told, and how long it took itself."""
+    """Keeps how long it took itself, and when each worker ran its trials."""
 
-    begun = ended = asking = keeping = 0.0
+    asked = asking = keeping = 0.0
+    ran: ClassVar[dict[int, list[tuple[float, float]]]] = {}
 
     def suggest(self, trial_id: str) -> dict[str, object] | str | None:  # type: ignore[override]
         """Suggest, timed."""
         start = time.perf_counter()
-        TimedSearcher.begun = TimedSearcher.begun or start
+        TimedSearcher.asked = TimedSearcher.asked or time.time()
         suggestion = super().suggest(trial_id)
         TimedSearcher.asking += time.perf_counter() - start
         return suggestion
 
     def on_trial_complete(
-        self, trial_id: str, result: dict[str, object] | None = None, error: bool = False
+        self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Record, timed."""
         start = time.perf_counter()
         super().on_trial_complete(trial_id, result, error)
-        TimedSearcher.ended = time.perf_counter()
-        TimedSearcher.keeping += TimedSearcher.ended - start
+        TimedSearcher.keeping += time.perf_counter() - start
+        if result:
+            TimedSearcher.ran.setdefault(result["pid"], []).append(
+                (result["begun"], result["ended"])
+            )
 
 
-def overhead(seconds: float, trials: int) -> tuple[float, float, float]:
-    """Return seconds from the first question to the last answer, those of sampler and of store.
+class Overhead(NamedTuple):
+    """Seconds: the mean between two trials of a worker, and in all."""
 
-    Workers start in them, too.
-    """
+    gap: float
+    asking: float
+    keeping: float
+    starting: float
+
+
+def overhead(seconds: float, trials: int) -> Overhead:
+    """Run a search of idle trials."""
     IdleTrial.seconds = seconds
-    TimedSearcher.begun = TimedSearcher.asking = TimedSearcher.keeping = 0.0
+    TimedSearcher.asked = TimedSearcher.asking = TimedSearcher.keeping = 0.0
+    TimedSearcher.ran = {}
     with tempfile.TemporaryDirectory() as folder, _patched():
         model = timm.create_model("digits_vit").eval()
         pixels = torch.randint(0, 256, (16, 1, 8, 8), dtype=torch.uint8)
@@ -170,8 +185,18 @@ def overhead(seconds: float, trials: int) -> tuple[float, float, float]:
         run.search(
             source, settings, store=store, name="idle", progress=Quiet(), weights_root=Path(folder)
         )
-    span = TimedSearcher.ended - TimedSearcher.begun
-    return span, TimedSearcher.asking, TimedSearcher.keeping
+    gaps = [
+        following - ended
+        for times in TimedSearcher.ran.values()
+        for (_, ended), (following, _) in pairwise(times)
+    ]
+    first = min(times[0][0] for times in TimedSearcher.ran.values())
+    return Overhead(
+        statistics.mean(gaps),
+        TimedSearcher.asking,
+        TimedSearcher.keeping,
+        first - TimedSearcher.asked,
+    )
 
 
 class Quiet:

@@ -1,0 +1,120 @@
+"""Our sampler against Optuna's TPE in whole searches: real Ray trials on digits, on the clock.
+
+Both have the same engine, rungs, early stopping and budget. A duplicate or a set outside the limits
+that TPE proposes costs it a refusal, no trial.
+
+    python benchmarks/samplers_wall_time.py --budget 24
+"""
+
+import argparse
+import tempfile
+from datetime import datetime
+from pathlib import Path
+
+import optuna
+
+from lambda_nas import run
+from lambda_nas.cli.progress import SearchProgress, stage
+from lambda_nas.core.cost import Price
+from lambda_nas.inputs.spaces import load_space
+from lambda_nas.search import driver
+from lambda_nas.search.job import Budget, Settings
+from lambda_nas.search.sampler import RemovalSampler
+from lambda_nas.search.values import FrontPoint
+from lambda_nas.store.fronts import hypervolume
+from lambda_nas.store.store import Store
+
+SHARES = (0.9, 0.95, 0.99)
+
+
+class TPEInstead(RemovalSampler):
+    """Optuna's TPE in our sampler's place; it knows no prior, so nothing is hopeless to it."""
+
+    def __init__(self, *args: object, seed: int | None = None, **options: object) -> None:
+        super().__init__(*args, seed=seed, **options)  # type: ignore[arg-type]
+        self._tpe = optuna.samplers.TPESampler(seed=seed, multivariate=True)
+
+    def infer_relative_search_space(self, *args: object) -> dict[str, object]:
+        """Ask TPE."""
+        return self._tpe.infer_relative_search_space(*args)
+
+    def sample_relative(self, *args: object) -> dict[str, object]:
+        """Ask TPE."""
+        return self._tpe.sample_relative(*args)
+
+    def sample_independent(self, *args: object) -> object:
+        """Ask TPE."""
+        return self._tpe.sample_independent(*args)
+
+    def hopeless(self, *_: object) -> None:
+        """Let everything pass."""
+
+
+def main() -> None:
+    """Print a Markdown table."""
+    options = _options()
+    source = run.open_digits(stage)
+    curves: dict[str, list[tuple[float, float]]] = {}
+    prices: dict[int, Price] = {}
+    for name, sampler in (("ours", RemovalSampler), ("tpe", TPEInstead)):
+        driver.RemovalSampler = sampler  # type: ignore[misc]
+        curves[name], prices = search(source, name, options, prices)
+    most = max(volume for curve in curves.values() for _, volume in curve)
+    columns = [f"{share:.0%} of the best volume after" for share in SHARES]
+    print("| sampler | trials | seconds | volume | " + " | ".join(columns) + " |")
+    print("|---" * (4 + len(SHARES)) + "|")
+    for name, curve in curves.items():
+        cells = []
+        for share in SHARES:
+            times = [f"{s:.0f} s" for s, volume in curve if volume >= share * most]
+            cells.append(times[0] if times else "never")
+        spent, volume = curve[-1]
+        print(f"| {name} | {len(curve)} | {spent:.0f} | {volume:.4f} | " + " | ".join(cells) + " |")
+
+
+def search(
+    source: run.Source, name: str, options: argparse.Namespace, prices: dict[int, Price]
+) -> tuple[list[tuple[float, float]], dict[int, Price]]:
+    """Run one search; return its hypervolume after so many seconds, and the prices.
+
+    Both are judged by the prices of the first: theirs differ by the machine's noise alone.
+    """
+    layers, most, _ = run.resolve_layers(source, load_space("digits"))
+    settings = Settings(
+        Budget(trials=options.budget), max_removed=most, layers=layers, seed=options.seed
+    )
+    with tempfile.TemporaryDirectory() as folder, SearchProgress(options.budget) as progress:
+        store = Store.open(f"sqlite:///{folder}/study.db")
+        begun = datetime.now()
+        run.search(
+            source, settings, store=store, name=name, progress=progress, weights_root=Path(folder)
+        )
+        prices = prices or store.prices(name)
+        ended = {
+            trial.number: trial.datetime_complete
+            for trial in optuna.load_study(study_name=name, storage=store.optuna_url).trials
+        }
+        stopped = [each.trial for each in store.histories(name) if each.stopped]
+        points = {point.trial: point for point in store.trials(name)}
+    curve, seen = [], list[FrontPoint]()
+    for number in sorted({*points, *stopped}, key=lambda number: ended[number]):
+        if number in points:
+            point = points[number]
+            repriced = prices[len(point.removal)]
+            seen.append(FrontPoint(number, point.removal, point.accuracy, 0, repriced, None))
+        spent = (ended[number] - begun).total_seconds()
+        curve.append((spent, hypervolume(seen, prices[0])))
+    return curve, prices
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--budget", type=int, default=24)
+    parser.add_argument("--seed", type=int, default=0)
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

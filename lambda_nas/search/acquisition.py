@@ -37,7 +37,7 @@ def expected_improvement(
         gain: Theirs.
         front: The measured sets; dominated ones do no harm.
     """
-    total = np.zeros_like(mean)
+    total = np.zeros(len(mean))
     for threshold, area in _steps(gain, front):
         total += area * (_expected_excess(mean - threshold, deviation))
     return total

@@ -101,6 +101,22 @@ class Beliefs:
                 current = min((current.add(layer) for layer in left), key=self.log_score)
         return self._scores
 
+    def log_scores(self, candidates: Candidates) -> Guess:
+        """Return the logarithms of the scores: those known, and guesses of the others."""
+        scores = self.scores()
+        if self._guessed and self._guessed[0] is candidates and self._guessed[1] == len(scores):
+            return self._guessed[2]
+        known = self.candidates(list(scores))
+        values = np.array(list(scores.values()))
+        centre = values[: FITTED_AT[0]].mean()
+        posterior = self._of_score.condition(_by_size(known.members), values - centre)
+        mean, deviation = posterior.at(_by_size(candidates.members))
+        exact = np.array([scores.get(removal, np.nan) for removal in candidates.sets])
+        unknown = np.isnan(exact)
+        guess = Guess(np.where(unknown, mean + centre, exact), np.where(unknown, deviation, 0.0))
+        self._guessed = candidates, len(scores), guess
+        return guess
+
     def accuracies(self, candidates: Candidates, observed: Mapping[RemovalSet, float]) -> Guess:
         """Return what to think of the accuracies after observations.
 
@@ -110,7 +126,7 @@ class Beliefs:
         self.scores()
         for removal in observed:
             self.log_score(removal)
-        score = self._log_scores(candidates)
+        score = self.log_scores(candidates)
         mean, deviation = self._accuracies_at(candidates.members, score.mean, observed)
         if not score.deviation.any():
             return Guess(mean, deviation)
@@ -130,21 +146,6 @@ class Beliefs:
         posterior = self._of_accuracy.condition(Sets(seen.members, seen_level), values)
         mean, deviation = posterior.at(sets)
         return Guess(prior + mean, deviation)
-
-    def _log_scores(self, candidates: Candidates) -> Guess:
-        scores = self.scores()
-        if self._guessed and self._guessed[0] is candidates and self._guessed[1] == len(scores):
-            return self._guessed[2]
-        known = self.candidates(list(scores))
-        values = np.array(list(scores.values()))
-        centre = values[: FITTED_AT[0]].mean()
-        posterior = self._of_score.condition(_by_size(known.members), values - centre)
-        mean, deviation = posterior.at(_by_size(candidates.members))
-        exact = np.array([scores.get(removal, np.nan) for removal in candidates.sets])
-        unknown = np.isnan(exact)
-        guess = Guess(np.where(unknown, mean + centre, exact), np.where(unknown, deviation, 0.0))
-        self._guessed = candidates, len(scores), guess
-        return guess
 
 
 class _Process:

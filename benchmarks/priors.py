@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from math import isnan
 from pathlib import Path
 
+import numpy as np
 import plotly.graph_objects as go
 from oracle_table import OracleTable
 from plotly.subplots import make_subplots
@@ -76,10 +77,11 @@ def _print_scores(
 
 
 def _print_fixed(found: Sequence[Fixed]) -> None:
-    _print_row(["the paper's", "top-1", "rank", "of", "best of the size"])
-    print("|---" + "|---:" * 4 + "|")
-    for removal, top1, rank, sets, best in found:
-        _print_row([str(removal), f"{100 * top1:.1f}", str(rank), str(sets), f"{100 * best:.1f}"])
+    _print_row(["the paper's", "top-1", "rank", "of", "best", "by relative entropy", "top-1"])
+    print("|---" + "|---:" * 4 + "|---|---:|")
+    for removal, top1, rank, sets, best, rival, rival_top1 in found:
+        numbers = [f"{100 * top1:.1f}", str(rank), str(sets), f"{100 * best:.1f}"]
+        _print_row([str(removal), *numbers, str(rival), f"{100 * rival_top1:.1f}"])
     print()
 
 
@@ -121,16 +123,19 @@ def _figure(
         for row, name in enumerate(SCATTERED, 2):
             (score,) = (score for score in found if score.name == name)
             _add_sets(figure, score, table, repair, row, column)
-    figure.update_yaxes(title_text="Spearman, sign turned", range=[0, 1.02], row=1, col=1)
+    drawn = [line.y for line in figure.select_traces(row=1)]
+    lowest = min(0.0, np.nanmin(drawn) - 0.05)
+    figure.update_yaxes(title_text="Spearman, sign turned", range=[lowest, 1.02], row=1, col=1)
     figure.update_xaxes(title_text="layers removed", dtick=1, row=1)
     for row, name in enumerate(SCATTERED, 2):
         figure.update_yaxes(title_text="top-1 (%)", range=[0, 100], row=row, col=1)
         unit = " (nats)" if name == "relative entropy" else ""
         figure.update_xaxes(title_text=name + unit, type="log", dtick=1, row=row)
+    model, data = (str(table.about[name]).rpartition("/")[2] for name in ("model", "data"))
     figure.update_annotations(font_size=13)
     figure.update_layout(
         template="plotly_white",
-        title=f"Scores of all removal sets: {table.about['model']} on {table.about['data']}",
+        title=f"Scores of all removal sets: {model} on {data}",
         height=1250,
         coloraxis={
             "colorscale": "Viridis",

@@ -118,6 +118,8 @@ def test_where_a_fixed_choice_stands(priors, make_table):
         assert choice.top1 == accuracy[table.sets.index(choice.removal)]
         assert (choice.best, choice.sets) == (max(alike), len(alike))
         assert sorted(alike, reverse=True)[choice.rank - 1] == choice.top1
+        # The table's relative entropy is the truth.
+        assert (len(choice.rival), choice.rival_top1) == (len(choice.removal), choice.best)
     assert priors.fixed(make_table(), "removal") == []
 
 

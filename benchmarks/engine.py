@@ -1,7 +1,7 @@
 """What the search engine saves and costs, each against its baseline in the same run.
 
 - The NOSE path to 6 layers with cached prefixes, against every candidate on its own.
-- The walk over all sets, against a sample of sets on their own, scaled up.
+- The walk over all sets, against a sample of sets on their own, scaled up; both in turns.
 - What Ray, sampler and store add to a trial, 2 workers: to trials of so many seconds, and to trials
   that cost nothing.
 
@@ -14,11 +14,11 @@ import random
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple
 
 import timm
 import torch
@@ -41,7 +41,6 @@ from lambda_nas.search.job import Budget, Settings
 from lambda_nas.search.searcher import RemovalSearcher
 from lambda_nas.store.store import Store
 
-T = TypeVar("T")
 PATH_LENGTH = 6
 SAMPLE = 48
 WORKERS = 2
@@ -54,19 +53,14 @@ def main() -> None:
         stage, model=options.model, data=options.data, class_map=options.class_map
     )
     model = check_supported(source.model.model).eval()
-    print("| what | baseline | ours | |\n|---|---|---|---|")
     images = source.data.calibration.subset(torch.arange(options.images))
-    plain, plain_path = _timed(lambda: plain_nose(model, images))
-    ours, path = _timed(lambda: nose_path(Scorer(PrefixStates(model, images)), length=PATH_LENGTH))
-    assert [step.removal for step in path] == plain_path
-    print(
-        f"| NOSE path to {PATH_LENGTH} layers, s | {plain:.1f} | {ours:.1f} | {plain / ours:.2f}x |"
-    )
     batch, _ = next(images.batches(options.walk_images))
-    one, _ = _timed(lambda: sample_of_sets(model, batch))
-    walk, codes = _timed(lambda: sum(1 for _ in every_removal(model, batch)))
-    alone = one / SAMPLE * codes
-    print(f"| all {codes} sets, s | {alone:.1f} (scaled) | {walk:.1f} | {alone / walk:.2f}x |")
+    print("| what | each set on its own | ours | |\n|---|---|---|---|")
+    for what, (alone, ours) in {
+        f"NOSE path to {PATH_LENGTH} layers": time_nose(model, images),
+        "all sets": time_walk(model, batch),
+    }.items():
+        print(f"| {what} | {alone:.1f} s | {ours:.1f} s | {alone / ours:.1f}x |")
     print("\n| trials, 2 workers | between two trials of a worker | sampler | store | start |")
     print("|---|---|---|---|---|")
     for seconds, trials in ((options.seconds, options.trials), (0.0, options.free_trials)):
@@ -80,28 +74,45 @@ def main() -> None:
 
 
 @torch.inference_mode()
-def plain_nose(model: VisionTransformer, images: ImageSet) -> list[RemovalSet]:
-    """Walk the NOSE path with a whole forward of a pruned model for each candidate."""
+def time_nose(model: VisionTransformer, images: ImageSet) -> tuple[float, float]:
+    """Time the path with a forward of a pruned model for each candidate, and as we walk it.
+
+    In turns, a step each, so that a busy machine slows both.
+    """
 
     def outputs(removal: RemovalSet) -> torch.Tensor:
         pruned = remove_attention(model, removal).model
         return torch.cat([pruned(batch) for batch, _ in images.batches(64)]).double()
 
-    reference, current, path = outputs(RemovalSet()), RemovalSet(), []
-    for _ in range(PATH_LENGTH):
-        candidates = [current.add(i) for i in range(len(model.blocks)) if i not in current]
+    reference, path, alone = outputs(RemovalSet()), [RemovalSet()], 0.0
+
+    def step() -> None:
+        nonlocal alone
+        start = time.perf_counter()
+        candidates = [path[-1].add(i) for i in range(len(model.blocks)) if i not in path[-1]]
         scores = {each: relative_entropy(reference, outputs(each)).item() for each in candidates}
-        current = min(candidates, key=scores.__getitem__)
-        path.append(current)
-    return path
+        path.append(min(candidates, key=scores.__getitem__))
+        alone += time.perf_counter() - start
+
+    start = time.perf_counter()
+    ours = nose_path(Scorer(PrefixStates(model, images)), length=PATH_LENGTH, on_step=step)
+    assert [step.removal for step in ours] == path[1:]
+    return alone, time.perf_counter() - start - alone
 
 
 @torch.inference_mode()
-def sample_of_sets(model: VisionTransformer, batch: torch.Tensor) -> None:
-    """Run a sample of all sets, each on its own."""
+def time_walk(model: VisionTransformer, batch: torch.Tensor) -> tuple[float, float]:
+    """Time every set on its own (a sample, scaled up) and the walk over all of them, in turns."""
     layers = tuple(range(len(model.blocks)))
-    for code in random.Random(0).sample(range(1 << len(layers)), SAMPLE):
-        remove_attention(model, set_of(code, layers)).model(batch)
+    sets = 1 << len(layers)
+    sample = iter(random.Random(0).sample(range(sets), SAMPLE))
+    alone, start = 0.0, time.perf_counter()
+    for output in every_removal(model, batch):
+        if output.code % (sets // SAMPLE) == 0 and (code := next(sample, None)) is not None:
+            begun = time.perf_counter()
+            remove_attention(model, set_of(code, layers)).model(batch)
+            alone += time.perf_counter() - begun
+    return alone / SAMPLE * sets, time.perf_counter() - start - alone
 
 
 class IdleTrial(Trainable):
@@ -220,12 +231,6 @@ def _patched() -> Iterator[None]:
         yield
     finally:
         tuning.RemovalTrial, tuning.RemovalSearcher = ours  # type: ignore[misc]
-
-
-def _timed(function: Callable[[], T]) -> tuple[float, T]:
-    start = time.perf_counter()
-    result = function()
-    return time.perf_counter() - start, result
 
 
 def _options() -> argparse.Namespace:

@@ -3,7 +3,7 @@
 Walks the binary tree of prefixes once (`lambda_nas.core.exhaustive`): under plain removal over the
 calibration images (relative and transfer entropy and two more label-free scores) and over the
 evaluation images, and with `--transplant` once more with every set repaired. Killed and started
-again, it goes on where it was.
+again with the same command, it goes on where it was.
 
     python benchmarks/oracle.py --model local-dir:../shared/data/deit_tiny_patch16_224 \
         --data ../shared/data/imagenet500 --class-map ../shared/data/imagenet_synsets.txt \
@@ -13,14 +13,18 @@ again, it goes on where it was.
 """
 
 import argparse
+import json
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from oracle_table import OracleTable
+from torch import Tensor
 
 from lambda_nas.cli.progress import stage
 from lambda_nas.core.data import ImageSet
@@ -31,154 +35,166 @@ from lambda_nas.core.surgery import check_supported, removable_layers
 from lambda_nas.run import device_name, open_source
 
 SAVE_EVERY_S = 60.0
+Walk = Callable[[int], Iterator[None]]
 
 
 class Walks:
-    """The three walks and what they have summed up, kept in a file beside the table."""
+    """The three walks and what they have summed up, kept in a file beside the table.
+
+    A walk goes batch by batch and in each through all sets, and counts the outputs it has added to
+    the sums: from this number it can go on. The last one has all images as one batch.
+    """
 
     def __init__(self, options: argparse.Namespace) -> None:
         source = open_source(
             stage, model=options.model, data=options.data, class_map=options.class_map
         )
-        self.model = check_supported(source.model.model).eval().to(options.device)
-        self.layers = removable_layers(self.model)
-        self.sets = 1 << len(self.layers)
-        self.calibration = _first(source.data.calibration, options.calibration)
-        self.evaluation = _first(source.data.evaluation, options.evaluation)
-        self.options = options
-        self.path: Path = options.out.with_suffix(".partial.npz")
-        classes = self.model.num_classes
-        self.sums = {
-            # Where to go on: walk, batch, code; and the seconds spent so far.
-            "place": np.zeros(3, np.int64),
+        self._model = check_supported(source.model.model).eval().to(options.device)
+        self._layers = removable_layers(self._model)
+        self._sets = 1 << len(self._layers)
+        self._calibration = _first(source.data.calibration, options.calibration)
+        self._evaluation = _first(source.data.evaluation, options.evaluation)
+        self._options = options
+        self._command = json.dumps(vars(options), default=str)
+        self._path: Path = options.out.with_suffix(".partial.npz")
+        images, classes = len(self._evaluation), self._model.num_classes
+        self._sums = {
+            "done": np.zeros(3, np.int64),
             "seconds": np.zeros(3),
-            "removal_hits": np.zeros((self.sets, len(self.evaluation)), bool),
-            "transplant_hits": np.zeros((self.sets, len(self.evaluation)), bool),
-            "scores": np.zeros((self.sets, 3)),
-            "mean": np.zeros((self.sets, classes)),
-            "deviation": np.zeros((self.sets, classes)),
+            "scores": np.zeros((self._sets, 3)),
+            "mean": np.zeros((self._sets, classes)),
+            "deviation": np.zeros((self._sets, classes)),
+            "removal_hits": np.zeros((self._sets, images), bool),
+            "transplant_hits": np.zeros((self._sets * options.transplant, images), bool),
         }
-        if self.path.exists():
-            with np.load(self.path, allow_pickle=False) as arrays:
-                self.sums = {name: arrays[name] for name in self.sums}
-        self.saved = time.monotonic()
+        if self._path.exists():
+            self._load()
+        self._saved = time.monotonic()
 
     def run(self) -> None:
         """Do what is left of the walks."""
-        walks = [self._score, self._judge_removal, self._judge_transplant]
-        for number, walk in enumerate(walks[: 3 if self.options.transplant else 2]):
-            if self.sums["place"][0] <= number:
-                walk(number)
-                self._keep(number + 1, 0, 0)
+        size = self._options.batch_size
+        self._walk(0, "Scores", self._score, -(-len(self._calibration) // size))
+        self._walk(1, "Plain removal", self._judge_removal, -(-len(self._evaluation) // size))
+        self._walk(2, "Transplant", self._judge_transplant, int(self._options.transplant))
 
-    def _score(self, walk: int) -> None:
-        for done, batch, output in self._batches(walk, self.calibration):
-            if output is None:
-                with torch.inference_mode():
-                    tokens = self.model.forward_features(batch)
-                    features = self.model.forward_head(tokens, pre_logits=True)
-                    reference = self.model(batch)
-                variance = features.var(0).sum()
-                continue
-            count = len(batch)
-            self.sums["scores"][output.code] += count * np.array(
-                [
-                    relative_entropy(reference.double(), output.logits.double()).item(),
-                    (reference.argmax(1) == output.logits.argmax(1)).double().mean().item(),
-                    ((output.features - features).square().sum(1).mean() / variance).item(),
-                ]
-            )
-            mean, deviation = self.sums["mean"], self.sums["deviation"]
-            before = GaussianEntropy.empty()
-            if done:
-                sums = (torch.from_numpy(array[output.code]) for array in (mean, deviation))
-                before = GaussianEntropy(done, *sums)
-            after = before.update(output.logits.cpu())
-            mean[output.code], deviation[output.code] = after.mean, after.deviation
-
-    def _judge_removal(self, walk: int) -> None:
-        labels = self.evaluation.labels
-        for done, batch, output in self._batches(walk, self.evaluation):
-            if output is not None:
-                seen = slice(done, done + len(batch))
-                right = output.logits.argmax(1).cpu() == labels[seen]
-                self.sums["removal_hits"][output.code, seen] = right
-
-    def _judge_transplant(self, walk: int) -> None:
-        prefixes = PrefixStates(self.model, self.calibration)
-        first = int(self.sums["place"][2])
-        with stage("Transplanting", self.sets - first) as advance:
-            for output in every_transplant(prefixes, self.evaluation, first=first):
-                right = output.logits.argmax(1).cpu() == self.evaluation.labels
-                self.sums["transplant_hits"][output.code] = right
-                self._keep(walk, 0, output.code + 1, now=False)
+    def _walk(self, number: int, label: str, walk: Walk, batches: int) -> None:
+        done, total = int(self._sums["done"][number]), self._sets * batches
+        if done == total:
+            return
+        with stage(label, total - done) as advance:
+            for _ in walk(done):
+                self._sums["done"][number] += 1
+                if time.monotonic() > self._saved + SAVE_EVERY_S:
+                    self._save(number)
                 advance()
+        self._save(number)
 
-    def _batches(
-        self, walk: int, images: ImageSet
-    ) -> Iterator[tuple[int, torch.Tensor, SetOutput | None]]:
-        """Yield `(images before, batch, output)`; a batch begins with the output `None`."""
-        size = self.options.batch_size
-        _, begin, first = map(int, self.sums["place"])
-        total = self.sets * -(-len(images) // size)
-        with stage(f"Walk {walk + 1}", total - begin * self.sets - first) as advance:
-            for number, (batch, _) in enumerate(images.batches(size, device=self.options.device)):
-                if number < begin:
-                    continue
-                yield number * size, batch, None
-                for output in every_removal(self.model, batch, first=first):
-                    yield number * size, batch, output
-                    self._keep(walk, number, output.code + 1, now=False)
-                    advance()
-                first = 0
+    def _score(self, done: int) -> Iterator[None]:
+        batches = self._calibration.batches(self._options.batch_size, device=self._options.device)
+        unpruned = [next(every_removal(self._model, batch)) for batch, _ in batches]
+        variance = torch.cat([output.features for output in unpruned]).var(0).sum()
+        for number, before, batch, first in self._left(self._calibration, done):
+            for output in every_removal(self._model, batch, first=first):
+                scores = _scores(unpruned[number], output, variance)
+                self._sums["scores"][output.code] += len(batch) * scores
+                mean, deviation = self._sums["mean"], self._sums["deviation"]
+                so_far = (torch.from_numpy(array[output.code]) for array in (mean, deviation))
+                entropy = GaussianEntropy(before, *so_far).update(output.logits.cpu())
+                mean[output.code], deviation[output.code] = entropy.mean, entropy.deviation
+                yield
 
-    def _keep(self, walk: int, batch: int, code: int, *, now: bool = True) -> None:
-        spent = time.monotonic() - self.saved
-        if now or spent > SAVE_EVERY_S:
-            self.sums["seconds"][min(walk if code or batch else walk - 1, 2)] += spent
-            self.sums["place"][:] = walk, batch, code
-            scratch = self.path.with_suffix(".tmp.npz")
-            np.savez(scratch, **self.sums)
-            scratch.replace(self.path)
-            self.saved = time.monotonic()
+    def _judge_removal(self, done: int) -> Iterator[None]:
+        for _, before, batch, first in self._left(self._evaluation, done):
+            seen = slice(before, before + len(batch))
+            for output in every_removal(self._model, batch, first=first):
+                right = output.logits.argmax(1).cpu() == self._evaluation.labels[seen]
+                self._sums["removal_hits"][output.code, seen] = right
+                yield
 
-    def table(self) -> OracleTable:
-        """Return the table, once all is done."""
-        count = len(self.calibration)
+    def _judge_transplant(self, done: int) -> Iterator[None]:
+        prefixes = PrefixStates(self._model, self._calibration)
+        for output in every_transplant(prefixes, self._evaluation, first=done):
+            right = output.logits.argmax(1).cpu() == self._evaluation.labels
+            self._sums["transplant_hits"][output.code] = right
+            yield
+
+    def _left(self, images: ImageSet, done: int) -> Iterator[tuple[int, int, Tensor, int]]:
+        """Yield `(batch's number, images before, batch, code to begin with)` of what is left."""
+        size = self._options.batch_size
+        begun, first = divmod(done, self._sets)
+        for number, (batch, _) in enumerate(images.batches(size, device=self._options.device)):
+            if number >= begun:
+                yield number, number * size, batch, first if number == begun else 0
+
+    def _load(self) -> None:
+        with np.load(self._path, allow_pickle=False) as arrays:
+            if str(arrays["command"]) != self._command:
+                raise SystemExit(
+                    f"{self._path} was begun with other options, {arrays['command']}: "
+                    "give them again, or remove it"
+                )
+            self._sums = {name: arrays[name] for name in self._sums}
+
+    def _save(self, walk: int) -> None:
+        now = time.monotonic()
+        self._sums["seconds"][walk] += now - self._saved
+        self._saved = now
+        scratch = self._path.with_suffix(".tmp.npz")
+        arrays: dict[str, Any] = {"command": self._command, **self._sums}
+        np.savez(scratch, **arrays)
+        scratch.replace(self._path)
+
+    def finish(self) -> OracleTable:
+        """Write the table, once all is done, and remove what was kept beside it."""
+        count = len(self._calibration)
         entropies = [
             GaussianEntropy(count, *map(torch.from_numpy, pair)).value
-            for pair in zip(self.sums["mean"], self.sums["deviation"], strict=True)
+            for pair in zip(self._sums["mean"], self._sums["deviation"], strict=True)
         ]
-        scores = (self.sums["scores"] / count).astype(np.float32)
-        transplanted = self.sums["transplant_hits"][:: 1 if self.options.transplant else self.sets]
-        return OracleTable(
+        scores = (self._sums["scores"] / count).astype(np.float32)
+        table = OracleTable(
             about={
-                "model": self.options.model or "digits_vit",
-                "data": str(self.options.data or "digits"),
+                "model": self._options.model or "digits_vit",
+                "data": str(self._options.data or "digits"),
                 "calibration_images": count,
-                "evaluation_images": len(self.evaluation),
-                "device": device_name(self.options.device),
-                "seconds": [round(seconds) for seconds in self.sums["seconds"]],
+                "evaluation_images": len(self._evaluation),
+                "device": device_name(self._options.device),
+                "seconds": [round(seconds) for seconds in self._sums["seconds"]],
             },
-            layers=self.layers,
-            removal_hits=np.packbits(self.sums["removal_hits"], axis=1),
-            transplant_hits=np.packbits(transplanted, axis=1)[: len(transplanted) // 2 * 2],
+            layers=self._layers,
+            removal_hits=np.packbits(self._sums["removal_hits"], axis=1),
+            transplant_hits=np.packbits(self._sums["transplant_hits"], axis=1),
             relative_entropy=scores[:, 0],
             transfer_entropy=(entropies[0] - np.array(entropies)).astype(np.float32),
             agreement=scores[:, 1],
             feature_error=scores[:, 2],
         )
+        table.save(self._options.out)
+        self._path.unlink()
+        return table
 
 
-def main() -> None:
+def _scores(unpruned: SetOutput, output: SetOutput, variance: Tensor) -> NDArray[np.float64]:
+    """Return relative entropy, agreement and feature error, means over a batch."""
+    agreement = unpruned.logits.argmax(1) == output.logits.argmax(1)
+    error = (output.features - unpruned.features).square().sum(1) / variance
+    return np.array(
+        [
+            relative_entropy(unpruned.logits.double(), output.logits.double()).item(),
+            agreement.double().mean().item(),
+            error.mean().item(),
+        ]
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Write the table and print what it cost."""
-    options = _options()
+    options = _options(arguments)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     walks = Walks(options)
     walks.run()
-    table = walks.table()
-    table.save(options.out)
-    walks.path.unlink()
+    table = walks.finish()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(f"{len(table.sets)} sets, {table.about}; peak memory of the process {peak / 1e9:.2f} GB")
 
@@ -187,7 +203,7 @@ def _first(images: ImageSet, limit: int | None) -> ImageSet:
     return images if limit is None else images.subset(torch.arange(min(limit, len(images))))
 
 
-def _options() -> argparse.Namespace:
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -200,7 +216,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--transplant", action="store_true", help="repair every set, too")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--out", type=Path, required=True)
-    return parser.parse_args()
+    return parser.parse_args(arguments)
 
 
 if __name__ == "__main__":

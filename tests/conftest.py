@@ -2,8 +2,19 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def one_thread(request):
+    """Tiny models gain nothing from threads, and on a busy machine wait long for each other."""
+    threads = torch.get_num_threads()
+    if not request.node.get_closest_marker("real"):
+        torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -108,6 +108,24 @@ class Beliefs:
                 current = min((current.add(layer) for layer in left), key=self.log_score)
         return self._scores
 
+    def log_scores(self, candidates: Candidates) -> Guess:
+        """Return the logarithms of the scores: those known, and guesses of the others."""
+        scores = self.scores()
+        if self._guessed and self._guessed[0] is candidates and self._guessed[1] == len(scores):
+            return self._guessed[2]
+        exact = np.array([scores.get(removal, np.nan) for removal in candidates.sets])
+        unknown = np.isnan(exact)
+        if not unknown.any():
+            return Guess(exact, np.zeros(len(exact)))
+        known = self.candidates(list(scores))
+        values = np.array(list(scores.values()))
+        centre = values[: FITTED_AT[0]].mean()
+        posterior = self._of_score.condition(_by_size(known.members), values - centre)
+        mean, deviation = posterior.at(_by_size(candidates.members))
+        guess = Guess(np.where(unknown, mean + centre, exact), np.where(unknown, deviation, 0.0))
+        self._guessed = candidates, len(scores), guess
+        return guess
+
     def accuracies(self, candidates: Candidates, observed: Mapping[RemovalSet, float]) -> Guess:
         """Return what to think of the accuracies after observations."""
         odds = self._log_odds(candidates, observed)
@@ -130,7 +148,7 @@ class Beliefs:
         self.scores()
         for removal in observed:
             self.log_score(removal)
-        score = self._log_scores(candidates)
+        score = self.log_scores(candidates)
         mean, deviation = self._log_odds_at(candidates.members, score.mean, observed)
         if not score.deviation.any():
             return Guess(mean, deviation)
@@ -155,23 +173,6 @@ class Beliefs:
 
     def _prior(self, level: Array) -> Array:
         return log_odds(self._baseline / (1 + np.exp(level)))
-
-    def _log_scores(self, candidates: Candidates) -> Guess:
-        scores = self.scores()
-        if self._guessed and self._guessed[0] is candidates and self._guessed[1] == len(scores):
-            return self._guessed[2]
-        exact = np.array([scores.get(removal, np.nan) for removal in candidates.sets])
-        unknown = np.isnan(exact)
-        if not unknown.any():
-            return Guess(exact, np.zeros(len(exact)))
-        known = self.candidates(list(scores))
-        values = np.array(list(scores.values()))
-        centre = values[: FITTED_AT[0]].mean()
-        posterior = self._of_score.condition(_by_size(known.members), values - centre)
-        mean, deviation = posterior.at(_by_size(candidates.members))
-        guess = Guess(np.where(unknown, mean + centre, exact), np.where(unknown, deviation, 0.0))
-        self._guessed = candidates, len(scores), guess
-        return guess
 
 
 def log_odds(accuracy: Array) -> Array:

@@ -34,16 +34,6 @@ def build(*, cls=VisionTransformer, seed=0, **kwargs):
     return model.eval()
 
 
-@pytest.fixture(autouse=True)
-def one_thread(request):
-    """Tiny models gain nothing from threads, and on a busy machine wait long for each other."""
-    threads = torch.get_num_threads()
-    if not request.node.get_closest_marker("real"):
-        torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture
 def make_vit():
     return build

@@ -93,3 +93,15 @@ def test_as_few_blocks_are_run_as_the_tree_has_edges(make_vit, pixels):
         block.mlp.register_forward_hook(count)
     list(every_removal(vit, pixels))
     assert runs == 2**5 - 2
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("begin", [(1, 4, 5), (0, 2, 4, 6), (1, 3, 4, 5, 8, 11)])
+def test_real_decisions_are_those_of_each_set_on_its_own(deit_tiny, imagenet_halves, begin):
+    layers = tuple(range(12))
+    batch, _ = next(imagenet_halves[1].batches(2))
+    walk = every_removal(deit_tiny, batch, first=code_of(RemovalSet(begin), layers))
+    for code, _, logits in itertools.islice(walk, 2):
+        pruned = remove_attention(deit_tiny, set_of(code, layers)).model
+        with torch.inference_mode():
+            assert logits.argmax(1).tolist() == pruned(batch).argmax(1).tolist()

@@ -1,0 +1,63 @@
+"""Is relative entropy a better score when it is measured after the transplant? On the digits.
+
+It costs what rung 0 costs, so only some sets of each size are measured, drawn with a seed. Prints
+Spearman's correlation (sign turned) of four scores with the accuracy after the transplant.
+
+    python benchmarks/priors_repaired.py studies/oracle_digits/table.npz
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from oracle_table import OracleTable
+from prior_scores import rows, scores, spearman
+
+from lambda_nas.cli.progress import stage
+from lambda_nas.core.entropy import relative_entropy
+from lambda_nas.core.prefixes import UNPRUNED, PrefixStates
+from lambda_nas.core.transplant import transplant
+from lambda_nas.run import open_digits
+
+SCORES = ("relative entropy", "relative entropy x feature error", "accuracy drop")
+
+
+def main() -> None:
+    """Print a Markdown table, a row a size."""
+    options = _options()
+    table = OracleTable.load(options.table)
+    source = open_digits(stage)
+    prefixes = PrefixStates(source.model.model, source.data.calibration)
+    _, unpruned = prefixes.head(UNPRUNED)
+    images, _ = next(source.data.calibration.batches(len(source.data.calibration)))
+    known = {score.name: score.values for score in scores(table)}
+    random, accuracy = np.random.default_rng(0), table.accuracy("transplant")
+    print(f"| layers removed | sets | after the transplant | {' | '.join(SCORES)} | s a set |")
+    print("|---:" * (4 + len(SCORES)) + "|")
+    for size, alike in rows(table).items():
+        codes = random.choice(alike, min(options.sets, len(alike)), replace=False)
+        start, after = time.perf_counter(), []
+        for code in codes:
+            with torch.inference_mode():
+                logits = transplant(prefixes, table.sets[code])(images)
+            after.append(relative_entropy(unpruned.double(), logits.double()).item())
+        seconds = (time.perf_counter() - start) / len(codes)
+        values = [np.array(after), *(known[name][codes] for name in SCORES)]
+        (found,) = spearman(values, accuracy[codes], [np.arange(len(codes))])
+        cells = " | ".join(f"{value:.2f}" for value in [*found, seconds])
+        print(f"| {size} | {len(codes)} | {cells} |", flush=True)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("table", type=Path)
+    parser.add_argument("--sets", type=int, default=60, help="of each size")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()

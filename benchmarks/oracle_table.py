@@ -70,8 +70,12 @@ class OracleTable:
         """The ways to remove that were measured."""
         return ("removal", "transplant") if len(self.transplant_hits) else ("removal",)
 
-    def accuracy(self, repair: str) -> NDArray[np.float64]:
-        """Return `[sets]` top-1 after `removal` or `transplant`."""
+    def hits(self, repair: str) -> Bits:
+        """Return `[sets, evaluation images]`, 1 where right after `removal` or `transplant`."""
         hits = self.removal_hits if repair == "removal" else self.transplant_hits
         images = int(str(self.about["evaluation_images"]))
-        return np.unpackbits(hits, axis=1, count=images).mean(1)
+        return np.unpackbits(hits, axis=1, count=images)
+
+    def accuracy(self, repair: str) -> NDArray[np.float64]:
+        """Return `[sets]` top-1 after `removal` or `transplant`."""
+        return self.hits(repair).mean(1)

@@ -2,7 +2,8 @@
 
 The covariance of two sets is the sum of four parts: a constant, what each shared layer brings on
 its own, how alike the sets are as a whole (falling with the number of layers in which they differ),
-and how near they are in ``level``, a number known of each set before it is measured.
+and how near they are in ``level``, a number known of each set before it is measured. What depends
+on the level need not be smooth: beyond the levels observed it soon becomes uncertain.
 
 Notation: ``members`` is ``[sets, layers]``, 1.0 where a layer is removed; ``level`` is ``[sets]``.
 """
@@ -63,7 +64,7 @@ def covariance(one: Sets, other: Sets, by: Hyperparameters) -> Array:
         by.offset**2
         + by.layer**2 * shared
         + by.joint**2 * np.exp(-differing / by.joint_length)
-        + by.along**2 * np.exp(-0.5 * distance**2)
+        + by.along**2 * np.exp(-np.abs(distance))
     )
 
 
@@ -84,6 +85,14 @@ class Posterior:
         self._weights = cho_solve(self._factor, values)
         half = np.log(self._factor[0].diagonal()).sum()
         self.log_evidence = float(-0.5 * values @ self._weights - half)
+
+    def surprise(self) -> float:
+        """Return how far observations lie from where the others put them: 1.0 is as expected.
+
+        A root mean square, in standard deviations, left out one at a time in closed form.
+        """
+        inverse = cho_solve(self._factor, np.eye(len(self._weights))).diagonal()
+        return float(np.sqrt(np.mean(np.square(self._weights) / inverse)))
 
     def at(self, sets: Sets) -> tuple[Array, Array]:
         """Return mean (less the prior mean) and standard deviation without noise, ``[sets]``."""

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from lambda_nas.core.removal import RemovalSet
-from lambda_nas.search.beliefs import Beliefs
+from lambda_nas.search.beliefs import Beliefs, from_log_odds, log_odds
 from lambda_nas.search.sampler import every_set
 
 LAYERS = tuple(range(6))
@@ -43,9 +43,7 @@ def test_the_sets_along_the_greedy_path_are_scored_once_each(beliefs, calls):
     assert len(calls) == 20
 
 
-def test_before_any_trial_the_accuracy_falls_with_the_score_and_a_guessed_score_is_less_certain(
-    beliefs,
-):
+def test_before_any_trial_the_accuracy_falls_with_the_score_known_or_guessed(beliefs):
     candidates = beliefs.candidates(every_set(LAYERS, (1, 3)))
     guess = beliefs.accuracies(candidates, {})
     ranks = np.argsort(np.argsort([-score(removal) for removal in candidates.sets]))
@@ -53,7 +51,37 @@ def test_before_any_trial_the_accuracy_falls_with_the_score_and_a_guessed_score_
     scored = np.array([beliefs.is_scored(removal) for removal in candidates.sets])
     assert scored.any()
     assert not scored.all()
-    assert guess.deviation[~scored].mean() > guess.deviation[scored].mean()
+
+
+def test_a_guessed_score_makes_an_accuracy_less_certain(beliefs):
+    beliefs.scores()
+    unscored = [s for s in every_set(LAYERS, (3,)) if not beliefs.is_scored(s)]
+    candidates = beliefs.candidates(unscored)
+
+    def deviations():
+        ceilings = (beliefs.ceilings(candidates, {}, doubt) for doubt in (1.0, 0.0))
+        return np.subtract(*map(log_odds, ceilings))
+
+    guessed = deviations()
+    for removal in unscored:
+        beliefs.log_score(removal)
+    assert (guessed > deviations()).all()
+
+
+def test_log_odds_and_back():
+    accuracies = np.array([0.0, 0.1, 0.5, 0.99, 1.0])
+    assert log_odds(accuracies)[2] == 0
+    assert from_log_odds(log_odds(accuracies)) == pytest.approx(accuracies)
+    assert from_log_odds(np.array([-50.0, 50.0])).tolist() == [0.0, 1.0]
+
+
+def test_trials_that_contradict_each_other_make_all_less_certain(beliefs):
+    sets = every_set(LAYERS, (1, 2))
+    observed = {removal: accuracy(removal) for removal in sets[:12]}
+    others = beliefs.candidates(sets[12:])
+    before = beliefs.accuracies(others, observed).deviation
+    observed[sets[3]] = 0.05
+    assert (beliefs.accuracies(others, observed).deviation > 2 * before).mean() > 0.8
 
 
 def test_trials_correct_the_prior(beliefs):

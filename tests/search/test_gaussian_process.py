@@ -31,7 +31,7 @@ def covariance_by_hand(one, other):
             shared = sum(p == q == 1 for p, q in zip(a, b, strict=True))
             differing = sum(p != q for p, q in zip(a, b, strict=True))
             result[i, j] = 0.25 + 0.09 * shared + 0.16 * np.exp(-differing / 2)
-            result[i, j] += 0.36 * np.exp(-((x - y) ** 2) / (2 * 1.5**2))
+            result[i, j] += 0.36 * np.exp(-abs(x - y) / 1.5)
     return result
 
 
@@ -63,6 +63,20 @@ def test_the_evidence_is_the_density_of_the_values():
     constant = -9 / 2 * np.log(2 * np.pi)
     density = multivariate_normal(cov=observed_covariance(seen)).logpdf(values)
     assert Posterior(seen, values, BY).log_evidence + constant == pytest.approx(density, rel=1e-4)
+
+
+def test_the_surprise_is_that_of_leaving_out_one_at_a_time():
+    seen = draw(9)
+    values = 3 * np.sin(np.arange(9))
+    gram = observed_covariance(seen)
+    scaled = []
+    for out in range(9):
+        rest = [index for index in range(9) if index != out]
+        weights = np.linalg.solve(gram[np.ix_(rest, rest)], gram[rest, out])
+        variance = gram[out, out] - weights @ gram[rest, out]
+        scaled.append((values[out] - weights @ values[rest]) / np.sqrt(variance))
+    expected = np.sqrt(np.mean(np.square(scaled)))
+    assert Posterior(seen, values, BY).surprise() == pytest.approx(expected, rel=1e-3)
 
 
 def test_fitting_finds_out_that_there_is_little_noise_and_one_function_of_the_level():

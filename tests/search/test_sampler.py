@@ -89,7 +89,8 @@ def test_it_can_be_pickled_at_any_time():
 def test_sets_in_flight_are_not_proposed_again_and_other_prices_come_first():
     study = new_study(sampler())
     sets = [to_removal(study.ask(distributions(LAYERS)).params, LAYERS) for _ in range(4)]
-    assert len({len(removal) for removal in sets}) == 4
+    assert len(set(sets)) == 4
+    assert len({len(removal) for removal in sets}) > 2
 
 
 def test_refused_sets_come_up_again_only_when_nothing_else_is_left():

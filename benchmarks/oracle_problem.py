@@ -1,0 +1,154 @@
+"""A search whose truth is known: an oracle table (`oracle_table.py`) with prices."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from oracle_table import OracleTable
+
+from lambda_nas.core.cost import Price
+from lambda_nas.core.exhaustive import code_of
+from lambda_nas.core.removal import RemovalSet
+from lambda_nas.search.values import FrontPoint
+from lambda_nas.store.fronts import hypervolume
+
+
+class PriceLine(NamedTuple):
+    """The unpruned model's price, and what each layer removed takes off it."""
+
+    throughput: float
+    memory_bytes: int
+    time_share: float
+    bytes_saved: int
+
+
+PRICE_LINES = {
+    # studies/digits/front.json: 1.5698x at 7 layers, 2.3279x at 11; 38,016 bytes a layer.
+    "digits_vit": PriceLine(2651.1, 2_625_384, 0.05186, 38_016),
+    # studies/deit_tiny_imagenet500/front.json: 1.0267x at 1 layer, 1.1850x at 6; 594,432 bytes.
+    "deit_tiny": PriceLine(50.34, 100_234_912, 0.02602, 594_432),
+}
+"""A table has no prices. In both studies the time of a forward falls on a straight line with the
+layers removed, to four digits; by the part of the model's name."""
+
+
+class Problem:
+    """The sets of 1 to L-1 layers, each with its accuracy and its price.
+
+    The class token sees the patches through attention alone: with all L layers removed every image
+    gets the same answer, so that set is no trial.
+
+    Args:
+        table: The truth.
+        repair: One of ``table.repairs``.
+        seed: Draws a bootstrap sample of the evaluation images: another noisy realisation of all
+            accuracies. ``None`` takes the images as they are.
+    """
+
+    def __init__(self, table: OracleTable, repair: str, seed: int | None) -> None:
+        self.layers = table.layers
+        self.sizes = tuple(range(1, len(table.layers)))
+        self.prices = {size: _price(table, size) for size in (0, *self.sizes, len(table.layers))}
+        self._accuracy = _bootstrap(table, repair, seed)
+        self._entropy = table.relative_entropy
+        self._sets = table.sets
+        self._size = table.sizes
+        self._exhaustive = self._volume([self._accuracy[self._size == n].max() for n in self.sizes])
+
+    @property
+    def baseline(self) -> float:
+        """Accuracy of the unpruned model."""
+        return float(self._accuracy[0])
+
+    def every_set(self) -> list[RemovalSet]:
+        """Return all sets that can be a trial."""
+        return [removal for removal in self._sets if len(removal) in self.sizes]
+
+    def accuracy(self, removal: RemovalSet) -> float:
+        """Return the truth about a set."""
+        return float(self._accuracy[code_of(removal, self.layers)])
+
+    def score(self, removal: RemovalSet) -> float:
+        """Return the prior's score of a set, its relative entropy in nats."""
+        return float(self._entropy[code_of(removal, self.layers)])
+
+    def values(self, removal: RemovalSet) -> tuple[float, float, float]:
+        """Return a trial's objectives."""
+        price = self.prices[len(removal)]
+        return self.accuracy(removal), price.throughput, float(price.memory_bytes)
+
+    def shares(self, trials: Sequence[RemovalSet], budget: int) -> NDArray[np.float64]:
+        """Return `[budget]`, the share of the exhaustive hypervolume after each trial."""
+        best = np.zeros(len(self.sizes))
+        shares: list[float] = []
+        for removal in trials:
+            here, accuracy = len(removal) - 1, self.accuracy(removal)
+            if not shares or accuracy > best[here]:
+                best[here] = max(best[here], accuracy)
+                share = self._volume(best.tolist()) / self._exhaustive
+            shares.append(share)
+        return np.array(shares + shares[-1:] * (budget - len(shares)))
+
+    def front(self) -> list[RemovalSet]:
+        """Return the non-dominated sets; of equals all."""
+        # Every layer removed makes a set faster and smaller: it has to beat all larger ones.
+        beaten, members = 0.0, []
+        for size in reversed(self.sizes):
+            codes = np.flatnonzero(self._size == size)
+            best = self._accuracy[codes].max()
+            if best > beaten:
+                members += [self._sets[code] for code in codes if self._accuracy[code] == best]
+            beaten = max(beaten, best)
+        return members
+
+    def nose_path(self) -> list[RemovalSet]:
+        """Return the greedy path: at each step the layer that makes the score smallest."""
+        path, current = [], RemovalSet()
+        for _ in self.sizes:
+            left = (layer for layer in self.layers if layer not in current)
+            current = min(map(current.add, left), key=self.score)
+            path.append(current)
+        return path
+
+    def _volume(self, accuracies: Sequence[float]) -> float:
+        points = [
+            FrontPoint(size, RemovalSet(self.layers[:size]), accuracy, 0, self.prices[size], None)
+            for size, accuracy in zip(self.sizes, accuracies, strict=True)
+        ]
+        return hypervolume(points, self.prices[0])
+
+
+class Counted:
+    """A score that counts what it cost."""
+
+    def __init__(self, score: Callable[[RemovalSet], float], layers: Sequence[int]) -> None:
+        self._score, self._layers = score, layers
+        self.scored: list[RemovalSet] = []
+
+    def __call__(self, removal: RemovalSet) -> float:
+        """Score a set."""
+        self.scored.append(removal)
+        return self._score(removal)
+
+    def block_runs(self) -> int:
+        """Return how many blocks ran: sets that agree below a block share its input."""
+        return len({(i, s.below(i + 1)) for s in self.scored for i in self._layers})
+
+
+def _price(table: OracleTable, size: int) -> Price:
+    model = str(table.about["model"])
+    line = next(line for part, line in PRICE_LINES.items() if part in model)
+    speedup = 1 / (1 - line.time_share * size)
+    throughput = line.throughput * speedup
+    memory = line.memory_bytes - line.bytes_saved * size
+    return Price(throughput, speedup, 1000 / throughput, memory, params=0, macs=0)
+
+
+def _bootstrap(table: OracleTable, repair: str, seed: int | None) -> NDArray[np.float64]:
+    if seed is None:
+        return table.accuracy(repair)
+    hits = table.hits(repair)
+    images = hits.shape[1]
+    drawn = np.random.default_rng(seed).multinomial(images, np.full(images, 1 / images))
+    return hits @ drawn / images

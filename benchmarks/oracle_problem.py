@@ -120,20 +120,16 @@ class Problem:
 
 
 class Counted:
-    """A score that counts what it cost."""
+    """A score that keeps which sets it was asked for."""
 
-    def __init__(self, score: Callable[[RemovalSet], float], layers: Sequence[int]) -> None:
-        self._score, self._layers = score, layers
+    def __init__(self, score: Callable[[RemovalSet], float]) -> None:
+        self._score = score
         self.scored: list[RemovalSet] = []
 
     def __call__(self, removal: RemovalSet) -> float:
         """Score a set."""
         self.scored.append(removal)
         return self._score(removal)
-
-    def block_runs(self) -> int:
-        """Return how many blocks ran: sets that agree below a block share its input."""
-        return len({(i, s.below(i + 1)) for s in self.scored for i in self._layers})
 
 
 def _price(table: OracleTable, size: int) -> Price:

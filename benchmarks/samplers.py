@@ -9,8 +9,6 @@ the one without any attention, free of charge and outside the volume.
         --out studies/oracle_digits/samplers.json --plot studies/oracle_digits/samplers.png
 
 `--samplers gp:5` races one sampler with 5 seeds; what `--out` holds of the others is kept.
-`--as-is` draws no images: seeds are then the samplers' own, and ours, which draws nothing in a
-space so small, and NOSE are the same each time.
 """
 
 import argparse
@@ -29,6 +27,7 @@ from optuna.samplers import BaseSampler, GPSampler, NSGAIISampler, RandomSampler
 from optuna.trial import create_trial
 from oracle_problem import Counted, Problem
 from oracle_table import OracleTable
+from prior_scores import block_runs
 from samplers_report import BUDGETS, GATE, GOAL, QUARTILES, draw, markdown
 
 from lambda_nas.core.removal import RemovalSet
@@ -62,9 +61,12 @@ def run(name: str, problem: Problem, seed: int, budget: int) -> Race:
         return Race(problem.nose_path()[:budget])
     if name != "ours":
         return race(problem, OPTUNA[name](seed), seed, budget)
-    score = Counted(problem.score, problem.layers)
+    score = Counted(problem.score)
     ours = race(problem, new_sampler(problem, score), seed, budget)
-    cost = {"scored": len(score.scored), "block_runs": score.block_runs()}
+    cost = {
+        "scored": len(score.scored),
+        "block_runs": block_runs(score.scored, len(problem.layers)),
+    }
     gate = judge_gate(problem, ours.trials)
     return ours._replace(counts={**ours.counts, **cost}, gate=gate)
 
@@ -159,8 +161,7 @@ def main() -> None:
         for repair, chosen in product(repairs, options.samplers):
             name, _, seeds = chosen.partition(":")
             began = time.perf_counter()
-            drawn = range(int(seeds or options.seeds))
-            problems = [Problem(table, repair, None if options.as_is else s) for s in drawn]
+            problems = [Problem(table, repair, s) for s in range(int(seeds or options.seeds))]
             races = [run(name, problem, s, options.budget) for s, problem in enumerate(problems)]
             key = f"{Path(str(table.about['model'])).name}, {repair}, {name}"
             records[key] = summarise(problems, races, options.budget)
@@ -182,7 +183,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--samplers", nargs="+", default=SAMPLERS, metavar="NAME[:SEEDS]")
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--budget", type=int, default=max(BUDGETS))
-    parser.add_argument("--as-is", action="store_true", help="no bootstrap of the images")
     parser.add_argument("--out", type=Path, help="JSON, updated")
     parser.add_argument("--plot", type=Path, help="a figure of all that is in it")
     options = parser.parse_args()

@@ -80,10 +80,8 @@ class Repair:
 
     def __init__(self, prefixes: PrefixStates, *, prefix_weight: float = PREFIX_WEIGHT) -> None:
         self._prefixes = prefixes
+        self._prefix_weight = prefix_weight
         model = prefixes.model
-        inputs = prefixes.block_input(UNPRUNED, 0)[0]
-        self._weights = inputs.new_ones(inputs.shape[1])
-        self._weights[: model.num_prefix_tokens] = prefix_weight
         self._read = slice(0, model.num_prefix_tokens if model.global_pool == "token" else None)
 
     def shift_positions(self, model: VisionTransformer) -> Tensor:
@@ -113,10 +111,10 @@ class Repair:
         if isinstance(block, Block):
             inputs = self._prefixes.block_input(UNPRUNED, index)
             targets = map(original.get_submodule("norm1"), inputs)
-            match_moments(block.norm1, states, targets, self._weights)
+            match_moments(block.norm1, states, targets, self._weights(states))
         advance(states, partial(attend, block))
         targets = map(original.get_submodule("norm2"), self._prefixes.unpruned_middle(index))
-        match_moments(block.get_submodule("norm2"), states, targets, self._weights)
+        match_moments(block.get_submodule("norm2"), states, targets, self._weights(states))
 
     def refit(
         self, mlp: AttentionFreeBlock, index: int, states: States, *, next_removed: bool
@@ -126,7 +124,7 @@ class Repair:
             targets = self._prefixes.unpruned_middle(index + 1)
         else:
             targets = self._prefixes.block_input(UNPRUNED, index + 1)
-        _refit(mlp, index, states, targets, self._weights)
+        _refit(mlp, index, states, targets, self._weights(states))
 
     def match_final(self, norm: nn.Module, states: States) -> None:
         """Match the norm behind the last block at the tokens that the head reads."""
@@ -135,8 +133,14 @@ class Repair:
             norm,
             (state[:, self._read] for state in states),
             (self._prefixes.model.norm(state[:, self._read]) for state in ends),
-            self._weights[self._read],
+            self._weights(states)[self._read],
         )
+
+    def _weights(self, states: States) -> Tensor:
+        """Return how much an error at each token counts, ``[tokens]``."""
+        weights = states[0].new_ones(states[0].shape[1])
+        weights[: self._prefixes.model.num_prefix_tokens] = self._prefix_weight
+        return weights
 
 
 def advance(states: States, run: Callable[[Tensor], Tensor]) -> None:

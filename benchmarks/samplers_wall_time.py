@@ -92,7 +92,7 @@ def search(
         prices = prices or store.prices(name)
         ended = {
             trial.number: trial.datetime_complete
-            for trial in optuna.load_study(study_name=name, storage=store.optuna_url).trials
+            for trial in optuna.load_study(study_name=name, storage=store.optuna).trials
         }
         stopped = [each.trial for each in store.histories(name) if each.stopped]
         points = {point.trial: point for point in store.trials(name)}

@@ -25,6 +25,10 @@ class StorageError(LambdaNasError, OSError):
     """The study database can't be reached, read or written."""
 
 
+class ConnectionLostError(StorageError, ConnectionError):
+    """The database server is gone; it may come back."""
+
+
 class StudyMismatchError(InputError):
     """The study exists with another model or other data."""
 

@@ -1,10 +1,15 @@
 """Puts a search together: model, images, settings, store, and the search itself."""
 
+import os
 import platform
 import re
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import torch
@@ -18,8 +23,9 @@ from lambda_nas.inputs.images import ImageData, ImageLimits, load_images
 from lambda_nas.inputs.models import LoadedModel, load_model
 from lambda_nas.inputs.spaces import SearchSpace
 from lambda_nas.search.driver import Outcome, measure_baseline, run_search
-from lambda_nas.search.job import Material, Progress, Settings, in_percent
-from lambda_nas.search.values import StudyInfo
+from lambda_nas.search.job import Material, Progress, Pulse, Settings, in_percent
+from lambda_nas.search.owners import beating, machine
+from lambda_nas.search.values import RunInfo, StudyInfo
 from lambda_nas.store.store import Store
 
 Stage = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
@@ -144,8 +150,9 @@ def search(
         weights_dir=str((weights_root / name).resolve()),
         device=device,
     )
+    timed = Stopwatch(progress)
     if not store.has(name):
-        accuracy, prices = measure_baseline(material, settings, progress)
+        accuracy, prices = measure_baseline(material, settings, timed)
         store.create_study(
             StudyInfo(
                 name=name,
@@ -168,9 +175,60 @@ def search(
         source.model.fingerprint,
         source.data_name,
         source.data.fingerprint,
+        device_name(device),
     )
-    return run_search(
-        name, material, settings, storage=store.optuna_url, ledger=store, progress=progress
+    run = store.begin_run(name, _who(source, settings, device_name(device)))
+    with beating(store, run, timed.spent, started=timed.started) as elapsed:
+        return run_search(
+            name,
+            material,
+            settings,
+            storage=store.optuna,
+            ledger=store,
+            pulse=Pulse(run, elapsed),
+            progress=timed,
+        )
+
+
+class Stopwatch:
+    """Progress that keeps the seconds of each stage.
+
+    Attributes:
+        spent: Seconds by the stage's label.
+        started: When it was made, on the monotonic clock.
+    """
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self.spent: dict[str, float] = {}
+        self.started = time.monotonic()
+        self.trials = progress.trials
+        self.failed = progress.failed
+
+    @contextmanager
+    def stage(self, label: str, total: int) -> Iterator[Callable[[], None]]:
+        """Open a stage and time it."""
+        started = time.monotonic()
+        try:
+            with self._progress.stage(label, total) as advance:
+                yield advance
+        finally:
+            took = time.monotonic() - started
+            self.spent[label] = self.spent.get(label, 0.0) + took
+
+
+def _who(source: Source, settings: Settings, device: str) -> RunInfo:
+    return RunInfo(
+        machine=machine(),
+        pid=os.getpid(),
+        device=device,
+        model_fingerprint=source.model.fingerprint,
+        data_fingerprint=source.data.fingerprint,
+        versions={"python": platform.python_version()}
+        | {name: version(name) for name in ("lambda-nas", "torch", "timm", "optuna", "ray")},
+        seed=settings.seed,
+        workers=settings.workers,
+        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     )
 
 

@@ -21,13 +21,12 @@ def dashboard(
     port: Annotated[int, typer.Option(min=1, max=65535)] = 8080,
 ) -> None:
     """Serve the Optuna dashboard on a database, to this machine only."""
-    import optuna
     import optuna_dashboard
 
     from lambda_nas.store.store import Store
 
     store = Store.open(storage, create=False)
-    app = optuna_dashboard.wsgi(optuna.storages.RDBStorage(store.optuna_url))
+    app = optuna_dashboard.wsgi(store.optuna)
     try:
         server = make_server("127.0.0.1", port, app, _Server, _Quiet)
     except OSError as error:

@@ -50,7 +50,7 @@ def study_json(store: "Store", name: str) -> dict[str, object]:
     from lambda_nas.store.fronts import hypervolume
 
     info, front = store.study(name), store.front(name)
-    counts = count_stored(name, store.optuna_url)
+    counts = count_stored(name, store.optuna)
     base = info.baseline
     return {
         "study": name,

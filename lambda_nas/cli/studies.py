@@ -24,7 +24,7 @@ def studies(storage: StorageOption = DEFAULT_STORAGE, json: JsonOption = False) 
             "model": info.model,
             "data": info.data,
             "device": info.device,
-            "complete": count_stored(info.name, store.optuna_url).complete,
+            "complete": count_stored(info.name, store.optuna).complete,
             "front": len(store.front(info.name)),
         }
         for info in store.studies()

@@ -3,6 +3,7 @@
 import logging
 import os
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,21 +11,24 @@ from dataclasses import asdict, dataclass
 from typing import Any, cast
 
 import optuna
+from optuna.storages import RDBStorage
 
 from lambda_nas.core.cost import Price
 from lambda_nas.core.evaluation import evaluate
 from lambda_nas.core.prefixes import PrefixStates
 from lambda_nas.core.prior import Scorer, layer_priors, nose_path
 from lambda_nas.core.removal import RemovalSet
-from lambda_nas.search.job import Ledger, Material, Progress, Settings, in_percent
+from lambda_nas.errors import ConnectionLostError
+from lambda_nas.search.job import Ledger, Material, Progress, Pulse, Settings, in_percent
 from lambda_nas.search.limits import check_params, feasible_sizes
+from lambda_nas.search.owners import reap
 from lambda_nas.search.pricing import count_signature_params, price_signatures
 from lambda_nas.search.sampler import RemovalSampler
 from lambda_nas.search.trials import (
     DIRECTIONS,
     OBJECTIVES,
+    count_stored,
     count_trials,
-    reap,
     to_params,
 )
 from lambda_nas.search.values import FrontPoint, TrialCounts
@@ -39,6 +43,9 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
+
+PATIENCE_S = 300
+"""How long a database server that went away is waited for."""
 
 
 @dataclass(frozen=True)
@@ -88,47 +95,77 @@ def run_search(
     material: Material,
     settings: Settings,
     *,
-    storage: str,
+    storage: RDBStorage,
     ledger: Ledger,
+    pulse: Pulse,
     progress: Progress,
 ) -> Outcome:
     """Search until the budget is spent and return the front.
 
-    The study must be in the ledger with its prices. ``KeyboardInterrupt`` passes through after
-    the trials in flight have been handed to the next run.
+    The study must be in the ledger with its prices. Whatever ends the search, an interrupt too,
+    leaves the trials in flight to the next run. A database server that goes away is waited for.
 
     Raises:
         InfeasibleError: If no price is within the limits.
         NonFiniteError: If the unpruned model's outputs are not finite.
+        StorageError: If the database fails, or its server stays away.
     """
     prices = ledger.prices(name)
     sizes = feasible_sizes(prices, settings.limits)
-    sampler = RemovalSampler(
-        settings.layers,
-        {size: prices[size] for size in (0, *sizes)},
-        _prior_score(name, material, settings, ledger, progress),
-        baseline=ledger.study(name).baseline_accuracy,
-        seed=settings.seed,
-    )
-    study = _open_study(name, storage, sampler)
-    histories = ledger.histories(name)
-    reap(study, settings.layers, ledger.trials(name), histories)
-    _enqueue(study, settings, {history.removal for history in histories})
-    # Shown while the workers start, which takes seconds.
-    progress.trials(count_trials(study), ledger.front(name))
-    with _ray(settings):
+    score = _prior_score(name, material, settings, ledger, progress)
+    baseline = ledger.study(name).baseline_accuracy
+
+    def go_on() -> str:
+        sampler = RemovalSampler(
+            settings.layers,
+            {size: prices[size] for size in (0, *sizes)},
+            score,
+            baseline=baseline,
+            seed=settings.seed,
+        )
+        with ledger.translated_errors():
+            study = _open_study(name, storage, sampler)
+            reap(study, ledger, settings.layers, pulse.run, progress)
+            _enqueue(study, settings, {history.removal for history in ledger.histories(name)})
+            progress.trials(count_trials(study), ledger.front(name))
         from lambda_nas.search.tuning import run_trials
 
-        stopped = run_trials(
+        return run_trials(
             study,
             ledger,
             sampler,
+            score,
             prices,
+            pulse=pulse,
             material=material,
             settings=settings,
+            deadline=deadline,
             progress=progress,
         )
-    return Outcome(ledger.front(name), count_trials(study), stopped)
+
+    with _ray(settings, progress):
+        seconds = settings.budget.seconds
+        deadline = None if seconds is None else pulse.elapsed() + seconds
+        stopped = _patiently(go_on, lambda: ledger.count(name), progress)
+    return Outcome(ledger.front(name), count_stored(name, storage), stopped)
+
+
+def _patiently(work: Callable[[], str], is_back: Callable[[], object], progress: Progress) -> str:
+    """Do the work, all over again each time that the database's server was away."""
+    while True:
+        try:
+            return work()
+        except ConnectionLostError as error:
+            with progress.stage(f"{error}; waiting for it", PATIENCE_S) as step:
+                for second in range(1, PATIENCE_S + 1):
+                    time.sleep(1.0)
+                    step()
+                    try:
+                        is_back()
+                        break
+                    except ConnectionLostError:
+                        if second == PATIENCE_S:
+                            raise
 
 
 def _prior_score(
@@ -163,6 +200,9 @@ def _prior_score(
     # A study from before has its path only.
     scored = cast("list[dict[str, Any]]", saved.get("scored", saved["path"]))
     known = {RemovalSet.of(row["removed"]): float(row["score"]) for row in scored}
+    known |= {
+        trial.removal: trial.score for trial in ledger.histories(name) if trial.score is not None
+    }
 
     def score(removal: RemovalSet) -> float:
         return known[removal] if removal in known else scorer.relative_entropy(removal)
@@ -170,7 +210,7 @@ def _prior_score(
     return score
 
 
-def _open_study(name: str, storage: str, sampler: RemovalSampler) -> optuna.Study:
+def _open_study(name: str, storage: RDBStorage, sampler: RemovalSampler) -> optuna.Study:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -197,8 +237,22 @@ def _enqueue(study: optuna.Study, settings: Settings, measured: set[RemovalSet])
 
 
 @contextmanager
-def _ray(settings: Settings) -> Iterator[None]:
-    """Start or join Ray, silently, and leave it in every case."""
+def _ray(settings: Settings, progress: Progress) -> Iterator[None]:
+    """Start or join Ray, silently, and leave it in every case; one that is running stays so."""
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    with progress.stage("Starting Ray", 1):
+        _start_ray(settings)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _start_ray(settings: Settings) -> None:
     import ray
 
     # What goes wrong in a trial is told by us, with the removal set.
@@ -212,7 +266,3 @@ def _ray(settings: Settings) -> Iterator[None]:
         logging_level=logging.ERROR,
         configure_logging=False,
     )
-    try:
-        yield
-    finally:
-        ray.shutdown()

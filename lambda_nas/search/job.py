@@ -1,6 +1,6 @@
 """What a search is given: settings, the material, and the two things it talks to."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -12,7 +12,16 @@ from lambda_nas.core.data import ImageSet
 from lambda_nas.core.recipe import Recipe
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.search.limits import Limits
-from lambda_nas.search.values import FrontPoint, History, RungResult, StudyInfo, TrialCounts
+from lambda_nas.search.values import (
+    Answer,
+    Claim,
+    Counts,
+    FrontPoint,
+    History,
+    Run,
+    StudyInfo,
+    TrialCounts,
+)
 
 
 @dataclass(frozen=True)
@@ -59,6 +68,19 @@ class Material:
     device: str
 
 
+@dataclass(frozen=True)
+class Pulse:
+    """This driver's run in the ledger.
+
+    Attributes:
+        run: Its id.
+        elapsed: Returns how many seconds it has lasted.
+    """
+
+    run: int
+    elapsed: Callable[[], float]
+
+
 class Progress(Protocol):
     """What the search tells the person who waits."""
 
@@ -100,20 +122,49 @@ class Ledger(Protocol):
     def save_prior(self, study: str, content: dict[str, object]) -> None:
         """Keep the prior."""
 
+    def runs(self, study: str) -> Sequence[Run]:
+        """Return the runs in order."""
+
+    def beat(
+        self, run: int, seconds: float, spent: Mapping[str, float], *, ended: bool = False
+    ) -> None:
+        """Say that a run lives after so many seconds, or that it has ended."""
+
+    def bury(self, run: int) -> None:
+        """Say of a run that its driver is gone."""
+
+    def count(self, study: str) -> Counts:
+        """Count what is evaluated, and what is claimed by some run."""
+
+    def claim(
+        self, study: str, removal: RemovalSet, trial: int, *, run: int, budget: int | None
+    ) -> Answer:
+        """Ask to measure a set, for the only time; ``budget`` is of the whole study."""
+
+    def claims(self, study: str) -> Sequence[Claim]:
+        """Return the sets that are being measured, or were when their run was killed."""
+
+    def translated_errors(self) -> AbstractContextManager[None]:
+        """Turn what Optuna raises of the database into a ``StorageError``."""
+
+    def transaction(self) -> AbstractContextManager[object]:
+        """Open a transaction that Optuna's storage joins."""
+
+    def settle(self, study: str, trial: int, tell: Callable[[], object]) -> bool:
+        """Give up a trial's claim, if it has one, and tell Optuna, in one transaction."""
+
     def record(
         self,
         study: str,
-        trial: int,
-        removal: RemovalSet,
-        rungs: Sequence[RungResult],
+        history: History,
         weights: str | None,
         *,
-        stopped: str | None = None,
-    ) -> list[FrontPoint]:
-        """Keep an evaluated trial, with why if it was stopped early; return the front."""
+        tell: Callable[[], object],
+    ) -> list[FrontPoint] | None:
+        """Keep a claimed trial that was evaluated, and tell Optuna; return the front.
 
-    def trials(self, study: str) -> list[FrontPoint]:
-        """Return all trials that went to the end."""
+        ``None`` if the run's claim was given to another meanwhile: nothing is kept then.
+        """
 
     def histories(self, study: str) -> list[History]:
         """Return all evaluated trials, those that were stopped early too."""

@@ -1,9 +1,9 @@
 """The bridge between Ray Tune, which asks for configurations, and Optuna, which proposes them."""
 
 import math
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import optuna
@@ -12,20 +12,22 @@ from ray.tune.search import Searcher
 
 from lambda_nas.core.cost import Price
 from lambda_nas.core.removal import RemovalSet
+from lambda_nas.errors import StorageError
+from lambda_nas.search.beliefs import Score
 from lambda_nas.search.halving import Halving
-from lambda_nas.search.job import Budget, Ledger, Progress
+from lambda_nas.search.job import Ledger, Progress, Pulse
 from lambda_nas.search.sampler import RemovalSampler
 from lambda_nas.search.trials import (
     count_trials,
     distributions,
+    give_back,
     objectives,
-    owner,
     show_rungs,
     tell_stopped,
     to_params,
     to_removal,
 )
-from lambda_nas.search.values import FrontPoint, History, RungResult
+from lambda_nas.search.values import Answer, FrontPoint, History, RungResult
 
 MAX_REFUSALS = 3
 """Proposals refused in a row before the first of them, the most promising, is measured."""
@@ -38,11 +40,13 @@ MAX_FAILURES = 5
 class _Running:
     trial: Trial
     removal: RemovalSet
-    rungs: list[RungResult]
+    score: float
+    rungs: list[RungResult] = field(default_factory=list)
     stopped: str | None = None
 
-    def history(self) -> History:
-        return History(self.trial.number, self.removal, tuple(self.rungs), self.stopped)
+
+class _BudgetSpentError(Exception):
+    """Another driver was given the last trial of the budget."""
 
 
 class RemovalSearcher(Searcher):
@@ -58,9 +62,12 @@ class RemovalSearcher(Searcher):
         sampler: RemovalSampler,
         prices: dict[int, Price],
         halving: Halving,
+        score: Score,
         *,
         layers: Sequence[int],
-        budget: Budget,
+        budget: int | None,
+        deadline: float | None,
+        pulse: Pulse,
         progress: Progress,
     ) -> None:
         super().__init__()
@@ -69,30 +76,31 @@ class RemovalSearcher(Searcher):
         self._sampler = sampler
         self._prices = prices
         self._halving = halving
+        self._score = score
         self._layers = tuple(layers)
         self._budget = budget
+        self._deadline = deadline
+        self._pulse = pulse
         self._progress = progress
         self._running: dict[str, _Running] = {}
-        self._front = ledger.front(study.study_name)
-        self._evaluated = ledger.histories(study.study_name)
-        self._measured = {history.removal for history in self._evaluated}
+        self._front: list[FrontPoint] = []
+        self._evaluated: list[History] = []
         self._failures = 0
-        self._start = time.monotonic()
         self.stopped: str | None = None
+        self.error: StorageError | None = None
 
     def suggest(  # type: ignore[override]  # Ray's own annotation forgets FINISHED.
         self, trial_id: str
     ) -> dict[str, object] | str | None:
         """Return the next trial's configuration, or ``FINISHED``."""
-        self.stopped = self._why_stop()
-        if self.stopped:
-            return Searcher.FINISHED
-        running = self._next_trial()
-        if running is None:
-            self.stopped = "all sets within the limits are measured"
-            return Searcher.FINISHED
-        self._running[trial_id] = running
-        return {"removed": list(running.removal), "trial": running.trial.number}
+        if self.error is None:
+            with self._kept_error():
+                self.stopped = self._why_stop()
+                running = None if self.stopped else self._next_trial()
+                if running:
+                    self._running[trial_id] = running
+                    return {"removed": list(running.removal), "trial": running.trial.number}
+        return Searcher.FINISHED
 
     def on_trial_result(self, trial_id: str, result: dict[str, object]) -> None:
         """Keep a rung of a trial that goes on."""
@@ -109,7 +117,7 @@ class RemovalSearcher(Searcher):
             return False
         self.on_trial_result(trial_id, result)
         running.stopped = self._halving.why_stop(
-            running.history(),
+            self._history(running),
             self._prices[len(running.removal)],
             finished=self._evaluated,
             front=self._front,
@@ -120,27 +128,33 @@ class RemovalSearcher(Searcher):
         self, trial_id: str, result: dict[str, object] | None = None, error: bool = False
     ) -> None:
         """Record an ended trial; the store first, so that a kill in between loses nothing."""
-        running = self._running.pop(trial_id, None)
-        if running is None:
-            return
-        result = result or {}
-        if not error:
-            self._running[trial_id] = running
+        if not error and result:
             self.on_trial_result(trial_id, result)
-            del self._running[trial_id]
+        running = self._running.pop(trial_id, None)
+        if running is None or self.error:
+            return
+        with self._kept_error():
+            self._end(running, result or {}, error=error)
+            self._progress.trials(count_trials(self._study), self._front)
+
+    def _end(self, running: _Running, result: dict[str, object], *, error: bool) -> None:
         reason = _failure(result, running.rungs, error=error)
         if reason:
-            self._fail(running, reason)
+            again = error or bool(result.get("again"))
+            self._fail(running, reason, again=again)
         elif running.stopped:
             self._stop(running, str(result["weights"]))
         else:
             self._complete(running, str(result["weights"]))
-        self._progress.trials(count_trials(self._study), self._front)
 
-    def abandon(self) -> None:
-        """Settle the trials in flight when the run is interrupted; the next run takes them up."""
-        for running in self._running.values():
-            running.trial.set_user_attr("owner", None)
+    @contextmanager
+    def _kept_error(self) -> Iterator[None]:
+        """Keep what the database fails with until Ray has let go: it would bury it in a report."""
+        try:
+            with self._ledger.translated_errors():
+                yield
+        except StorageError as error:
+            self.error = error
 
     def __getstate__(self) -> dict[str, object]:
         """Leave everything out of the copy that Ray pickles and never reads back."""
@@ -155,29 +169,45 @@ class RemovalSearcher(Searcher):
     def _why_stop(self) -> str | None:
         if self._failures >= MAX_FAILURES:
             return f"{self._failures} trials failed in a row"
-        if self._budget.trials is not None:
-            planned = len(self._measured) + len(self._running)
-            return "budget spent" if planned >= self._budget.trials else None
-        spent = time.monotonic() - self._start
-        return "time is up" if spent >= (self._budget.seconds or 0) else None
+        counts = self._ledger.count(self._study.study_name)
+        if counts.evaluated != len(self._evaluated):
+            self._catch_up()
+        if self._budget is not None and counts.evaluated + counts.claimed >= self._budget:
+            return "budget spent"
+        if self._deadline is not None and self._pulse.elapsed() >= self._deadline:
+            return "time is up"
+        return None
+
+    def _catch_up(self) -> None:
+        """Read what other drivers, or earlier ones, have evaluated."""
+        self._evaluated = self._ledger.histories(self._study.study_name)
+        self._front = self._ledger.front(self._study.study_name)
 
     def _next_trial(self) -> _Running | None:
+        """Return the next trial, or ``None`` and why there is none in ``stopped``."""
         refused: list[RemovalSet] = []
-        while len(refused) < MAX_REFUSALS and not self._sampler.is_exhausted(self._study):
-            trial = self._study.ask(distributions(self._layers))
-            removal = to_removal(trial.params, self._layers)
-            reason = self._why_not_at_all(removal)
-            if reason is None and not trial.user_attrs.get("seed"):
-                reason = self._sampler.hopeless(self._study, removal)
-                if reason:
-                    refused.append(removal)
-            if reason is None:
-                return self._begin(trial, removal)
-            self._prune(trial, removal, reason)
-        if not refused:
-            return None
-        self._study.enqueue_trial(to_params(refused[0], self._layers), user_attrs={"seed": True})
-        return self._begin(self._study.ask(distributions(self._layers)), refused[0])
+        try:
+            while len(refused) < MAX_REFUSALS and not self._sampler.is_exhausted(self._study):
+                trial = self._study.ask(distributions(self._layers))
+                removal = to_removal(trial.params, self._layers)
+                reason = self._why_not_at_all(removal)
+                if reason is None and not trial.user_attrs.get("seed"):
+                    reason = self._sampler.hopeless(self._study, removal)
+                    if reason:
+                        refused.append(removal)
+                running = self._begin(trial, removal) if reason is None else None
+                if running:
+                    return running
+                self._prune(trial, removal, reason or "another run measures it")
+            if refused:
+                params = to_params(refused[0], self._layers)
+                self._study.enqueue_trial(params, user_attrs={"seed": True})
+                return self._next_trial()
+        except _BudgetSpentError:
+            self.stopped = "budget spent"
+        else:
+            self.stopped = "all sets within the limits are measured"
+        return None
 
     def _why_not_at_all(self, removal: RemovalSet) -> str | None:
         """Return why a set that somebody put into the queue can't be a trial, or ``None``."""
@@ -185,15 +215,28 @@ class RemovalSearcher(Searcher):
             return "nothing removed: this is the baseline"
         if not self._sampler.allows(removal):
             return f"{len(removal)} layers removed is outside the limits"
-        return "already measured" if removal in self._taken() else None
+        measured = any(history.removal == removal for history in self._evaluated)
+        return "already measured" if measured else None
 
-    def _taken(self) -> set[RemovalSet]:
-        return self._measured | {running.removal for running in self._running.values()}
-
-    def _begin(self, trial: Trial, removal: RemovalSet) -> _Running:
-        trial.set_user_attr("owner", owner())
+    def _begin(self, trial: Trial, removal: RemovalSet) -> _Running | None:
+        """Claim a set; ``None`` if it is another's."""
+        answer = self._ledger.claim(
+            self._study.study_name,
+            removal,
+            trial.number,
+            run=self._pulse.run,
+            budget=self._budget,
+        )
+        if answer is Answer.SPENT:
+            with self._ledger.transaction():
+                give_back(
+                    self._study, trial.number, self._layers, "the budget is spent", counts=False
+                )
+            raise _BudgetSpentError
+        if answer is Answer.TAKEN:
+            return None
         self._describe(trial, removal)
-        return _Running(trial, removal, [])
+        return _Running(trial, removal, self._score(removal))
 
     def _describe(self, trial: Trial, removal: RemovalSet) -> None:
         trial.set_user_attr("removed", str(removal))
@@ -204,51 +247,70 @@ class RemovalSearcher(Searcher):
         self._study.tell(trial, state=TrialState.PRUNED)
         self._progress.trials(count_trials(self._study), self._front)
 
-    def _fail(self, running: _Running, reason: str) -> None:
+    def _fail(self, running: _Running, reason: str, *, again: bool) -> None:
+        """Tell of a failed trial; it is tried again if that may help."""
         self._failures += 1
-        running.trial.set_user_attr("reason", reason)
-        self._study.tell(running.trial, state=TrialState.FAIL)
-        self._progress.failed(running.removal, reason)
+        number = running.trial.number
+
+        def tell() -> None:
+            if again:
+                give_back(self._study, number, self._layers, reason)
+            else:
+                running.trial.set_user_attr("reason", reason)
+                self._study.tell(number, state=TrialState.FAIL)
+
+        if self._ledger.settle(self._study.study_name, number, tell):
+            self._progress.failed(running.removal, reason)
 
     def _stop(self, running: _Running, weights: str) -> None:
         # Before the store knows the trial: a kill in between leaves no file that nobody knows.
         Path(weights).unlink(missing_ok=True)
-        self._record(running, None)
-        tell_stopped(self._study, running.trial, running.history())
+        history = self._history(running)
+        self._record(history, None, lambda: tell_stopped(self._study, running.trial, history))
 
-    def _record(self, running: _Running, weights: str | None) -> None:
-        """Put an evaluated trial into the store, and into what is remembered of it here."""
-        self._failures = 0
-        history = running.history()
-        self._front = self._ledger.record(
-            self._study.study_name,
-            history.trial,
-            history.removal,
-            history.rungs,
-            weights,
-            stopped=history.stopped,
+    def _history(self, running: _Running) -> History:
+        return History(
+            trial=running.trial.number,
+            removal=running.removal,
+            rungs=tuple(running.rungs),
+            stopped=running.stopped,
+            score=running.score,
+            run=self._pulse.run,
+            elapsed_s=self._pulse.elapsed(),
         )
+
+    def _record(self, history: History, weights: str | None, tell: Callable[[], object]) -> bool:
+        """Put an evaluated trial into the store; say whether it was still this run's."""
+        self._failures = 0
+        front = self._ledger.record(self._study.study_name, history, weights, tell=tell)
+        if front is None:
+            return False
+        self._front = front
         self._evaluated.append(history)
-        self._measured.add(history.removal)
+        return True
 
     def _complete(self, running: _Running, weights: str) -> None:
-        number = running.trial.number
+        history = self._history(running)
         best = max(running.rungs, key=lambda rung: rung.accuracy)
         point = FrontPoint(
-            trial=number,
+            trial=history.trial,
             removal=running.removal,
             accuracy=best.accuracy,
             rung=best.rung,
             price=self._prices[len(running.removal)],
             weights=weights,
         )
+
+        def tell() -> None:
+            show_rungs(running.trial, history)
+            running.trial.set_user_attr("speed-up", round(point.price.speedup, 3))
+            running.trial.set_user_attr("rung", best.rung)
+            running.trial.set_user_attr("prior score", running.score)
+            self._study.tell(running.trial, list(objectives(point)))
+
         before = self._front
-        self._record(running, weights)
-        _drop_weights([*before, point], keep=self._front)
-        show_rungs(running.trial, running.history())
-        running.trial.set_user_attr("speed-up", round(point.price.speedup, 3))
-        running.trial.set_user_attr("rung", best.rung)
-        self._study.tell(running.trial, list(objectives(point)))
+        if self._record(history, weights, tell):
+            _drop_weights([*before, point], keep=self._front)
 
 
 def _drop_weights(points: Sequence[FrontPoint], *, keep: Sequence[FrontPoint]) -> None:

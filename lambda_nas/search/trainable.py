@@ -47,8 +47,11 @@ class RemovalTrial(Trainable):
         report: dict[str, object] = {"rung": self._rung, "done": last}
         try:
             accuracy = self._run_rung()
-        except (LambdaNasError, torch.OutOfMemoryError) as error:
-            return report | {"accuracy": 0.0, "failure": str(error), "done": True}
+        except (LambdaNasError, MemoryError, RuntimeError, OSError) as error:
+            full = _out_of_memory(error)
+            reason = f"out of memory: {error}" if full else str(error)
+            # Memory may be there again when others have finished; nothing else gets better.
+            return report | {"accuracy": 0.0, "failure": reason, "again": full, "done": True}
         seconds = time.perf_counter() - started
         return report | {
             "accuracy": accuracy,
@@ -83,3 +86,10 @@ def _save(model: VisionTransformer, path: Path) -> None:
     scratch = path.with_suffix(f".{os.getpid()}.tmp")
     safetensors.torch.save_model(model, str(scratch))
     scratch.replace(path)
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Say whether an allocation failed; PyTorch has no type of its own for the CPU's."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(
+        error
+    )

@@ -1,14 +1,12 @@
 """The Optuna side of a study: names of parameters and objectives, owners, and cleaning up."""
 
-import os
-import socket
 from collections.abc import Sequence
 from typing import Literal
 
 import optuna
-import psutil
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.trial import FrozenTrial, Trial, TrialState
+from optuna.storages import RDBStorage
+from optuna.trial import Trial, TrialState
 
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.search.values import FrontPoint, History, TrialCounts
@@ -71,53 +69,28 @@ def tell_stopped(study: optuna.Study, trial: Trial, history: History) -> None:
     study.tell(trial, state=TrialState.PRUNED)
 
 
-def owner() -> dict[str, object]:
-    """Name this process so that another can tell whether it is still alive."""
-    pid = os.getpid()
-    return {"host": socket.gethostname(), "pid": pid, "started": psutil.Process(pid).create_time()}
-
-
-def reap(
-    study: optuna.Study,
-    layers: Sequence[int],
-    finished: Sequence[FrontPoint],
-    histories: Sequence[History],
+def give_back(
+    study: optuna.Study, number: int, layers: Sequence[int], reason: str, *, counts: bool = True
 ) -> None:
-    """Settle the trials that a dead driver left running, and put them in the queue again.
+    """Fail a trial that was not finished and put its set in the queue again.
 
-    A trial that is in the store was evaluated: only Optuna had not been told yet.
+    Args:
+        study: The study.
+        number: Of the trial.
+        layers: Layers that may be removed.
+        reason: What ended it.
+        counts: Whether it is one of the ``MAX_RETRIES`` that a set has.
     """
-    done = {point.trial: point for point in finished}
-    stopped = {history.trial: history for history in histories if history.stopped is not None}
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        if trial.number in done:
-            study.tell(trial.number, list(objectives(done[trial.number])))
-        elif trial.number in stopped:
-            tell_stopped(study, Trial(study, trial._trial_id), stopped[trial.number])
-        elif not _owner_alive(trial):
-            study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
-            retries = int(trial.user_attrs.get("retries", 0))
-            if retries < MAX_RETRIES:
-                removal = to_removal(trial.params, layers)
-                study.enqueue_trial(
-                    to_params(removal, layers), user_attrs={"retries": retries + 1, "seed": True}
-                )
+    [trial] = [t for t in study.get_trials(deepcopy=False) if t.number == number]
+    Trial(study, trial._trial_id).set_user_attr("reason", reason)
+    study.tell(number, state=TrialState.FAIL)
+    retries = int(trial.user_attrs.get("retries", 0)) + counts
+    if retries <= MAX_RETRIES and trial.params:
+        params = to_params(to_removal(trial.params, layers), layers)
+        study.enqueue_trial(params, user_attrs={"retries": retries, "seed": True})
 
 
-def _owner_alive(trial: FrozenTrial) -> bool:
-    who = trial.user_attrs.get("owner")
-    if not who:
-        return False
-    if who["host"] != socket.gethostname():
-        # Nothing is known of a process on another machine: leave its trial to it.
-        return True
-    try:
-        return bool(psutil.Process(who["pid"]).create_time() == who["started"])
-    except psutil.NoSuchProcess:
-        return False
-
-
-def count_stored(name: str, storage: str) -> TrialCounts:
+def count_stored(name: str, storage: RDBStorage) -> TrialCounts:
     """Count the trials of a study by its name; none were begun if Optuna doesn't know it."""
     try:
         study = optuna.load_study(study_name=name, storage=storage)

@@ -8,10 +8,12 @@ from ray import tune
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
+from ray.tune.stopper import Stopper
 
 from lambda_nas.core.cost import Price
+from lambda_nas.search.beliefs import Score
 from lambda_nas.search.halving import Halving
-from lambda_nas.search.job import Ledger, Material, Progress, Settings
+from lambda_nas.search.job import Ledger, Material, Progress, Pulse, Settings
 from lambda_nas.search.sampler import RemovalSampler
 from lambda_nas.search.searcher import RemovalSearcher
 from lambda_nas.search.trainable import RemovalTrial
@@ -33,19 +35,42 @@ class EarlyStopping(FIFOScheduler):
         return self.STOP if stops else self.CONTINUE
 
 
+class Emergency(Stopper):
+    """Ends the run at once when the database has failed."""
+
+    def __init__(self, searcher: RemovalSearcher) -> None:
+        self._searcher = searcher
+
+    def __call__(self, trial_id: str, result: dict[str, object]) -> bool:
+        """Stop no single trial."""
+        del trial_id, result
+        return False
+
+    def stop_all(self) -> bool:
+        """Say whether the searcher can't go on."""
+        return self._searcher.error is not None
+
+
 def run_trials(
     study: optuna.Study,
     ledger: Ledger,
     sampler: RemovalSampler,
+    score: Score,
     prices: dict[int, Price],
     *,
+    pulse: Pulse,
     material: Material,
     settings: Settings,
+    deadline: float | None,
     progress: Progress,
 ) -> str:
     """Run trials until the searcher has enough and return why it stopped.
 
     The material goes into Ray's object store once; each worker process takes it from there once.
+    No trial is begun when ``deadline`` seconds of the run have passed.
+
+    Raises:
+        StorageError: If the database fails; the trials in flight are given up.
     """
     searcher = RemovalSearcher(
         study,
@@ -53,8 +78,11 @@ def run_trials(
         sampler,
         prices,
         Halving(rungs=len(material.rungs) + 1, images=len(material.evaluation)),
+        score,
         layers=settings.layers,
-        budget=settings.budget,
+        budget=settings.budget.trials,
+        deadline=deadline,
+        pulse=pulse,
         progress=progress,
     )
     threads = max(1, (os.cpu_count() or 1) // settings.workers)
@@ -78,12 +106,11 @@ def run_trials(
                 storage_path=scratch,
                 verbose=0,
                 callbacks=[],
+                stop=Emergency(searcher),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )
-        try:
-            tuner.fit()
-        except KeyboardInterrupt:
-            searcher.abandon()
-            raise
+        tuner.fit()
+    if searcher.error:
+        raise searcher.error
     return searcher.stopped or "Ray ended the run"

@@ -1,6 +1,10 @@
 """The values that search, store, report and command line pass to each other."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum, auto
+from typing import Any
 
 from lambda_nas.core.cost import Price
 from lambda_nas.core.removal import RemovalSet
@@ -51,12 +55,22 @@ class History:
 
     Attributes:
         stopped: Why it was stopped before its last rung; ``None`` if it went to the end.
+        score: The prior's; ``None`` if it is not known.
+        run: The run that measured it, and how long that had lasted when it was recorded.
     """
 
     trial: int
     removal: RemovalSet
     rungs: tuple[RungResult, ...]
     stopped: str | None = None
+    score: float | None = None
+    run: int | None = None
+    elapsed_s: float | None = None
+
+    @property
+    def accuracy(self) -> float:
+        """Accuracy of the best rung, a fraction."""
+        return max(rung.accuracy for rung in self.rungs)
 
 
 @dataclass(frozen=True)
@@ -69,6 +83,100 @@ class FrontPoint:
     rung: int
     price: Price
     weights: str | None
+
+
+@dataclass(frozen=True)
+class RunInfo:
+    """Who measures: one driver process on one machine.
+
+    Attributes:
+        machine: Host and process namespace: where ``pid`` means something.
+        versions: Of the libraries that decide what is measured.
+        command: The command line.
+    """
+
+    machine: str
+    pid: int
+    device: str
+    model_fingerprint: str
+    data_fingerprint: str
+    versions: Mapping[str, str]
+    seed: int
+    workers: int
+    command: str
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run as it is stored.
+
+    Attributes:
+        beats: Counts up while the driver lives.
+        seconds: How long it has lived, as far as it has told.
+        ended: Whether it said goodbye; one that was killed did not.
+        spent: Seconds by stage of the work before any trial.
+    """
+
+    id: int
+    info: RunInfo
+    started_at: datetime
+    beats: int
+    seconds: float
+    ended: bool
+    spent: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A removal set in the hands of a run."""
+
+    removal: RemovalSet
+    trial: int
+    run: Run
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How many sets are evaluated, and how many are in the hands of some run."""
+
+    evaluated: int
+    claimed: int
+
+
+class Answer(Enum):
+    """What becomes of the wish to measure a set."""
+
+    GRANTED = auto()
+    TAKEN = auto()
+    """It is measured already, or another run is at it."""
+    SPENT = auto()
+    """What is measured and claimed fills the budget."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """All that is stored of a study.
+
+    Attributes:
+        prices: By number of layers removed; 0 is the unpruned model.
+        prior: As it was saved; ``None`` before it is measured.
+        trials: All evaluated trials in order, those that were stopped early too.
+        front: Slowest first.
+        runs: In order.
+    """
+
+    info: StudyInfo
+    prices: Mapping[int, Price]
+    prior: Mapping[str, Any] | None
+    trials: tuple[History, ...]
+    front: tuple[FrontPoint, ...]
+    runs: tuple[Run, ...]
+
+    def point(self, trial: History) -> FrontPoint:
+        """Return an evaluated trial with its price, as if its weights were gone."""
+        best = max(trial.rungs, key=lambda rung: rung.accuracy)
+        price = self.prices[len(trial.removal)]
+        return FrontPoint(trial.trial, trial.removal, best.accuracy, best.rung, price, None)
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,15 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
-from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from lambda_nas.errors import InputError, StorageError
 
 VERSION_TABLE = "lambda_alembic_version"
 BUSY_TIMEOUT_S = 30
+WRITE = "lambda_nas_write"
+"""Execution option of a transaction that will write."""
 # Any number, as long as no other program locks the same one in this PostgreSQL database.
 _MIGRATION_LOCK = 0x1A3BDA
 
@@ -42,8 +44,11 @@ def open_engine(text: str, *, create: bool) -> Engine:
         raise InputError(f"--storage {shown}: no driver for it is installed ({error})") from error
     if url.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _tune_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
     try:
         _migrate(engine, shown)
+    except StorageError:
+        raise
     except (SQLAlchemyError, OSError) as error:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         raise StorageError(
@@ -85,6 +90,14 @@ def _tune_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_S * 1000}")
     _use_wal(connection)
     connection.execute("PRAGMA foreign_keys=ON")
+    # The driver would begin too late: after the first reads, and not before DDL at all.
+    connection.isolation_level = None
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    # A reader that turned writer would be refused if another one wrote meanwhile.
+    write = connection.get_execution_options().get(WRITE)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
@@ -114,7 +127,7 @@ def _migrate(engine: Engine, shown: str) -> None:
     with engine.connect() as connection:
         if _revision(connection) == head:
             return
-    with engine.begin() as connection:
+    with engine.execution_options(**{WRITE: True}).begin() as connection:
         _lock(connection)
         # Asked again: another process may have migrated while this one waited.
         current = _revision(connection)
@@ -139,8 +152,9 @@ def _revision(connection: Connection) -> str | None:
 
 def _lock(connection: Connection) -> None:
     """Keep other processes from migrating until this transaction ends."""
-    if connection.dialect.name == "sqlite":
-        # The driver opens no transaction before DDL, so a kill would leave half of the tables.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
-    elif connection.dialect.name == "postgresql":
-        connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})")
+    if connection.dialect.name == "postgresql":
+        connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
+    elif connection.dialect.name in ("mysql", "mariadb"):
+        # Ends with the connection: it is not given back to the pool.
+        connection.execute(select(func.get_lock("lambda_nas_migration", BUSY_TIMEOUT_S)))
+        connection.detach()

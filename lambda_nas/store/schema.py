@@ -1,16 +1,34 @@
 """Tables. All are named ``lambda_*``: Optuna has a table ``studies`` of its own."""
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, DateTime, ForeignKey, String, Text, UniqueConstraint
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Double,
+    ForeignKey,
+    String,
+    Text,
+    UniqueConstraint,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 NAME = 255
+# 64 layers and more, with their commas.
+REMOVED = 255
 
 
 class Base(DeclarativeBase):
     """Base of all our tables."""
+
+    # MySQL's FLOAT has 24 bits.
+    type_annotation_map: ClassVar = {float: Double}
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
 
 
 class Study(Base):
@@ -29,9 +47,45 @@ class Study(Base):
     seed: Mapped[int]
     baseline_accuracy: Mapped[float]
     settings: Mapped[dict[str, Any]] = mapped_column(JSON)
-    created_at: Mapped[datetime] = mapped_column(
-        DateTime(timezone=True), default=lambda: datetime.now(UTC)
-    )
+    created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), default=_now)
+
+
+class Run(Base):
+    """One driver process that worked on a study: who measured what, and whether it still lives.
+
+    ``beats`` counts up while the driver lives; ``seconds`` is how long it has. ``spent`` is seconds
+    by stage of the work before any trial.
+    """
+
+    __tablename__ = "lambda_runs"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey(Study.id), index=True)
+    machine: Mapped[str] = mapped_column(String(NAME))
+    pid: Mapped[int]
+    device: Mapped[str] = mapped_column(Text)
+    model_fingerprint: Mapped[str] = mapped_column(String(64))
+    data_fingerprint: Mapped[str] = mapped_column(String(64))
+    versions: Mapped[dict[str, str]] = mapped_column(JSON)
+    seed: Mapped[int]
+    workers: Mapped[int]
+    command: Mapped[str] = mapped_column(Text)
+    started_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), default=_now)
+    beats: Mapped[int] = mapped_column(BigInteger, default=0)
+    seconds: Mapped[float] = mapped_column(default=0.0)
+    ended: Mapped[bool] = mapped_column(default=False)
+    spent: Mapped[dict[str, float]] = mapped_column(JSON)
+
+
+class Claim(Base):
+    """A removal set that a driver is measuring: no other may, until it is recorded or given up."""
+
+    __tablename__ = "lambda_claims"
+
+    study_id: Mapped[int] = mapped_column(ForeignKey(Study.id), primary_key=True)
+    removed: Mapped[str] = mapped_column(String(REMOVED), primary_key=True)
+    trial: Mapped[int]
+    run_id: Mapped[int] = mapped_column(ForeignKey(Run.id), index=True)
 
 
 class Price(Base):
@@ -64,7 +118,9 @@ class Prior(Base):
 class Architecture(Base):
     """A removal set that a trial has measured.
 
-    ``removed`` is ``0,2,4``; ``stopped`` says why a trial did not go to its last rung.
+    ``removed`` is ``0,2,4``; ``stopped`` says why a trial did not go to its last rung. ``score`` is
+    the prior's, ``elapsed_s`` how long its run had lasted when it was recorded; both, and the run,
+    are unknown of trials from before revision 0003.
     """
 
     __tablename__ = "lambda_architectures"
@@ -76,10 +132,16 @@ class Architecture(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey(Study.id))
     trial: Mapped[int]
-    removed: Mapped[str] = mapped_column(Text)
+    removed: Mapped[str] = mapped_column(
+        # MySQL indexes no text of unknown length.
+        Text().with_variant(String(REMOVED), "mysql", "mariadb")
+    )
     removed_count: Mapped[int]
     weights: Mapped[str | None] = mapped_column(Text)
     stopped: Mapped[str | None] = mapped_column(Text)
+    score: Mapped[float | None]
+    run_id: Mapped[int | None] = mapped_column(ForeignKey(Run.id))
+    elapsed_s: Mapped[float | None]
     measurements: Mapped[list["Measurement"]] = relationship(order_by="Measurement.rung")
 
 

@@ -13,11 +13,13 @@ from lambda_nas import run
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.errors import InfeasibleError, StudyMismatchError
 from lambda_nas.inputs.digits import digits_images, digits_model
+from lambda_nas.search import owners
 from lambda_nas.search.job import Budget, Settings
 from lambda_nas.search.limits import Limits
+from lambda_nas.search.owners import machine
 from lambda_nas.search.sampler import every_set
-from lambda_nas.search.trials import OBJECTIVES, RUNGS, distributions, owner, parameter_name
-from lambda_nas.search.values import RungResult
+from lambda_nas.search.trials import OBJECTIVES, RUNGS, distributions, parameter_name
+from lambda_nas.search.values import Answer, History, RungResult, RunInfo
 from lambda_nas.store.fronts import non_dominated
 from lambda_nas.store.store import Store
 
@@ -61,7 +63,7 @@ def search(source, folder, trials, name="study", **changes):
 def finished(source, tmp_path_factory):
     folder = tmp_path_factory.mktemp("search")
     store, outcome = search(source, folder, 6, seeds=(RemovalSet.of([0, 3]),))
-    study = optuna.load_study(study_name="study", storage=store.optuna_url)
+    study = optuna.load_study(study_name="study", storage=store.optuna)
     return folder, store, outcome, study
 
 
@@ -155,44 +157,102 @@ def test_another_model_or_data_is_refused_and_both_are_named(finished, source):
         search(data, folder, 9)
 
 
-def begin_as_a_dead_driver(study, removal):
+def begin_as_a_dead_driver(store, study, removal, on=None):
     gone = subprocess.run(
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True
     )
+    who = RunInfo(on or machine(), int(gone.stdout), "a CPU", "m", "d", {}, 0, 1, "lambda-nas")
     study.enqueue_trial({parameter_name(layer): layer in removal for layer in range(4)})
     trial = study.ask(distributions(range(4)))
-    trial.set_user_attr("owner", owner() | {"pid": int(gone.stdout)})
-    return trial
+    run = store.begin_run("study", who)
+    assert store.claim("study", removal, trial.number, run=run, budget=None) is Answer.GRANTED
+    return trial, run
+
+
+def unmeasured(store, count=1):
+    measured = {history.removal for history in store.histories("study")}
+    return [r for r in every_set(range(4), (1, 2, 3)) if r not in measured][:count]
 
 
 def test_a_dead_drivers_trial_is_settled_and_queued_again(finished, source):
     folder, store, _, study = finished
-    measured = {point.removal for point in store.trials("study")}
-    missing = next(r for r in every_set(range(4), (1, 2, 3)) if r not in measured)
-    trial = begin_as_a_dead_driver(study, missing)
-    _, outcome = search(source, folder, len(measured) + 1)
+    measured = len(store.histories("study"))
+    [missing] = unmeasured(store)
+    trial, run = begin_as_a_dead_driver(store, study, missing)
+    _, outcome = search(source, folder, measured + 1)
     assert study.trials[trial.number].state == TrialState.FAIL
     assert missing in {point.removal for point in store.trials("study")}
-    assert outcome.counts.complete == len(measured) + 1
+    assert outcome.counts.complete == measured + 1
+    assert store.claims("study") == []
+    assert [r.ended for r in store.runs("study") if r.id == run] == [True]
 
 
-def test_a_kill_after_the_store_knows_of_a_stop_loses_nothing(source, tmp_path):
-    store, _ = search(source, tmp_path, 3)
-    study = optuna.load_study(study_name="study", storage=store.optuna_url)
-    measured = {point.removal for point in store.trials("study")}
-    removal = next(r for r in map(RemovalSet.of, ([0], [1], [2])) if r not in measured)
-    trial = begin_as_a_dead_driver(study, removal)
-    rungs = [RungResult(0, 0.25, 1.0), RungResult(1, 0.125, 1.0)]
-    store.record("study", trial.number, removal, rungs, None, stopped="rung 1: hopeless")
+def test_a_dead_driver_elsewhere_is_told_by_its_silence(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(owners, "SILENT_S", 2.0)
+    store, _ = search(source, tmp_path, 2)
+    study = optuna.load_study(study_name="study", storage=store.optuna)
+    [missing] = unmeasured(store)
+    trial, _ = begin_as_a_dead_driver(store, study, missing, on="elsewhere")
+    _, outcome = search(source, tmp_path, 3)
+    assert study.trials[trial.number].state == TrialState.FAIL
+    assert [h.removal for h in store.histories("study")][-1] == missing
+    assert outcome.counts.complete == 3
 
-    _, outcome = search(source, tmp_path, 5)
-    told = study.trials[trial.number]
-    assert told.state == TrialState.PRUNED
-    assert told.user_attrs["reason"] == "rung 1: hopeless"
-    assert told.user_attrs[RUNGS] == [0.25, 0.125]
-    # It counts, and is not proposed again: one was left to do.
-    assert (outcome.counts.complete, outcome.counts.stopped) == (4, 1)
-    assert removal not in {point.removal for point in store.trials("study")}
+
+def test_a_living_driver_elsewhere_keeps_its_trial_and_its_part_of_the_budget(source, tmp_path):
+    store, _ = search(source, tmp_path, 2)
+    study = optuna.load_study(study_name="study", storage=store.optuna)
+    [theirs] = unmeasured(store)
+    trial, run = begin_as_a_dead_driver(store, study, theirs, on="elsewhere")
+    with owners.beating(store, run, {}, started=0.0):
+        _, outcome = search(source, tmp_path, 4)
+        assert [claim.removal for claim in store.claims("study")] == [theirs]
+    assert study.trials[trial.number].state == TrialState.RUNNING
+    assert outcome.counts.complete == 3
+    assert theirs not in {history.removal for history in store.histories("study")}
+
+
+def test_a_driver_that_was_taken_for_dead_keeps_nothing(source, tmp_path):
+    store, _ = search(source, tmp_path, 2)
+    study = optuna.load_study(study_name="study", storage=store.optuna)
+    [removal] = unmeasured(store)
+    trial, run = begin_as_a_dead_driver(store, study, removal)
+    search(source, tmp_path, 3)
+    late = History(trial.number, removal, (RungResult(0, 1.0, 1.0),), run=run)
+    before = store.load("study")
+    assert store.record("study", late, None, tell=lambda: pytest.fail("told")) is None
+    assert store.load("study") == before
+
+
+def test_what_was_asked_for_but_not_claimed_is_queued_again(source, tmp_path):
+    store, _ = search(source, tmp_path, 2)
+    study = optuna.load_study(study_name="study", storage=store.optuna)
+    [removal] = unmeasured(store)
+    study.enqueue_trial({parameter_name(layer): layer in removal for layer in range(4)})
+    trial = study.ask(distributions(range(4)))
+    search(source, tmp_path, 3)
+    assert study.trials[trial.number].state == TrialState.FAIL
+    assert [h.removal for h in store.histories("study")][-1] == removal
+
+
+def test_optuna_is_told_in_the_transaction_that_records(source, tmp_path):
+    store, _ = search(source, tmp_path, 2)
+    study = optuna.load_study(study_name="study", storage=store.optuna)
+    [removal] = unmeasured(store)
+    trial, run = begin_as_a_dead_driver(store, study, removal)
+    before = store.load("study")
+
+    def tell_and_fail():
+        study.tell(trial, [0.5, 100.0, 1.0])
+        raise KeyboardInterrupt
+
+    history = History(trial.number, removal, (RungResult(0, 0.5, 1.0),), run=run)
+    with pytest.raises(KeyboardInterrupt):
+        store.record("study", history, None, tell=tell_and_fail)
+    fresh = optuna.load_study(study_name="study", storage=Store.open(store.url).optuna)
+    assert fresh.trials[trial.number].state == TrialState.RUNNING
+    assert store.load("study") == before
+    assert [claim.trial for claim in store.claims("study")] == [trial.number]
 
 
 GOOD = tuple(map(RemovalSet.of, ([10], [7, 11], [7, 9, 11], [7, 8, 10, 11])))
@@ -212,7 +272,7 @@ def halved(digits, tmp_path_factory):
     store, outcome = search(
         digits, folder, 7, layers=tuple(range(12)), max_removed=4, seeds=(*GOOD, *HOPELESS)
     )
-    study = optuna.load_study(study_name="study", storage=store.optuna_url)
+    study = optuna.load_study(study_name="study", storage=store.optuna)
     return folder, store, outcome, study
 
 
@@ -301,7 +361,7 @@ def test_infeasible_limits_end_before_any_work(source, tmp_path, limits, priced,
         )
     assert stages == (["Measuring throughput and memory"] if priced else [])
     assert store.studies() == []
-    assert optuna.get_all_study_names(store.optuna_url) == []
+    assert optuna.get_all_study_names(store.optuna) == []
     assert not (tmp_path / "weights").exists()
 
 

@@ -10,6 +10,7 @@ from lambda_nas.search.values import FrontPoint, StudyInfo
 from lambda_nas.store.store import Store
 
 POSTGRES = "LAMBDA_NAS_TEST_POSTGRES"
+MARIADB = "LAMBDA_NAS_TEST_MARIADB"
 PRICES = {
     number: Price(
         throughput=100.0 + 10 * number,
@@ -46,7 +47,23 @@ def postgres_url():
     admin.dispose()
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture
+def mariadb_url():
+    """A database of its own for each test, dropped afterwards."""
+    text = os.environ.get(MARIADB)
+    if not text:
+        pytest.skip(f"{MARIADB} holds no MariaDB or MySQL URL")
+    name = f"lambda_test_{os.getpid()}_{next(_numbers)}"
+    admin = create_engine(text, isolation_level="AUTOCOMMIT")
+    with admin.connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    yield make_url(text).set(database=name).render_as_string(hide_password=False)
+    with admin.connect() as connection:
+        connection.exec_driver_sql(f"DROP DATABASE {name}")
+    admin.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgres", "mariadb"])
 def url(request):
     return request.getfixturevalue(f"{request.param}_url")
 

@@ -12,18 +12,17 @@ from lambda_nas.store.store import Store
 
 FOLDER = Path(__file__).parent
 REVISIONS = sorted(path.stem.removeprefix("revision_") for path in FOLDER.glob("revision_*.sql"))
-STOPPED = {
-    "0001": [],
-    "0002": [
-        History(
-            5,
-            RemovalSet.of([1, 2]),
-            (RungResult(0, 0.125, 1.0),),
-            "rung 0: 12.5%, at most 20.0% expected at the end, can't reach the front: "
-            "trial 1 {0,2} has 25.0%",
-        )
-    ],
-}
+HOPELESS = History(
+    5,
+    RemovalSet.of([1, 2]),
+    (RungResult(0, 0.125, 1.0),),
+    "rung 0: 12.5%, at most 20.0% expected at the end, can't reach the front: "
+    "trial 1 {0,2} has 25.0%",
+)
+SCORED = History(
+    6, RemovalSet.of([0, 1]), (RungResult(0, 0.125, 1.0),), "rung 0: hopeless", 0.5, 1, 12.5
+)
+STOPPED = {"0001": [], "0002": [HOPELESS], "0003": [HOPELESS, SCORED]}
 VERSIONS = FOLDER.parents[1] / "lambda_nas" / "store" / "migrations" / "versions"
 
 
@@ -54,7 +53,14 @@ def test_old_database_opens(revision, tmp_path):
         History(1, second.removal, (RungResult(0, 0.25, 1.0),)),
         *STOPPED[revision],
     ]
-    assert store.record("old", 2, RemovalSet.of([0]), [RungResult(0, 0.125, 1.0)], None) == [
+    claims = store.claims("old")
+    assert [(claim.removal, claim.trial) for claim in claims] == (
+        [(RemovalSet.of([2]), 7)] if revision >= "0003" else []
+    )
+    assert store.runs("old") == store.load("old").runs == tuple(claim.run for claim in claims)
+    assert store.record(
+        "old", History(2, RemovalSet.of([0]), (RungResult(0, 0.125, 1.0),)), None
+    ) == [
         first,
         second,
     ]

@@ -20,6 +20,12 @@ def study(store, make_info, prices):
     return "deit-images"
 
 
+def history(trial, removed, rungs, **more):
+    if isinstance(rungs, float):
+        rungs = [RungResult(0, rungs, 1.0)]
+    return History(trial, RemovalSet.of(removed), tuple(rungs), **more)
+
+
 def test_a_study_comes_back_as_it_went_in(store, make_info, prices, url):
     first, second = make_info("first"), make_info("second", seed=9)
     assert not store.has("first")
@@ -62,7 +68,7 @@ def test_the_prior_comes_back_and_is_replaced(store, study):
 
 def test_a_trial_counts_with_its_best_rung(store, study, make_point, url):
     rungs = [RungResult(0, 0.25, 1.5), RungResult(1, 0.75, 2.5), RungResult(2, 0.5, 3.5)]
-    front = store.record(study, 4, RemovalSet.of([4, 0, 2]), rungs, "/weights/4")
+    front = store.record(study, history(4, [4, 0, 2], rungs), "/weights/4")
 
     expected = make_point(4, [0, 2, 4], 0.75, rung=1, weights="/weights/4")
     assert front == store.front(study) == store.trials(study) == [expected]
@@ -74,9 +80,9 @@ def test_a_trial_counts_with_its_best_rung(store, study, make_point, url):
 
 def test_a_stopped_trial_keeps_its_rungs_and_is_no_point(store, study, make_point):
     low, high = [RungResult(0, 0.25, 1.5), RungResult(1, 0.5, 2.5)], [RungResult(0, 0.75, 1.0)]
-    store.record(study, 7, RemovalSet.of([2, 4]), low, "/weights/7")
+    store.record(study, history(7, [2, 4], low), "/weights/7")
     # The best of all: what keeps it off the front is that it was stopped, whatever its accuracy.
-    front = store.record(study, 3, RemovalSet.of([1, 2]), high, None, stopped="rung 0: hopeless")
+    front = store.record(study, history(3, [1, 2], high, stopped="rung 0: hopeless"), None)
 
     expected = [make_point(7, [2, 4], 0.5, rung=1, weights="/weights/7")]
     assert front == store.front(study) == store.trials(study) == expected
@@ -87,39 +93,36 @@ def test_a_stopped_trial_keeps_its_rungs_and_is_no_point(store, study, make_poin
 
 
 def test_the_empty_set_can_be_recorded(store, study, make_point):
-    store.record(study, 0, RemovalSet(), [RungResult(0, 0.5, 1.0)], None)
+    store.record(study, history(0, [], 0.5), None)
     assert store.trials(study) == [make_point(0, [], 0.5)]
 
 
 def test_front_is_right_after_each_trial(store, study, make_info, make_point, prices):
     store.create_study(make_info("other"), prices)
-    store.record("other", 0, RemovalSet.of([0]), [RungResult(0, 1.0, 1.0)], None)
+    store.record("other", history(0, [0], 1.0), None)
     generator = random.Random(0)
     sets = [RemovalSet.of(generator.sample(range(12), 1 + trial % 5)) for trial in range(40)]
     points = []
     for trial, removal in enumerate(dict.fromkeys(sets)):
         accuracy = generator.randrange(20) / 20
         points.append(make_point(trial, removal, accuracy))
-        front = store.record(study, trial, removal, [RungResult(0, accuracy, 1.0)], None)
+        front = store.record(study, history(trial, removal, accuracy), None)
         assert front == store.front(study) == non_dominated(points)
     assert store.trials(study) == points
     assert len(store.front("other")) == 1
 
 
 def test_a_set_is_recorded_once(store, study):
-    removal = RemovalSet.of([1])
-    store.record(study, 0, removal, [RungResult(0, 0.5, 1.0)], None)
+    store.record(study, history(0, [1], 0.5), None)
     with pytest.raises(StorageError, match=r"study database .* failed"):
-        store.record(study, 1, removal, [RungResult(0, 0.9, 1.0)], None)
+        store.record(study, history(1, [1], 0.9), None)
     # The failed transaction has left nothing behind.
     assert [point.trial for point in store.trials(study)] == [0]
 
 
 def test_two_searches_record_into_one_front(study, url, store):
     def record(trial):
-        return Store.open(url).record(
-            study, trial, RemovalSet.of([trial]), [RungResult(0, trial / 10, 1.0)], None
-        )
+        return Store.open(url).record(study, history(trial, [trial], trial / 10), None)
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(record, range(8)))
@@ -129,7 +132,12 @@ def test_two_searches_record_into_one_front(study, url, store):
 
 def check(store, info):
     store.check_same(
-        info.name, info.model, info.model_fingerprint, info.data, info.data_fingerprint
+        info.name,
+        info.model,
+        info.model_fingerprint,
+        info.data,
+        info.data_fingerprint,
+        info.device,
     )
 
 
@@ -149,6 +157,12 @@ def test_other_data_are_refused_naming_both(store, make_info, study):
         check(store, other)
 
 
+def test_another_device_is_refused_naming_both(store, make_info, study):
+    other = make_info(device="an accelerator")
+    with pytest.raises(StudyMismatchError, match="priced on a processor, and this is an acc"):
+        check(store, other)
+
+
 @pytest.mark.parametrize("ours_first", [True, False])
 def test_optuna_lives_in_the_same_database(ours_first, url, make_info, prices):
     opened = Store.open(url) if ours_first else None
@@ -160,6 +174,6 @@ def test_optuna_lives_in_the_same_database(ours_first, url, make_info, prices):
     opened.create_study(make_info(), prices)
     theirs.tell(theirs.ask(), 1.0)
 
-    again = optuna.load_study(study_name="deit-images", storage=Store.open(url).optuna_url)
+    again = optuna.load_study(study_name="deit-images", storage=Store.open(url).optuna)
     assert len(again.trials) == 1
     assert opened.study("deit-images") == make_info()

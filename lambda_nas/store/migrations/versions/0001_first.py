@@ -50,7 +50,10 @@ def upgrade() -> None:
         sa.Column("id", sa.Integer, primary_key=True),
         sa.Column("study_id", sa.Integer, sa.ForeignKey("lambda_studies.id"), nullable=False),
         sa.Column("trial", sa.Integer, nullable=False),
-        sa.Column("removed", sa.Text, nullable=False),
+        # MySQL indexes no text of unknown length.
+        sa.Column(
+            "removed", sa.Text().with_variant(sa.String(255), "mysql", "mariadb"), nullable=False
+        ),
         sa.Column("removed_count", sa.Integer, nullable=False),
         sa.Column("weights", sa.Text, nullable=True),
         sa.UniqueConstraint("study_id", "removed"),

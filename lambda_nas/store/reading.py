@@ -1,0 +1,123 @@
+"""Rows of a study as values."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session, selectinload
+
+from lambda_nas.core.cost import Price
+from lambda_nas.core.removal import RemovalSet
+from lambda_nas.errors import InputError
+from lambda_nas.search.values import FrontPoint, History, RungResult, StudyInfo
+from lambda_nas.store import schema
+
+_PRICE_FIELDS = tuple(Price.__dataclass_fields__)
+
+
+def study(session: Session, name: str, *, lock: bool = False) -> schema.Study:
+    """Return the row of a study; raise ``InputError``, which lists those there are."""
+    query = select(schema.Study).where(schema.Study.name == name)
+    if lock:
+        # Two searches of one study: the second must see the trial that the first is recording,
+        # or its front lacks it. SQLite has no row locks and needs none, with one writer at a time.
+        query = query.with_for_update()
+    row = session.scalar(query)
+    if row is None:
+        names = session.scalars(select(schema.Study.name).order_by(schema.Study.id)).all()
+        there = f"there are {', '.join(names)}" if names else "there is none yet"
+        raise InputError(f"no study is named {name}; {there}")
+    return row
+
+
+def info(session: Session, row: schema.Study) -> StudyInfo:
+    """Return what a study is about."""
+    return StudyInfo(
+        name=row.name,
+        model=row.model,
+        model_fingerprint=row.model_fingerprint,
+        data=row.data,
+        data_fingerprint=row.data_fingerprint,
+        device=row.device,
+        layers=tuple(row.layers),
+        seed=row.seed,
+        baseline_accuracy=row.baseline_accuracy,
+        baseline=prices(session, row.id)[0],
+        settings=row.settings,
+    )
+
+
+def prices(session: Session, study_id: int) -> dict[int, Price]:
+    """Return the prices by number of layers removed; 0 is the unpruned model."""
+    rows = session.scalars(select(schema.Price).where(schema.Price.study_id == study_id))
+    return {
+        row.removed_count: Price(**{field: getattr(row, field) for field in _PRICE_FIELDS})
+        for row in rows
+    }
+
+
+def _architectures(session: Session, study_id: int) -> Iterable[schema.Architecture]:
+    return session.scalars(
+        select(schema.Architecture)
+        .where(schema.Architecture.study_id == study_id)
+        .options(selectinload(schema.Architecture.measurements))
+    )
+
+
+def points(session: Session, study_id: int) -> dict[int, FrontPoint]:
+    """Return the trials that went to the end by architecture id, each with its best rung."""
+    by_count = prices(session, study_id)
+    points = {}
+    for row in _architectures(session, study_id):
+        if row.stopped is not None:
+            continue
+        best = max(row.measurements, key=lambda rung: rung.accuracy)
+        points[row.id] = FrontPoint(
+            trial=row.trial,
+            removal=RemovalSet.parse(row.removed),
+            accuracy=best.accuracy,
+            rung=best.rung,
+            price=by_count[row.removed_count],
+            weights=row.weights,
+        )
+    return points
+
+
+def histories(session: Session, study_id: int) -> list[History]:
+    """Return all evaluated trials in order, those that were stopped early too."""
+    found = [
+        History(
+            trial=row.trial,
+            removal=RemovalSet.parse(row.removed),
+            rungs=tuple(
+                RungResult(rung.rung, rung.accuracy, rung.seconds) for rung in row.measurements
+            ),
+            stopped=row.stopped,
+            score=row.score,
+            run=row.run_id,
+            elapsed_s=row.elapsed_s,
+        )
+        for row in _architectures(session, study_id)
+    ]
+    return sorted(found, key=lambda history: history.trial)
+
+
+def front(session: Session, study_id: int) -> list[FrontPoint]:
+    """Return the front as it was stored, slowest first."""
+    by_id = points(session, study_id)
+    query = select(schema.FrontMember.architecture_id).where(
+        schema.FrontMember.study_id == study_id
+    )
+    members = [by_id[architecture_id] for architecture_id in session.scalars(query)]
+    return sorted(members, key=lambda point: (point.price.throughput, point.trial))
+
+
+def prior(session: Session, study_id: int) -> dict[str, Any] | None:
+    """Return the prior if it has been measured."""
+    query = select(schema.Prior.content).where(schema.Prior.study_id == study_id)
+    return session.scalar(query)
+
+
+def write_removal(removal: RemovalSet) -> str:
+    """Write a set as the tables have it."""
+    return ",".join(map(str, removal))

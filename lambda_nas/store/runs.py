@@ -1,0 +1,108 @@
+"""Runs and what they have claimed."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from lambda_nas.core.removal import RemovalSet
+from lambda_nas.search.values import Answer, Claim, Counts, Run, RunInfo
+from lambda_nas.store import schema
+from lambda_nas.store.reading import write_removal
+
+_INFO_FIELDS = tuple(RunInfo.__dataclass_fields__)
+
+
+def begin(session: Session, study_id: int, info: RunInfo) -> int:
+    """Add a run; return its id."""
+    row = schema.Run(study_id=study_id, spent={}, **asdict(info))
+    session.add(row)
+    session.flush()
+    return row.id
+
+
+def beat(
+    session: Session, run: int, seconds: float, spent: Mapping[str, float], *, ended: bool
+) -> None:
+    """Count one up."""
+    session.execute(
+        update(schema.Run)
+        .where(schema.Run.id == run)
+        .values(beats=schema.Run.beats + 1, seconds=seconds, spent=dict(spent), ended=ended)
+    )
+
+
+def of_study(session: Session, study_id: int) -> tuple[Run, ...]:
+    """Return the runs of a study in order."""
+    query = select(schema.Run).where(schema.Run.study_id == study_id).order_by(schema.Run.id)
+    return tuple(_run(row) for row in session.scalars(query))
+
+
+def claims(session: Session, study_id: int) -> list[Claim]:
+    """Return the claims of a study by trial."""
+    query = (
+        select(schema.Claim, schema.Run)
+        .join(schema.Run, schema.Run.id == schema.Claim.run_id)
+        .where(schema.Claim.study_id == study_id)
+        .order_by(schema.Claim.trial)
+    )
+    return [
+        Claim(RemovalSet.parse(claim.removed), claim.trial, _run(run))
+        for claim, run in session.execute(query).tuples()
+    ]
+
+
+def count(session: Session, study_id: int) -> Counts:
+    """Count what is evaluated and what is claimed."""
+    return Counts(
+        *(
+            session.scalar(select(func.count()).where(table.study_id == study_id)) or 0
+            for table in (schema.Architecture, schema.Claim)
+        )
+    )
+
+
+def claim(
+    session: Session,
+    study_id: int,
+    removal: RemovalSet,
+    trial: int,
+    *,
+    run: int,
+    budget: int | None,
+) -> Answer:
+    """Put a set into the hands of a run, unless it is measured or in another's."""
+    removed = write_removal(removal)
+    for table in (schema.Architecture, schema.Claim):
+        there = select(table.trial).where(table.study_id == study_id, table.removed == removed)
+        if session.scalar(there) is not None:
+            return Answer.TAKEN
+    counts = count(session, study_id)
+    if budget is not None and counts.evaluated + counts.claimed >= budget:
+        return Answer.SPENT
+    session.add(schema.Claim(study_id=study_id, removed=removed, trial=trial, run_id=run))
+    return Answer.GRANTED
+
+
+def release(session: Session, study_id: int, trial: int) -> bool:
+    """Drop the claim of a trial; say whether there was one."""
+    mine = select(schema.Claim).where(
+        schema.Claim.study_id == study_id, schema.Claim.trial == trial
+    )
+    claim = session.scalar(mine)
+    if claim is not None:
+        session.delete(claim)
+    return claim is not None
+
+
+def _run(row: schema.Run) -> Run:
+    return Run(
+        id=row.id,
+        info=RunInfo(**{field: getattr(row, field) for field in _INFO_FIELDS}),
+        started_at=row.started_at,
+        beats=row.beats,
+        seconds=row.seconds,
+        ended=row.ended,
+        spent=row.spent,
+    )

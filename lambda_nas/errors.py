@@ -29,6 +29,10 @@ class ConnectionLostError(StorageError, ConnectionError):
     """The database server is gone; it may come back."""
 
 
+class ClusterError(LambdaNasError, ConnectionError):
+    """The Ray cluster can't be reached or joined."""
+
+
 class StudyMismatchError(InputError):
     """The study exists with another model or other data."""
 

@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -22,6 +22,7 @@ from lambda_nas.inputs.digits import digits_images, digits_model
 from lambda_nas.inputs.images import ImageData, ImageLimits, load_images
 from lambda_nas.inputs.models import LoadedModel, load_model
 from lambda_nas.inputs.spaces import SearchSpace
+from lambda_nas.search.cluster import ray_running
 from lambda_nas.search.driver import Outcome, measure_baseline, run_search
 from lambda_nas.search.job import Material, Progress, Pulse, Settings, in_percent
 from lambda_nas.search.owners import beating, machine
@@ -139,7 +140,24 @@ def search(
     Raises:
         StudyMismatchError: If the study exists with another model or other data.
         InfeasibleError: If no price is within the limits; a new study is not begun then.
+        ClusterError: If there is a cluster to join and it can't be joined.
     """
+    timed = Stopwatch(progress)
+    with ExitStack() as stack:
+        if settings.ray_address is not None:
+            # Before any work. A Ray of our own comes later: its processes would disturb pricing.
+            stack.enter_context(ray_running(settings, timed))
+        return _search(source, settings, store, name, timed, weights_root)
+
+
+def _search(
+    source: Source,
+    settings: Settings,
+    store: Store,
+    name: str,
+    timed: "Stopwatch",
+    weights_root: Path,
+) -> Outcome:
     device = "cuda" if settings.gpus_per_trial > 0 else "cpu"
     material = Material(
         model=source.model.model,
@@ -150,7 +168,6 @@ def search(
         weights_dir=str((weights_root / name).resolve()),
         device=device,
     )
-    timed = Stopwatch(progress)
     if not store.has(name):
         accuracy, prices = measure_baseline(material, settings, timed)
         store.create_study(

@@ -58,9 +58,15 @@ def search(
         int, typer.Option(min=1, help="Trials at a time; they share the cores.")
     ] = 1,
     gpus_per_trial: Annotated[
-        float | None, typer.Option(min=0, show_default="one GPU shared by the workers, if any")
+        float | None,
+        typer.Option(
+            min=0, show_default="one GPU shared by the workers, if any; in a cluster one a trial"
+        ),
     ] = None,
-    ray_address: Annotated[str | None, typer.Option(help="Ray cluster to join.")] = None,
+    ray_address: Annotated[
+        str | None,
+        typer.Option(envvar="RAY_ADDRESS", help="Ray cluster to join: HOST:PORT, or auto."),
+    ] = None,
     max_params: Annotated[int | None, typer.Option(min=1, help="At most this many.")] = None,
     max_memory: Annotated[str | None, typer.Option(help="At most this, such as 300MB.")] = None,
     min_throughput: Annotated[float | None, typer.Option(min=0, help="Images/s.")] = None,
@@ -112,7 +118,7 @@ def search(
             max_removed=most,
             layers=layers,
             workers=workers,
-            gpus_per_trial=_gpus(gpus_per_trial, workers),
+            gpus_per_trial=_gpus(gpus_per_trial, 1 if ray_address else workers),
             ray_address=ray_address,
             limits=limits,
             seeds=seeds,
@@ -137,14 +143,20 @@ def search(
     _next_steps(name, storage)
 
 
-def _gpus(given: float | None, workers: int) -> float:
+def _gpus(given: float | None, sharers: int) -> float:
+    """Return each trial's part of a GPU; without a say one GPU is shared, if there is one."""
     import torch
 
-    if given is not None:
-        if given and not torch.cuda.is_available():
-            raise InputError(f"--gpus-per-trial {given}: PyTorch sees no GPU here")
-        return given
-    return 1 / workers if torch.cuda.is_available() else 0.0
+    if given is None:
+        return 1 / sharers if torch.cuda.is_available() else 0.0
+    if given and not torch.cuda.is_available():
+        raise InputError(
+            f"--gpus-per-trial {given:g}: PyTorch sees no GPU here, and prices are measured where "
+            "the search is started; start it on a machine with a GPU"
+        )
+    if given > 1 and given != int(given):
+        raise InputError(f"--gpus-per-trial {given:g}: above one it has to be whole GPUs")
+    return given
 
 
 def _next_steps(name: str, storage: str) -> None:

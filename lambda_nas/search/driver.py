@@ -1,12 +1,8 @@
 """The search from start to end: price, prior, seeds, trials. Resumes whatever it finds."""
 
-import logging
-import os
-import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
@@ -19,6 +15,7 @@ from lambda_nas.core.prefixes import PrefixStates
 from lambda_nas.core.prior import Scorer, layer_priors, nose_path
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.errors import ConnectionLostError
+from lambda_nas.search.cluster import ray_running
 from lambda_nas.search.job import Ledger, Material, Progress, Pulse, Settings, in_percent
 from lambda_nas.search.limits import check_params, feasible_sizes
 from lambda_nas.search.owners import reap
@@ -32,17 +29,6 @@ from lambda_nas.search.trials import (
     to_params,
 )
 from lambda_nas.search.values import FrontPoint, TrialCounts
-
-# Ray reads these when it is imported: quiet output, and Ctrl-C is ours to handle.
-# Threads that wait by spinning starve their own process on a shared machine.
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
-os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
-os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
 
 PATIENCE_S = 300
 """How long a database server that went away is waited for."""
@@ -143,7 +129,7 @@ def run_search(
             progress=progress,
         )
 
-    with _ray(settings, progress):
+    with ray_running(settings, progress):
         seconds = settings.budget.seconds
         deadline = None if seconds is None else pulse.elapsed() + seconds
         stopped = _patiently(go_on, lambda: ledger.count(name), progress)
@@ -234,35 +220,3 @@ def _enqueue(study: optuna.Study, settings: Settings, measured: set[RemovalSet])
                 user_attrs={"seed": True},
                 skip_if_exists=True,
             )
-
-
-@contextmanager
-def _ray(settings: Settings, progress: Progress) -> Iterator[None]:
-    """Start or join Ray, silently, and leave it in every case; one that is running stays so."""
-    import ray
-
-    if ray.is_initialized():
-        yield
-        return
-    with progress.stage("Starting Ray", 1):
-        _start_ray(settings)
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def _start_ray(settings: Settings) -> None:
-    import ray
-
-    # What goes wrong in a trial is told by us, with the removal set.
-    logging.getLogger("ray").setLevel(logging.CRITICAL)
-    # Sockets have short paths: Ray's folder can't lie deep below the user's own.
-    os.environ.setdefault("RAY_TMPDIR", tempfile.gettempdir())
-    ray.init(
-        address=settings.ray_address,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        configure_logging=False,
-    )

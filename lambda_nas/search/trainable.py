@@ -1,10 +1,7 @@
 """One trial, as Ray runs it: surgery, transplant, then a rung of training a step."""
 
-import os
 import time
-from pathlib import Path
 
-import safetensors.torch
 import torch
 from ray.tune import Trainable
 from timm.models.vision_transformer import VisionTransformer
@@ -16,24 +13,30 @@ from lambda_nas.core.training import train
 from lambda_nas.core.transplant import transplant
 from lambda_nas.errors import LambdaNasError
 from lambda_nas.search.job import Material
+from lambda_nas.search.weights import WeightsFolder
 
 
 class RemovalTrial(Trainable):
     """Repairs and evaluates one removal set after another in the same worker process."""
 
     def setup(  # type: ignore[override]  # Ray's `with_parameters` adds the others.
-        self, config: dict[str, object], material: Material, threads: int
+        self,
+        config: dict[str, object],
+        material: Material,
+        weights: WeightsFolder,
+        threads: int,
     ) -> None:
         """Take the material once; ``reset_config`` starts each later trial."""
         torch.set_num_threads(threads)
         self._material = material
+        self._weights = weights
         self._prefixes = PrefixStates(material.model.to(material.device), material.calibration)
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, object]) -> bool:
         """Start over with another set; the cached states of the unpruned model stay."""
         self._removal = RemovalSet.of(new_config["removed"])  # type: ignore[arg-type]
-        self._number = new_config["trial"]
+        self._number = int(str(new_config["trial"]))
         self._rung = -1
         self._best = -1.0
         self._model: VisionTransformer | None = None
@@ -56,7 +59,7 @@ class RemovalTrial(Trainable):
         return report | {
             "accuracy": accuracy,
             "seconds": seconds,
-            "weights": str(self._weights_path()),
+            "weights": str(self._weights.file(self._number)),
         }
 
     def _run_rung(self) -> float:
@@ -73,19 +76,8 @@ class RemovalTrial(Trainable):
         top1 = evaluate(self._model, self._material.evaluation).top1
         if top1 > self._best:
             self._best = top1
-            _save(self._model, self._weights_path())
+            self._weights.save(self._model, self._number)
         return top1
-
-    def _weights_path(self) -> Path:
-        return Path(self._material.weights_dir) / f"trial-{self._number:05d}.safetensors"
-
-
-def _save(model: VisionTransformer, path: Path) -> None:
-    """Write the weights so that a kill leaves either all of them or none."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = path.with_suffix(f".{os.getpid()}.tmp")
-    safetensors.torch.save_model(model, str(scratch))
-    scratch.replace(path)
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -1,9 +1,9 @@
 """The Ray Tune run: one class trainable, workers reused, our searcher in charge of the end."""
 
-import os
 import tempfile
 
 import optuna
+import ray
 from ray import tune
 from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
@@ -12,11 +12,13 @@ from ray.tune.stopper import Stopper
 
 from lambda_nas.core.cost import Price
 from lambda_nas.search.beliefs import Score
+from lambda_nas.search.cluster import nodes, share_threads
 from lambda_nas.search.halving import Halving
 from lambda_nas.search.job import Ledger, Material, Progress, Pulse, Settings
 from lambda_nas.search.sampler import RemovalSampler
 from lambda_nas.search.searcher import RemovalSearcher
 from lambda_nas.search.trainable import RemovalTrial
+from lambda_nas.search.weights import WeightsFolder
 
 
 class EarlyStopping(FIFOScheduler):
@@ -85,9 +87,10 @@ def run_trials(
         pulse=pulse,
         progress=progress,
     )
-    threads = max(1, (os.cpu_count() or 1) // settings.workers)
+    threads = share_threads(nodes(), settings.workers, settings.gpus_per_trial)
+    weights = WeightsFolder(material.weights_dir, ray.get_runtime_context().get_node_id())
     trainable = tune.with_resources(
-        tune.with_parameters(RemovalTrial, material=material, threads=threads),
+        tune.with_parameters(RemovalTrial, material=material, weights=weights, threads=threads),
         {"cpu": threads, "gpu": settings.gpus_per_trial},
     )
     with tempfile.TemporaryDirectory(prefix="lambda-nas-") as scratch:

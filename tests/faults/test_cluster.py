@@ -1,0 +1,286 @@
+"""A Ray cluster of two nodes on this machine, its driver a process beside them.
+
+The second node sees another, read-only folder in the place of the weights': what is to lie there
+has to come to the first node, the driver's, through Ray. `ray stop` would stop other people's Ray.
+"""
+
+import os
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import optuna
+import psutil
+import pytest
+import timm
+from optuna.trial import TrialState
+
+from lambda_nas.choice import export_point
+from lambda_nas.core.evaluation import evaluate
+from lambda_nas.errors import ClusterError, InputError
+from lambda_nas.search.cluster import ray_running
+from lambda_nas.search.job import Budget, Settings
+from lambda_nas.store.store import Store
+from tests.faults.cluster_search import STUDY, Lines, source
+
+DEADLINE_S = 120
+FULL_BYTES = 65536
+SCRIPT = Path(__file__).with_name("cluster_search.py")
+SAVE_ELSEWHERE = """
+import sys, ray, torch
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from lambda_nas.search.weights import WeightsFolder
+ray.init(address=sys.argv[1], log_to_driver=False)
+here = ray.get_runtime_context().get_node_id()
+[there] = [node["NodeID"] for node in ray.nodes() if node["NodeID"] != here]
+
+@ray.remote(scheduling_strategy=NodeAffinitySchedulingStrategy(there, soft=False))
+def save(folder):
+    try:
+        folder.save(torch.nn.Linear(200, 200), 7)
+    except OSError as error:
+        return str(error)
+
+print(ray.get(save.remote(WeightsFolder(sys.argv[2], here))))
+"""
+
+
+def can_mount():
+    tried = subprocess.run(["unshare", "-rm", "true"], capture_output=True)
+    return tried.returncode == 0
+
+
+pytestmark = pytest.mark.skipif(
+    shutil.which("unshare") is None or not can_mount(),
+    reason="needs mount namespaces: util-linux and the right to make one",
+)
+
+
+class Node:
+    """What one `ray start` leaves running, in a session of its own."""
+
+    def __init__(self, *options, mount, env):
+        start = subprocess.Popen(
+            [
+                *("unshare", "-rm", "sh", "-c", f'mount -t tmpfs {mount} && exec "$@"', "sh"),
+                *(sys.executable, "-m", "ray.scripts.scripts", "start", "--num-cpus=1"),
+                *("--node-ip-address=127.0.0.1", "--object-store-memory=100000000"),
+                *("--include-log-monitor=false", "--disable-usage-stats", *options),
+            ],
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+        self._session = start.pid
+        said, _ = start.communicate(timeout=DEADLINE_S)
+        assert start.returncode == 0, said
+
+    def processes(self):
+        found = []
+        for process in psutil.process_iter():
+            with suppress(ProcessLookupError):
+                if os.getsid(process.pid) == self._session:
+                    found.append(process)
+        return found
+
+    def workers(self):
+        """Return the processes that run trials."""
+        return [process for process in self.processes() if "RemovalTrial" in title(process)]
+
+    def cpu_seconds(self):
+        return sum(worker.cpu_times().user for worker in self.workers())
+
+    def signal_workers(self, number):
+        for worker in self.workers():
+            worker.send_signal(number)
+
+    def kill(self):
+        for process in self.processes():
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+def title(process):
+    with suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""
+
+
+class Cluster:
+    """Two nodes of one core each; on the first is a disk that is almost full."""
+
+    def __init__(self, folder):
+        self.weights, self.full = folder / "weights", folder / "full"
+        self.url = f"sqlite:///{folder}/study.db"
+        self.weights.mkdir()
+        self.full.mkdir()
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.address = f"127.0.0.1:{free.getsockname()[1]}"
+        self.token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
+        self.env = os.environ | self.token
+        # A socket's path is short: pytest's folders lie too deep.
+        self._scratch = Path(tempfile.mkdtemp(prefix="ray-"))
+        port = self.address.rpartition(":")[2]
+        self.nodes = [
+            Node(
+                *("--head", f"--port={port}", "--include-dashboard=false"),
+                f"--temp-dir={self._scratch}/1",
+                mount=f"-o size={FULL_BYTES} none {self.full}",
+                env=self.env,
+            )
+        ]
+        self.nodes.append(
+            Node(
+                *(f"--address={self.address}", f"--temp-dir={self._scratch}/2"),
+                mount=f"-o ro none {self.weights}",
+                env=self.env,
+            )
+        )
+
+    def search(self, budget):
+        return subprocess.Popen(
+            [sys.executable, SCRIPT, self.address, self.url, self.weights, str(budget)],
+            env=self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def stop(self):
+        for node in self.nodes:
+            node.kill()
+        shutil.rmtree(self._scratch, ignore_errors=True)
+
+
+def wait_for(condition, search):
+    """Wait until something holds; the search must live until then."""
+    deadline = time.monotonic() + DEADLINE_S
+    while not condition():
+        if search.poll() is not None:
+            raise AssertionError(search.communicate()[0])
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    cluster = Cluster(tmp_path_factory.mktemp("cluster"))
+    yield cluster
+    cluster.stop()
+
+
+def check_sound(cluster, budget):
+    """Assert that a study ended as it should; return it."""
+    store = Store.open(cluster.url, create=False)
+    study = store.load(STUDY)
+    assert len(study.trials) == budget
+    assert len({history.removal for history in study.trials}) == budget
+    assert store.claims(STUDY) == []
+    told = optuna.load_study(study_name=STUDY, storage=store.optuna).trials
+    assert not [t for t in told if t.state in (TrialState.RUNNING, TrialState.WAITING)]
+    kept = {str(path) for path in (cluster.weights / STUDY).iterdir()}
+    assert kept == {point.weights for point in study.front}
+    return study
+
+
+@pytest.fixture(scope="module")
+def searched(cluster):
+    """A search, and on how many nodes it had workers."""
+    search, ran = cluster.search(3), set()
+
+    def both_ran():
+        ran.update(index for index, node in enumerate(cluster.nodes) if node.workers())
+        return len(ran) == 2
+
+    wait_for(both_ran, search)
+    said, _ = search.communicate(timeout=DEADLINE_S)
+    assert search.returncode == 0, said
+    return said
+
+
+def test_both_nodes_run_trials_and_the_weights_come_to_the_driver(cluster, searched, tmp_path):
+    assert "failed" not in searched
+    study = check_sound(cluster, 3)
+    evaluation = source().data.evaluation
+    for point in study.front:
+        out = tmp_path / str(point.trial)
+        export_point(study.info, point, out, plain=False)
+        model = timm.create_model(f"local-dir:{out}", pretrained=True)
+        assert evaluate(model, evaluation).top1 == point.accuracy
+
+
+@pytest.mark.usefixtures("searched")
+def test_the_cluster_is_joined_before_any_work_and_outlives_the_search(cluster, searched):
+    assert searched.splitlines()[0] == "stage Joining Ray"
+    assert all(any("raylet" in title(p) for p in node.processes()) for node in cluster.nodes)
+
+
+def test_a_full_disk_of_the_driver_is_told_to_the_trial(cluster):
+    said = subprocess.run(
+        [sys.executable, "-c", SAVE_ELSEWHERE, cluster.address, cluster.full],
+        env=cluster.env,
+        capture_output=True,
+        text=True,
+        timeout=DEADLINE_S,
+    )
+    assert said.stdout.startswith("[Errno 28] No space left on device"), said.stderr
+
+
+@pytest.mark.usefixtures("searched")
+def test_the_set_of_a_killed_node_is_tried_again_by_the_other(cluster):
+    first, second = cluster.nodes
+    store = Store.open(cluster.url)
+    search = cluster.search(9)
+    wait_for(first.workers, search)
+    # Stopped before it is set up: what is evaluated now is so on the second node.
+    first.signal_workers(signal.SIGSTOP)
+    wait_for(lambda: store.count(STUDY).evaluated > 3, search)
+    begun = second.cpu_seconds()
+    # Between two trials a worker has none that is lost with it: Tune would give it to another.
+    wait_for(lambda: second.cpu_seconds() > begun + 0.3, search)
+    second.signal_workers(signal.SIGSTOP)
+    first.signal_workers(signal.SIGCONT)
+    wait_for(lambda: (store.count(STUDY).evaluated, store.count(STUDY).claimed) == (8, 1), search)
+    [lost] = [claim.removal for claim in store.claims(STUDY)]
+    second.kill()
+    said, _ = search.communicate(timeout=DEADLINE_S)
+    assert search.returncode == 0, said
+    assert said.count("failed") == 1
+    assert f"failed {lost} the worker process died" in said
+    assert check_sound(cluster, 9).trials[-1].removal == lost
+    assert first.processes()
+
+
+@pytest.mark.parametrize(
+    ("address", "error", "message"),
+    [
+        ("ray://127.0.0.1:1", InputError, "this is for Ray's client; run the search on a machine"),
+        ("127.0.0.1:1", ClusterError, "at 127.0.0.1:1: Failed to connect to Ray cluster"),
+        ("nonsense", ClusterError, "at nonsense: Invalid address format: nonsense"),
+    ],
+)
+def test_an_address_where_no_cluster_answers(address, error, message):
+    settings = Settings(Budget(trials=1), 1, (0,), ray_address=address)
+    started = time.monotonic()
+    with pytest.raises(error, match=message), ray_running(settings, Lines()):
+        pytest.fail("joined")
+    assert time.monotonic() - started < 60
+
+
+def test_a_cluster_that_wants_its_token(cluster, monkeypatch):
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    settings = Settings(Budget(trials=1), 1, (0,), ray_address=cluster.address)
+    with (
+        pytest.raises(ClusterError, match="it wants its token: set RAY_AUTH_MODE=token"),
+        ray_running(settings, Lines()),
+    ):
+        pytest.fail("joined")

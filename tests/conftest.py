@@ -7,6 +7,13 @@ import torch
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--kills", type=int, default=4, help="of tests/faults: of the driver, 20 for a full test"
+    )
+    parser.addoption("--kill-seed", type=int, default=0, help="decides the moments of the kills")
+
+
 @pytest.fixture(autouse=True)
 def one_thread(request):
     """Tiny models gain nothing from threads, and on a busy machine wait long for each other."""

@@ -9,9 +9,8 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--kills", type=int, default=4, help="of tests/faults: of the driver, 20 for a full test"
+        "--full", action="store_true", help="tests of faults at full length: 20 kills, 300 trials"
     )
-    parser.addoption("--kill-seed", type=int, default=0, help="decides the moments of the kills")
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ from lambda_nas.store.doctor import examine
 from lambda_nas.store.store import Store
 
 TINY = [sys.executable, str(Path(__file__).with_name("tiny_search.py"))]
-DEADLINE_S = 240
+DEADLINE_S = 600
 
 
 class Search:
@@ -105,6 +105,11 @@ def begin(tmp_path):
     for search in begun:
         if search.is_running():
             search.kill()
+
+
+@pytest.fixture
+def full(request):
+    return request.config.getoption("--full")
 
 
 @pytest.fixture

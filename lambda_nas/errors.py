@@ -43,3 +43,7 @@ class InfeasibleError(LambdaNasError):
 
 class NonFiniteError(LambdaNasError, ArithmeticError):
     """A loss or metric became NaN or infinite."""
+
+
+class TrialsFailedError(LambdaNasError, RuntimeError):
+    """Trial after trial of a search failed."""

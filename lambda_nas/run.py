@@ -182,7 +182,7 @@ def _search(
                 seed=settings.seed,
                 baseline_accuracy=accuracy,
                 baseline=prices[0],
-                settings=_describe(source, settings),
+                settings=_describe(source, settings, rungs=len(material.rungs) + 1),
             ),
             prices,
         )
@@ -277,7 +277,7 @@ def _rungs(source: Source, seed: int) -> tuple[Recipe, ...]:
     )
 
 
-def _describe(source: Source, settings: Settings) -> dict[str, object]:
+def _describe(source: Source, settings: Settings, *, rungs: int) -> dict[str, object]:
     config = source.model.config
     return {
         "architecture": config.architecture,
@@ -288,6 +288,7 @@ def _describe(source: Source, settings: Settings) -> dict[str, object]:
         "data": source.data.description,
         "max_removed": settings.max_removed,
         "batch_size": settings.batch_size,
+        "rungs": rungs,
         "seeds": [list(seed) for seed in settings.seeds],
         "limits": asdict(settings.limits),
     }

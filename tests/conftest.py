@@ -7,6 +7,12 @@ import torch
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
+def pytest_addoption(parser):
+    parser.addoption(
+        "--full", action="store_true", help="tests of faults at full length: 20 kills, 300 trials"
+    )
+
+
 @pytest.fixture(autouse=True)
 def one_thread(request):
     """Tiny models gain nothing from threads, and on a busy machine wait long for each other."""

@@ -40,6 +40,7 @@ def main() -> None:
     from lambda_nas.cli import (
         bench,
         dashboard,
+        doctor,
         evaluate,
         export,
         prior,
@@ -49,7 +50,19 @@ def main() -> None:
         train,
     )
 
-    for verb in (search, prior, studies, show, dashboard, train, export, evaluate, bench):
+    verbs = (
+        search,
+        prior,
+        studies,
+        show,
+        dashboard,
+        doctor,
+        train,
+        export,
+        evaluate,
+        bench,
+    )
+    for verb in verbs:
         verb.register(app)
     app()
 

@@ -7,6 +7,7 @@ import typer
 
 from lambda_nas.cli import output
 from lambda_nas.cli.app import INTERRUPTED
+from lambda_nas.cli.interrupts import second_interrupt_exits
 from lambda_nas.cli.options import (
     DEFAULT_STORAGE,
     CheckpointOption,
@@ -99,7 +100,7 @@ def search(
     elif chosen and model is None and chosen.model != DIGITS_ARCHITECTURE:
         model = chosen.model
     store = Store.open(storage)
-    with SearchProgress(parsed_budget.trials) as progress:
+    with second_interrupt_exits(), SearchProgress(parsed_budget.trials) as progress:
         source = run.open_source(
             progress.stage,
             model=model,

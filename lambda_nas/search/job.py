@@ -147,8 +147,8 @@ class Ledger(Protocol):
     def translated_errors(self) -> AbstractContextManager[None]:
         """Turn what Optuna raises of the database into a ``StorageError``."""
 
-    def transaction(self) -> AbstractContextManager[object]:
-        """Open a transaction that Optuna's storage joins."""
+    def transaction(self, study: str) -> AbstractContextManager[object]:
+        """Open a transaction that Optuna's storage joins; nobody else changes the study."""
 
     def settle(self, study: str, trial: int, tell: Callable[[], object]) -> bool:
         """Give up a trial's claim, if it has one, and tell Optuna, in one transaction."""

@@ -98,7 +98,7 @@ def _reap_unclaimed(study: optuna.Study, ledger: Ledger, layers: Sequence[int]) 
     A driver that lives may be just there, so this is for when there is none.
     """
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        with ledger.transaction():
+        with ledger.transaction(study.study_name):
             give_back(study, trial.number, layers, "ended before it began", counts=False)
 
 

@@ -12,7 +12,7 @@ from ray.tune.search import Searcher
 
 from lambda_nas.core.cost import Price
 from lambda_nas.core.removal import RemovalSet
-from lambda_nas.errors import StorageError
+from lambda_nas.errors import LambdaNasError, StorageError, TrialsFailedError
 from lambda_nas.search.beliefs import Score
 from lambda_nas.search.halving import Halving
 from lambda_nas.search.job import Ledger, Progress, Pulse
@@ -33,7 +33,7 @@ MAX_REFUSALS = 3
 """Proposals refused in a row before the first of them, the most promising, is measured."""
 
 MAX_FAILURES = 5
-"""Failed trials in a row after which the search gives up."""
+"""Failed trials in a row, a worker, after which the search gives up."""
 
 
 @dataclass
@@ -67,6 +67,7 @@ class RemovalSearcher(Searcher):
         layers: Sequence[int],
         budget: int | None,
         deadline: float | None,
+        workers: int,
         pulse: Pulse,
         progress: Progress,
     ) -> None:
@@ -80,6 +81,7 @@ class RemovalSearcher(Searcher):
         self._layers = tuple(layers)
         self._budget = budget
         self._deadline = deadline
+        self._workers = workers
         self._pulse = pulse
         self._progress = progress
         self._running: dict[str, _Running] = {}
@@ -87,7 +89,7 @@ class RemovalSearcher(Searcher):
         self._evaluated: list[History] = []
         self._failures = 0
         self.stopped: str | None = None
-        self.error: StorageError | None = None
+        self.error: LambdaNasError | None = None
 
     def suggest(  # type: ignore[override]  # Ray's own annotation forgets FINISHED.
         self, trial_id: str
@@ -167,8 +169,6 @@ class RemovalSearcher(Searcher):
         """Do nothing: the database is the truth."""
 
     def _why_stop(self) -> str | None:
-        if self._failures >= MAX_FAILURES:
-            return f"{self._failures} trials failed in a row"
         counts = self._ledger.count(self._study.study_name)
         if counts.evaluated != len(self._evaluated):
             self._catch_up()
@@ -228,7 +228,7 @@ class RemovalSearcher(Searcher):
             budget=self._budget,
         )
         if answer is Answer.SPENT:
-            with self._ledger.transaction():
+            with self._ledger.transaction(self._study.study_name):
                 give_back(
                     self._study, trial.number, self._layers, "the budget is spent", counts=False
                 )
@@ -261,6 +261,13 @@ class RemovalSearcher(Searcher):
 
         if self._ledger.settle(self._study.study_name, number, tell):
             self._progress.failed(running.removal, reason)
+        # A node that dies takes a trial of each of its workers with it.
+        if self._failures >= MAX_FAILURES * self._workers:
+            self.error = TrialsFailedError(
+                f"{self._failures} trials of {self._study.study_name} failed in a row, the last, "
+                f"{running.removal}, because: {reason}; the study is safe, and the same command "
+                "goes on"
+            )
 
     def _stop(self, running: _Running, weights: str) -> None:
         # Before the store knows the trial: a kill in between leaves no file that nobody knows.

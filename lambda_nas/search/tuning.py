@@ -38,7 +38,7 @@ class EarlyStopping(FIFOScheduler):
 
 
 class Emergency(Stopper):
-    """Ends the run at once when the database has failed."""
+    """Ends the run at once when the database has failed, or trial after trial does."""
 
     def __init__(self, searcher: RemovalSearcher) -> None:
         self._searcher = searcher
@@ -73,6 +73,7 @@ def run_trials(
 
     Raises:
         StorageError: If the database fails; the trials in flight are given up.
+        TrialsFailedError: If too many trials failed in a row.
     """
     searcher = RemovalSearcher(
         study,
@@ -84,6 +85,7 @@ def run_trials(
         layers=settings.layers,
         budget=settings.budget.trials,
         deadline=deadline,
+        workers=settings.workers,
         pulse=pulse,
         progress=progress,
     )

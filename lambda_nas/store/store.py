@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from lambda_nas.core.cost import Price
 from lambda_nas.core.removal import RemovalSet
-from lambda_nas.errors import StudyMismatchError
+from lambda_nas.errors import StorageError, StudyMismatchError
 from lambda_nas.search.values import (
     Answer,
     Claim,
@@ -65,15 +65,22 @@ class Store:
             return session.scalar(query) is not None
 
     def create_study(self, info: StudyInfo, prices: Mapping[int, Price]) -> None:
-        """Add a study with the prices of all its cost signatures, the baseline's at 0."""
+        """Add a study with the prices of all its cost signatures, the baseline's at 0.
+
+        One that another process has added meanwhile stays as it is.
+        """
         values = asdict(info) | {"layers": list(info.layers)}
         del values["baseline"]
-        with self._database.writing() as session:
-            row = schema.Study(**values)
-            session.add(row)
-            session.flush()
-            for count, price in prices.items():
-                session.add(schema.Price(study_id=row.id, removed_count=count, **asdict(price)))
+        try:
+            with self._database.writing() as session:
+                row = schema.Study(**values)
+                session.add(row)
+                session.flush()
+                for count, price in prices.items():
+                    session.add(schema.Price(study_id=row.id, removed_count=count, **asdict(price)))
+        except StorageError:
+            if not self.has(info.name):
+                raise
 
     def study(self, name: str) -> StudyInfo:
         """Return what a study is about.
@@ -196,9 +203,13 @@ class Store:
             return runs.claims(session, reading.study(session, study).id)
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """Open a transaction that Optuna's storage joins."""
-        with self._database.writing_with_optuna():
+    def transaction(self, study: str) -> Iterator[None]:
+        """Open a transaction that Optuna's storage joins; nobody else changes the study meanwhile.
+
+        Optuna's own tables are as anybody's: the trials of another driver may still begin.
+        """
+        with self._database.writing_with_optuna() as session:
+            reading.study(session, study, lock=True)
             yield
 
     def settle(self, study: str, trial: int, tell: Callable[[], object]) -> bool:

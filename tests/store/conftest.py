@@ -6,7 +6,7 @@ from sqlalchemy import create_engine, make_url
 
 from lambda_nas.core.cost import Price
 from lambda_nas.core.removal import RemovalSet
-from lambda_nas.search.values import FrontPoint, StudyInfo
+from lambda_nas.search.values import FrontPoint, RunInfo, StudyInfo
 from lambda_nas.store.store import Store
 
 POSTGRES = "LAMBDA_NAS_TEST_POSTGRES"
@@ -92,6 +92,21 @@ def make_info():
         return StudyInfo(**(values | changes))
 
     return make
+
+
+@pytest.fixture
+def who():
+    return RunInfo(
+        machine="host 4026531836",
+        pid=4711,
+        device="a processor",
+        model_fingerprint="m" * 64,
+        data_fingerprint="d" * 64,
+        versions={"torch": "2.15.0", "optuna": "5.0.0"},
+        seed=3,
+        workers=2,
+        command="lambda-nas search --budget '30 m'",
+    )
 
 
 @pytest.fixture

@@ -1,0 +1,38 @@
+"""``lambda-nas doctor``."""
+
+import typer
+
+from lambda_nas.cli import output
+from lambda_nas.cli.options import DEFAULT_STORAGE, JsonOption, StorageOption, StudyArgument
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verb."""
+    app.command(epilog="[bold]Example[/bold]\n\nlambda-nas doctor deit_tiny-images")(doctor)
+
+
+def doctor(
+    study: StudyArgument, storage: StorageOption = DEFAULT_STORAGE, json: JsonOption = False
+) -> None:
+    """Check that a study holds together; exits with 1 if it doesn't."""
+    from lambda_nas.store.doctor import examine
+    from lambda_nas.store.store import Store
+
+    findings = examine(Store.open(storage, create=False), study)
+    if json:
+        output.print_json(
+            {
+                "study": study,
+                "problems": list(findings.problems),
+                "in_flight": findings.in_flight,
+                "trials": findings.trials,
+            }
+        )
+    else:
+        for problem in findings.problems:
+            output.stdout.print(problem, soft_wrap=True)
+        verdict = f"{len(findings.problems)} problems" if findings.problems else "sound"
+        flying = f", {findings.in_flight} in flight" if findings.in_flight else ""
+        output.stdout.print(f"{study}: {findings.trials} evaluated trials{flying}: {verdict}")
+    if findings.problems:
+        raise typer.Exit(1)

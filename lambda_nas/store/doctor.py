@@ -1,0 +1,142 @@
+"""Whether a study holds together: what each finished transaction must have left true."""
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from lambda_nas.search.trials import objectives, to_removal
+from lambda_nas.search.values import Claim, History, Study
+from lambda_nas.store.fronts import non_dominated
+from lambda_nas.store.store import Store
+
+_TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What was found.
+
+    Attributes:
+        problems: What must not be.
+        in_flight: Trials that were begun and not ended: of a search that runs, or of one that was
+            killed and whose next run takes them up.
+        trials: Evaluated trials that were looked at.
+    """
+
+    problems: tuple[str, ...]
+    in_flight: int
+    trials: int
+
+
+def examine(store: Store, name: str) -> Findings:
+    """Check a study's invariants.
+
+    - Each trial that Optuna has as complete has all its measurements, and the same values.
+    - Each set is measured once.
+    - The front is exactly the non-dominated trials.
+    - Prices agree within a cost signature and with the unpruned model's.
+    - Each set in flight is in the hands of one run, and not measured.
+
+    Raises:
+        InputError: If there is no such study.
+        StorageError: If the database fails.
+    """
+    # A search may be running: all is read as of one moment.
+    with store.transaction(name):
+        study, claims = store.load(name), store.claims(name)
+        trials = _optuna_trials(store, name)
+    running = sum(trial.state == TrialState.RUNNING for trial in trials.values())
+    problems = [
+        *_check_trials(study, trials),
+        *_check_sets(study, claims),
+        *_check_front(study),
+        *_check_prices(study),
+        *_check_claims(claims, trials),
+    ]
+    return Findings(tuple(problems), running, len(study.trials))
+
+
+def _optuna_trials(store: Store, name: str) -> dict[int, FrozenTrial]:
+    try:
+        with store.translated_errors():
+            study = optuna.load_study(study_name=name, storage=store.optuna)
+            return {trial.number: trial for trial in study.get_trials(deepcopy=False)}
+    except KeyError:
+        return {}
+
+
+def _check_trials(study: Study, trials: Mapping[int, FrozenTrial]) -> Iterator[str]:
+    stored = {history.trial: history for history in study.trials}
+    for number, trial in trials.items():
+        if trial.state == TrialState.COMPLETE and number not in stored:
+            yield f"trial {number} is complete in Optuna and has no measurements"
+    rungs = study.info.settings.get("rungs")
+    for number, history in stored.items():
+        yield from _check_rungs(history, rungs)
+        expected = TrialState.COMPLETE if history.stopped is None else TrialState.PRUNED
+        told = trials.get(number)
+        if told is None or told.state != expected:
+            state = told.state.name if told else "unknown"
+            yield f"trial {number} is measured and {state} in Optuna, not {expected.name}"
+            continue
+        if to_removal(told.params, study.info.layers) != history.removal:
+            yield f"trial {number} measured {history.removal}, which is not what Optuna asked for"
+        if history.stopped is None and history.rungs:
+            values = objectives(study.point(history))
+            if not all(map(_close, told.values, values)):
+                yield f"trial {number} has {told.values} in Optuna and {list(values)} here"
+
+
+def _check_rungs(history: History, rungs: object) -> Iterator[str]:
+    found = [rung.rung for rung in history.rungs]
+    if not found or found != list(range(len(found))):
+        yield f"trial {history.trial} has measurements at rungs {found}"
+    elif history.stopped is None and rungs is not None and len(found) != rungs:
+        yield f"trial {history.trial} has {len(found)} measurements of {rungs}"
+    for rung in history.rungs:
+        if not 0 <= rung.accuracy <= 1:
+            yield f"trial {history.trial} has accuracy {rung.accuracy} at rung {rung.rung}"
+
+
+def _check_sets(study: Study, claims: list[Claim]) -> Iterator[str]:
+    measured = Counter(history.removal for history in study.trials)
+    for removal, times in measured.items():
+        if times > 1:
+            yield f"{removal} is measured {times} times"
+    for claim in claims:
+        if claim.removal in measured:
+            yield f"{claim.removal} is measured and in flight as trial {claim.trial}"
+
+
+def _check_front(study: Study) -> Iterator[str]:
+    finished = [study.point(history) for history in study.trials if history.stopped is None]
+    expected = {point.trial for point in non_dominated(finished)}
+    found = {point.trial for point in study.front}
+    for trial in sorted(found - expected):
+        yield f"trial {trial} is on the front and dominated"
+    for trial in sorted(expected - found):
+        yield f"trial {trial} is not dominated and not on the front"
+
+
+def _check_prices(study: Study) -> Iterator[str]:
+    unpruned = study.prices[0]
+    for count, price in study.prices.items():
+        if not _close(price.speedup, price.throughput / unpruned.throughput):
+            yield f"the price of {count} layers removed contradicts the unpruned model's"
+    for count in sorted({len(history.removal) for history in study.trials} - {*study.prices}):
+        yield f"{count} layers removed have been measured and have no price"
+
+
+def _check_claims(claims: list[Claim], trials: Mapping[int, FrozenTrial]) -> Iterator[str]:
+    for claim in claims:
+        told = trials.get(claim.trial)
+        if told is None or told.state != TrialState.RUNNING:
+            yield f"trial {claim.trial} is in flight and not running in Optuna"
+
+
+def _close(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=_TOLERANCE)

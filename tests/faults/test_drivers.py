@@ -1,0 +1,103 @@
+"""Drivers that are killed, interrupted twice, or not alone."""
+
+import random
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from lambda_nas.inputs.digits import digits_images, digits_model
+from lambda_nas.store.store import Store
+
+from .conftest import check_sound, same_so_far
+from .tiny_search import STUDY
+
+DIGITS = "digits_vit-digits"
+LIFE_S = 60.0
+"""A search of digits is done with all that comes before its first trial after half of it."""
+
+
+def digits_search(begin, url, budget):
+    command = [sys.executable, "-m", "lambda_nas", "search", "--storage"]
+    return begin(url, "--budget", str(budget), command=command)
+
+
+def test_killed_at_random_moments_a_search_loses_nothing(begin, sqlite, full):
+    kills, budget = (20, 30) if full else (3, 5)
+    digits_model(digits_images())
+    moments = random.Random(0)
+    before = None
+    for _ in range(kills):
+        search = digits_search(begin, sqlite, budget)
+        time.sleep(moments.uniform(0, LIFE_S))
+        search.kill()
+        if Path(sqlite.removeprefix("sqlite:///")).exists() and Store.open(sqlite).has(DIGITS):
+            now = Store.open(sqlite).load(DIGITS)
+            if before:
+                same_so_far(before, now)
+            before = now
+    last = digits_search(begin, sqlite, budget)
+    assert last.end() == 0
+    after = check_sound(sqlite, DIGITS, budget)
+    if before:
+        same_so_far(before, after)
+    assert not [run for run in after.runs if not run.ended]
+
+
+def test_two_interrupts_exit_at_once_and_the_search_can_go_on(begin, sqlite):
+    search = begin(sqlite, 10, "--images", "6000")
+    search.wait_for(lambda: search.trials() >= 2)
+    children = psutil.Process(search.pid).children(recursive=True)
+    search.interrupt()
+    time.sleep(0.3)
+    began = time.monotonic()
+    search.interrupt()
+    assert search.end() == 130
+    assert time.monotonic() - began < 2
+    before = Store.open(sqlite).load(STUDY)
+    again = begin(sqlite, 10)
+    assert again.end() == 0
+    same_so_far(before, check_sound(sqlite, STUDY, 10))
+    # Ray's own processes go with the one that started them.
+    assert not psutil.wait_procs(children, timeout=30)[1]
+
+
+@pytest.fixture
+def steppable(tmp_path):
+    """An environment in which a process's clock can be set, and the function that sets it."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("setting the clock of one process needs a C compiler")
+    library, offset = tmp_path / "clock.so", tmp_path / "offset"
+    source = Path(__file__).with_name("clock.c")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    offset.write_text("0")
+    return {"LD_PRELOAD": str(library), "CLOCK_OFFSET_FILE": str(offset)}, offset.write_text
+
+
+def test_two_drivers_share_a_study_while_the_clock_of_one_steps(begin, sqlite, steppable):
+    environment, set_clock = steppable
+    both = [begin(sqlite, 24, "--images", "6000", env=env) for env in (environment, {})]
+    both[0].wait_for(lambda: both[0].trials() >= 1)
+    for offset in ("86400", "-86400", "0"):
+        set_clock(offset)
+        time.sleep(2)
+    assert [search.end() for search in both] == [0, 0]
+    study = check_sound(sqlite, STUDY, 24)
+    assert len(study.runs) == 2
+    assert {history.run for history in study.trials} == {run.id for run in study.runs}
+
+
+def test_a_long_search_does_not_grow(begin, sqlite, full):
+    trials = 300 if full else 60
+    search = begin(sqlite, trials, "--depth", "10", "--images", "28", "--workers", "2")
+    assert search.end() == 0
+    sizes = [line.split() for line in search.lines if line[0].isdigit()]
+    resident = {int(trials): int(size) for trials, size in sizes}
+    # The first trials load what all need.
+    assert resident[trials] - resident[20] < 50e6 * (trials - 20) / 280
+    check_sound(sqlite, STUDY, trials)

@@ -1,0 +1,61 @@
+"""Workers that die or run out of memory."""
+
+import resource
+
+import optuna
+import pytest
+import torch
+from optuna.trial import TrialState
+
+from lambda_nas.search.trainable import _out_of_memory
+from lambda_nas.store.store import Store
+
+from .conftest import check_sound
+from .tiny_search import STUDY
+
+BUDGET = 8
+
+
+def failed(url):
+    study = optuna.load_study(study_name=STUDY, storage=Store.open(url).optuna)
+    return [trial for trial in study.get_trials() if trial.state == TrialState.FAIL]
+
+
+def test_the_set_of_a_worker_that_dies_is_tried_again(begin, sqlite):
+    search = begin(sqlite, BUDGET, "--images", "6000")
+    search.wait_for(lambda: search.trials() >= 2)
+    [worker] = search.workers()
+    worker.kill()
+    assert search.end() == 0
+    study = check_sound(sqlite, STUDY, BUDGET)
+    [lost] = failed(sqlite)
+    assert lost.user_attrs["reason"] == "the worker process died"
+    assert lost.user_attrs["removed"] in {str(history.removal) for history in study.trials}
+    assert sum(line.startswith("failed") for line in search.lines) == 1
+
+
+def test_the_set_of_a_worker_out_of_memory_is_tried_again(begin, sqlite):
+    # What is freed goes back at once, so that the next batch has to ask the system again.
+    eager = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_ARENA_MAX": "1"}
+    search = begin(sqlite, BUDGET, "--images", "6000", env=eager)
+    search.wait_for(lambda: search.trials() >= 2)
+    [worker] = search.workers()
+    unlimited = worker.rlimit(resource.RLIMIT_AS)
+    worker.rlimit(resource.RLIMIT_AS, (worker.memory_info().vms // 2, unlimited[1]))
+    search.wait_for(lambda: any(line.startswith("failed") for line in search.lines))
+    worker.rlimit(resource.RLIMIT_AS, unlimited)
+    assert search.end() == 0
+    study = check_sound(sqlite, STUDY, BUDGET)
+    lost = failed(sqlite)
+    # It depends on who asks first: the trial, which says so, or Ray, which dies of it.
+    reason = lost[0].user_attrs["reason"]
+    assert reason.startswith("out of memory: ") or reason == "the worker process died"
+    assert lost[0].user_attrs["removed"] in {str(history.removal) for history in study.trials}
+
+
+def test_what_an_allocation_fails_with_is_known():
+    with pytest.raises(RuntimeError) as failure:
+        torch.empty(2**50)
+    assert _out_of_memory(failure.value)
+    assert _out_of_memory(MemoryError())
+    assert not _out_of_memory(RuntimeError("sizes do not match"))

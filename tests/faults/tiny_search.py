@@ -1,0 +1,92 @@
+"""A search as a process of its own, over a ViT with random weights: trials cost next to nothing.
+
+    python tests/faults/tiny_search.py STORAGE_URL BUDGET [--depth 6] [--images 60] [--workers 1]
+
+Prints one line a finished trial, `trials RSS`, both numbers; exits as `lambda-nas search` does.
+"""
+
+import argparse
+import os
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import timm
+import torch
+
+from lambda_nas.cli.app import quiet_dependencies
+from lambda_nas.cli.interrupts import second_interrupt_exits
+from lambda_nas.core.data import ImageSet
+from lambda_nas.errors import LambdaNasError
+from lambda_nas.inputs.images import ImageData
+from lambda_nas.inputs.models import LoadedModel, ModelConfig, fingerprint
+from lambda_nas.run import Source, search
+from lambda_nas.search.job import Budget, Settings
+from lambda_nas.store.store import Store
+
+STUDY = "tiny"
+
+
+class Lines:
+    """Progress as lines on stdout."""
+
+    @contextmanager
+    def stage(self, label, total):
+        print("stage", label, flush=True)
+        yield lambda: None
+
+    def trials(self, counts, front):
+        print(counts.evaluated, psutil.Process().memory_info().rss, flush=True)
+
+    def failed(self, removal, reason):
+        print("failed", removal, reason, flush=True)
+
+
+def source(depth, images):
+    torch.manual_seed(0)
+    model = timm.create_model("digits_vit", depth=depth).eval()
+    pixels = torch.randint(0, 256, (images, 1, 8, 8), dtype=torch.uint8)
+    whole = ImageSet(pixels, torch.arange(images) % 10, (0.5,), (0.5,))
+    first, second = whole.subset(torch.arange(20)), whole.subset(torch.arange(20, images))
+    config = ModelConfig("digits_vit", {"depth": depth}, {})
+    loaded = LoadedModel(model, "tiny", config, fingerprint(model, config))
+    return Source(loaded, ImageData(first, second, None, "tiny-data", "tiny"), "noise")
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("storage")
+    parser.add_argument("budget", type=int)
+    parser.add_argument("--depth", type=int, default=6)
+    parser.add_argument("--images", type=int, default=60)
+    parser.add_argument("--workers", type=int, default=1)
+    options = parser.parse_args()
+    # A library that was preloaded into this process is not for the workers.
+    os.environ.pop("LD_PRELOAD", None)
+    quiet_dependencies()
+    torch.set_num_threads(1)
+    settings = Settings(
+        Budget(trials=options.budget),
+        max_removed=options.depth - 1,
+        layers=tuple(range(options.depth)),
+        workers=options.workers,
+        batch_size=8,
+    )
+    try:
+        with second_interrupt_exits():
+            search(
+                source(options.depth, options.images),
+                settings,
+                store=Store.open(options.storage),
+                name=STUDY,
+                progress=Lines(),
+                weights_root=Path("weights"),
+            )
+    except LambdaNasError as error:
+        print(f"error: {error}", file=sys.stderr)
+        raise SystemExit(error.exit_code) from None
+
+
+if __name__ == "__main__":
+    main()

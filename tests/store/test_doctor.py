@@ -1,0 +1,109 @@
+"""Each invariant is broken in the database, by hand, and must be told."""
+
+import optuna
+import pytest
+from sqlalchemy import text
+
+from lambda_nas.core.removal import RemovalSet
+from lambda_nas.errors import InputError
+from lambda_nas.search.trials import DIRECTIONS, distributions, objectives, to_params
+from lambda_nas.search.values import Answer, History, RungResult
+from lambda_nas.store.doctor import examine
+from lambda_nas.store.store import Store
+
+LAYERS = (0, 1, 2, 4, 5)
+STUDY = "deit-images"
+
+
+@pytest.fixture
+def study(store, make_info, prices, who):
+    """Two finished trials, one on the front, one that was stopped, and one in flight."""
+    settings = make_info().settings | {"rungs": 2}
+    store.create_study(make_info(settings=settings), prices)
+    run = store.begin_run(STUDY, who)
+    theirs = optuna.create_study(study_name=STUDY, storage=store.optuna, directions=DIRECTIONS)
+    results = [([0], (0.5, 0.75), None), ([0, 1], (0.7, 0.8), None), ([2], (0.1,), "rung 0: low")]
+    for removed, accuracies, stopped in [*results, ([4], (), None)]:
+        removal = RemovalSet.of(removed)
+        theirs.enqueue_trial(to_params(removal, LAYERS))
+        trial = theirs.ask(distributions(LAYERS))
+        answer = store.claim(STUDY, removal, trial.number, run=run, budget=None)
+        assert answer is Answer.GRANTED
+        rungs = tuple(RungResult(rung, value, 1.0) for rung, value in enumerate(accuracies))
+        history = History(trial.number, removal, rungs, stopped, run=run)
+        if stopped:
+            state = {"state": optuna.trial.TrialState.PRUNED}
+        elif accuracies:
+            state = {"values": objectives(store.load(STUDY).point(history))}
+        else:
+            continue
+        store.record(STUDY, history, None, tell=lambda t=trial, s=state: theirs.tell(t, **s))
+    return store
+
+
+def test_a_sound_study_is_sound(study):
+    findings = examine(study, STUDY)
+    assert findings.problems == ()
+    assert (findings.trials, findings.in_flight) == (3, 1)
+
+
+@pytest.mark.parametrize(
+    ("statement", "problem"),
+    [
+        (
+            "DELETE FROM lambda_measurements WHERE rung = 1 AND accuracy > 0.79",
+            "trial 1 has 1 measurements of 2",
+        ),
+        (
+            "DELETE FROM lambda_measurements WHERE rung = 0 AND accuracy < 0.2",
+            "trial 2 has measurements at rungs []",
+        ),
+        (
+            "UPDATE lambda_measurements SET accuracy = 0.78 WHERE accuracy > 0.79",
+            "trial 1 has [0.8, 120.0, 4800000000.0] in Optuna and [0.78, 120.0, 4800000000.0] here",
+        ),
+        (
+            "UPDATE lambda_measurements SET accuracy = 1.5 WHERE accuracy < 0.2",
+            "trial 2 has accuracy 1.5 at rung 0",
+        ),
+        (
+            "UPDATE trials SET state = 'FAIL' WHERE number = 1",
+            "trial 1 is measured and FAIL in Optuna, not COMPLETE",
+        ),
+        (
+            "UPDATE trials SET state = 'COMPLETE' WHERE number = 3",
+            "trial 3 is complete in Optuna and has no measurements",
+        ),
+        ("DELETE FROM lambda_fronts", "trial 1 is not dominated and not on the front"),
+        (
+            "INSERT INTO lambda_fronts SELECT id, study_id FROM lambda_architectures "
+            "WHERE removed = '0'",
+            "trial 0 is on the front and dominated",
+        ),
+        (
+            "UPDATE lambda_prices SET speedup = 9 WHERE removed_count = 2",
+            "the price of 2 layers removed contradicts the unpruned model's",
+        ),
+        (
+            "UPDATE lambda_architectures SET removed = '1,0' WHERE removed = '0'",
+            "{0,1} is measured 2 times",
+        ),
+        (
+            "UPDATE lambda_claims SET removed = '2'",
+            "{2} is measured and in flight as trial 3",
+        ),
+        (
+            "UPDATE trials SET state = 'FAIL' WHERE number = 3",
+            "trial 3 is in flight and not running in Optuna",
+        ),
+    ],
+)
+def test_each_broken_invariant_is_told(study, url, statement, problem):
+    with study._database._engine.begin() as connection:
+        connection.execute(text(statement))
+    assert problem in examine(Store.open(url), STUDY).problems
+
+
+def test_an_unknown_study_lists_those_there_are(study):
+    with pytest.raises(InputError, match="no study is named other; there are deit-images"):
+        examine(study, "other")

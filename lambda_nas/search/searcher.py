@@ -94,7 +94,7 @@ class RemovalSearcher(Searcher):
     def suggest(  # type: ignore[override]  # Ray's own annotation forgets FINISHED.
         self, trial_id: str
     ) -> dict[str, object] | str | None:
-        """Return the next trial's configuration, or ``FINISHED``."""
+        """Return the next trial's configuration, ``FINISHED``, or ``None``: ask again later."""
         if self.error is None:
             with self._kept_error():
                 self.stopped = self._why_stop()
@@ -102,6 +102,9 @@ class RemovalSearcher(Searcher):
                 if running:
                     self._running[trial_id] = running
                     return {"removed": list(running.removal), "trial": running.trial.number}
+                if self._running:
+                    # One of them may yet fail and its set be queued again.
+                    return None
         return Searcher.FINISHED
 
     def on_trial_result(self, trial_id: str, result: dict[str, object]) -> None:

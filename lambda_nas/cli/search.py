@@ -88,6 +88,7 @@ def search(
     cores = os.cpu_count() or 1
     if ray_address is None and workers > cores:
         raise InputError(f"--workers {workers}: this machine has {cores} cores, one a worker")
+    gpus = _gpus(gpus_per_trial, sharers=1 if ray_address else workers)
 
     from lambda_nas import run
     from lambda_nas.inputs.spaces import load_space
@@ -119,7 +120,7 @@ def search(
             max_removed=most,
             layers=layers,
             workers=workers,
-            gpus_per_trial=_gpus(gpus_per_trial, 1 if ray_address else workers),
+            gpus_per_trial=gpus,
             ray_address=ray_address,
             limits=limits,
             seeds=seeds,
@@ -144,7 +145,7 @@ def search(
     _next_steps(name, storage)
 
 
-def _gpus(given: float | None, sharers: int) -> float:
+def _gpus(given: float | None, *, sharers: int) -> float:
     """Return each trial's part of a GPU; without a say one GPU is shared, if there is one."""
     import torch
 

@@ -4,6 +4,7 @@ import re
 import sys
 
 import pytest
+import torch
 
 from lambda_nas.cli import main
 
@@ -34,6 +35,12 @@ def test_budget(lambda_nas, budget):
     [
         (("search", "--max-memory", "much"), 2, "--max-memory much: expected a size"),
         (("search", "--workers", "1000"), 2, "--workers 1000: this machine has"),
+        pytest.param(
+            ("search", "--gpus-per-trial", "1", "--ray-address", "127.0.0.1:1"),
+            2,
+            "--gpus-per-trial 1: PyTorch sees no GPU here, and prices are measured where the",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),
+        ),
         (("search", "--model", "resnet18"), 2, "--data is missing"),
         (("search", "--model", "deit_tinny", "--data", "."), 2, "timm has no model deit_tinny"),
         (("search", "--space", "deit_tiny"), 2, "--data is missing"),

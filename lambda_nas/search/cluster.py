@@ -105,8 +105,8 @@ def share_threads(nodes: Sequence[Node], workers: int, gpus_per_trial: float) ->
     if not room(1):
         most = max((node.gpus for node in nodes), default=0.0)
         raise InputError(
-            f"no machine that Ray knows has a core and {gpus_per_trial:g} GPUs for a trial (the "
-            f"most GPUs on one: {most:g}): lower --gpus-per-trial or join a machine that has them"
+            f"no machine that Ray knows has room for a trial: a core, --gpus-per-trial "
+            f"{gpus_per_trial:g} (the most GPUs on one: {most:g}); lower it or join one with more"
         )
     cores = max(int(node.cpus) for node in nodes)
     return next((n for n in range(cores, 1, -1) if room(n) >= workers), 1)

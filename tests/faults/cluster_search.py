@@ -3,7 +3,9 @@
 python tests/faults/cluster_search.py RAY_ADDRESS STORAGE_URL WEIGHTS_DIR BUDGET
 """
 
+import os
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,13 +38,20 @@ class Lines:
         print("failed", removal, reason, flush=True)
 
 
+def hold(model, inputs):
+    """Stay in the middle of a trial for as long as there is a file that the node was started with."""
+    file = os.environ.get("HOLD_TRIALS")
+    while file and Path(file).exists():
+        time.sleep(0.05)
+
+
 def source():
     torch.manual_seed(0)
     model = timm.create_model("digits_vit", depth=4).eval()
-    # So many that a trial can be caught in the middle.
-    pixels = torch.randint(0, 256, (10_000, 1, 8, 8), dtype=torch.uint8)
-    images = ImageSet(pixels, torch.arange(len(pixels)) % 10, (0.5,), (0.5,))
-    first, second = images.subset(torch.arange(20)), images.subset(torch.arange(20, len(pixels)))
+    model.register_forward_pre_hook(hold)
+    pixels = torch.randint(0, 256, (60, 1, 8, 8), dtype=torch.uint8)
+    images = ImageSet(pixels, torch.arange(60) % 10, (0.5,), (0.5,))
+    first, second, _ = (images.subset(part) for part in torch.arange(60).split(20))
     config = ModelConfig("digits_vit", {"depth": 4}, {})
     loaded = LoadedModel(model, "tiny", config, fingerprint(model, config))
     return Source(loaded, ImageData(first, second, None, "tiny-data", "tiny"), "noise")

@@ -7,7 +7,6 @@ has to come to the first node, the driver's, through Ray. `ray stop` would stop 
 import os
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -30,7 +29,7 @@ from lambda_nas.search.job import Budget, Settings
 from lambda_nas.store.store import Store
 from tests.faults.cluster_search import STUDY, Lines, source
 
-DEADLINE_S = 120
+DEADLINE_S = 240
 FULL_BYTES = 65536
 SCRIPT = Path(__file__).with_name("cluster_search.py")
 SAVE_ELSEWHERE = """
@@ -66,7 +65,8 @@ pytestmark = pytest.mark.skipif(
 class Node:
     """What one `ray start` leaves running, in a session of its own."""
 
-    def __init__(self, *options, mount, env):
+    def __init__(self, *options, mount, hold, env):
+        self.hold = hold
         start = subprocess.Popen(
             [
                 *("unshare", "-rm", "sh", "-c", f'mount -t tmpfs {mount} && exec "$@"', "sh"),
@@ -74,7 +74,7 @@ class Node:
                 *("--node-ip-address=127.0.0.1", "--object-store-memory=100000000"),
                 *("--include-log-monitor=false", "--disable-usage-stats", *options),
             ],
-            env=env,
+            env=env | {"HOLD_TRIALS": str(hold)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -91,17 +91,6 @@ class Node:
                 if os.getsid(process.pid) == self._session:
                     found.append(process)
         return found
-
-    def workers(self):
-        """Return the processes that run trials."""
-        return [process for process in self.processes() if "RemovalTrial" in title(process)]
-
-    def cpu_seconds(self):
-        return sum(worker.cpu_times().user for worker in self.workers())
-
-    def signal_workers(self, number):
-        for worker in self.workers():
-            worker.send_signal(number)
 
     def kill(self):
         for process in self.processes():
@@ -135,6 +124,7 @@ class Cluster:
                 *("--head", f"--port={port}", "--include-dashboard=false"),
                 f"--temp-dir={self._scratch}/1",
                 mount=f"-o size={FULL_BYTES} none {self.full}",
+                hold=folder / "hold-1",
                 env=self.env,
             )
         ]
@@ -142,6 +132,7 @@ class Cluster:
             Node(
                 *(f"--address={self.address}", f"--temp-dir={self._scratch}/2"),
                 mount=f"-o ro none {self.weights}",
+                hold=folder / "hold-2",
                 env=self.env,
             )
         )
@@ -192,16 +183,30 @@ def check_sound(cluster, budget):
     return study
 
 
+def wait_for_all_but_one(cluster, done, search):
+    """Wait until all trials are done but the one that is held; return its set."""
+    store = Store.open(cluster.url)
+
+    def are_done():
+        if not store.has(STUDY):
+            return False
+        counts = store.count(STUDY)
+        return (counts.evaluated, counts.claimed) == (done, 1)
+
+    wait_for(are_done, search)
+    [claim] = store.claims(STUDY)
+    return claim.removal
+
+
 @pytest.fixture(scope="module")
 def searched(cluster):
-    """A search, and on how many nodes it had workers."""
-    search, ran = cluster.search(3), set()
-
-    def both_ran():
-        ran.update(index for index, node in enumerate(cluster.nodes) if node.workers())
-        return len(ran) == 2
-
-    wait_for(both_ran, search)
+    """What a search said whose first trials were done by the second node alone."""
+    cluster.nodes[0].hold.touch()
+    search = cluster.search(3)
+    wait_for_all_but_one(cluster, 2, search)
+    brought = {str(path) for path in (cluster.weights / STUDY).iterdir()}
+    assert brought == {point.weights for point in Store.open(cluster.url).front(STUDY)}
+    cluster.nodes[0].hold.unlink()
     said, _ = search.communicate(timeout=DEADLINE_S)
     assert search.returncode == 0, said
     return said
@@ -238,25 +243,15 @@ def test_a_full_disk_of_the_driver_is_told_to_the_trial(cluster):
 @pytest.mark.usefixtures("searched")
 def test_the_set_of_a_killed_node_is_tried_again_by_the_other(cluster):
     first, second = cluster.nodes
-    store = Store.open(cluster.url)
-    search = cluster.search(9)
-    wait_for(first.workers, search)
-    # Stopped before it is set up: what is evaluated now is so on the second node.
-    first.signal_workers(signal.SIGSTOP)
-    wait_for(lambda: store.count(STUDY).evaluated > 3, search)
-    begun = second.cpu_seconds()
-    # Between two trials a worker has none that is lost with it: Tune would give it to another.
-    wait_for(lambda: second.cpu_seconds() > begun + 0.3, search)
-    second.signal_workers(signal.SIGSTOP)
-    first.signal_workers(signal.SIGCONT)
-    wait_for(lambda: (store.count(STUDY).evaluated, store.count(STUDY).claimed) == (8, 1), search)
-    [lost] = [claim.removal for claim in store.claims(STUDY)]
+    second.hold.touch()
+    search = cluster.search(6)
+    lost = wait_for_all_but_one(cluster, 5, search)
     second.kill()
     said, _ = search.communicate(timeout=DEADLINE_S)
     assert search.returncode == 0, said
     assert said.count("failed") == 1
     assert f"failed {lost} the worker process died" in said
-    assert check_sound(cluster, 9).trials[-1].removal == lost
+    assert check_sound(cluster, 6).trials[-1].removal == lost
     assert first.processes()
 
 

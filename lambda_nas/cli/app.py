@@ -43,13 +43,14 @@ def main() -> None:
         evaluate,
         export,
         prior,
+        report,
         search,
         show,
         studies,
         train,
     )
 
-    for verb in (search, prior, studies, show, dashboard, train, export, evaluate, bench):
+    for verb in (search, prior, studies, show, report, dashboard, train, export, evaluate, bench):
         verb.register(app)
     app()
 

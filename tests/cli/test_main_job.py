@@ -101,6 +101,17 @@ def test_show_and_studies(interrupted, resumed):
     assert (row["study"], row["complete"]) == (STUDY, resumed[2]["trials"]["complete"])
 
 
+@pytest.mark.usefixtures("resumed")
+def test_a_report_of_a_real_study(interrupted):
+    folder, *_ = interrupted
+    assert call("report", STUDY, "--out", "report.html", folder=folder) == ""
+    page = (folder / "report.html").read_text()
+    for point in Store.open(f"sqlite:///{folder}/studies/lambda_nas.db").front(STUDY):
+        command = f"lambda-nas export {STUDY} --trial {point.trial} --out {STUDY}-trial-"
+        assert command in page
+    assert page.count('<div class="figure"') == 6
+
+
 def test_limits_that_nothing_keeps_leave_the_study_alone(interrupted, resumed):
     folder, *_ = interrupted
     done = subprocess.run(

@@ -9,8 +9,10 @@ import sys
 import time
 from contextlib import contextmanager
 
+import optuna
 import pytest
 import timm
+from optuna_dashboard import get_note
 from timm.models import save_for_hf
 from torchvision.transforms.functional import to_pil_image
 
@@ -79,6 +81,15 @@ def test_ctrl_c_exits_130_and_says_how_to_go_on(interrupted):
     assert code == 130
     assert f"interrupted; study {STUDY} is safe: the same command takes it up again" in stderr
     assert "Traceback" not in stderr
+
+
+def test_the_dashboards_note_has_the_front_of_an_interrupted_search(interrupted):
+    folder, *_ = interrupted
+    store = Store.open(f"sqlite:///{folder}/studies/lambda_nas.db")
+    note = get_note(optuna.load_study(study_name=STUDY, storage=store.optuna))
+    for point in store.front(STUDY):
+        assert f"| {point.trial} | `{point.removal}` | {100 * point.accuracy:.2f}% |" in note
+    assert "go on: `__main__.py search --budget 100`" in note
 
 
 def test_the_same_command_takes_it_up(interrupted, resumed):

@@ -73,7 +73,7 @@ def test_the_page_says_what_was_searched_found_and_is_to_pick(make_study):
         "Which attention layers can vit live without, judged on images and priced on a CPU ?",
         "Unpruned: top-1 80.00%, 100.0 images/s, 40.0 MB, 5.00 M parameters.",
         "5 removal sets evaluated, 1 of them stopped early; the prior refused 11 more at no cost; "
-        "1 trials failed; 2 runs, 2 min 30 s.",
+        "1 trial failed; 2 runs, 2 min 30 s.",
         "Take trial 4, without attention in 2 of 3 layers {0,3} : top-1 79.00% (-1.00), 1.20x as",
         "lambda-nas export study --trial 4 --out study-trial-4",
         "rank correlation -1.00 over 4 trials",

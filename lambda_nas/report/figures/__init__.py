@@ -45,13 +45,18 @@ __all__ = [
 ]
 
 
-def all_figures(study: Study) -> dict[str, go.Figure]:
-    """Draw all figures that have something to show, by title."""
+def all_figures(study: Study, *, prior_columns: int = 1) -> dict[str, go.Figure]:
+    """Draw all figures that have something to show, by title.
+
+    Args:
+        study: What they show.
+        prior_columns: Of the prior's panels; more than one need less height.
+    """
     drawn = {
         # The unpruned model alone is no front.
         **({"The front": front(study)} if study.trials else {}),
         "What is removed": layers(study),
-        "What each layer carries": prior(study),
+        "What each layer carries": prior(study, columns=prior_columns),
         "How well the prior knew": scores(study),
         "How the front grew": hypervolume(study),
         "Where the time went": time(study),

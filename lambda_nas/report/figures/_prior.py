@@ -63,55 +63,63 @@ def prior_data(layers: Sequence[Mapping[str, Any]], path: Sequence[Mapping[str, 
     )
 
 
-def prior(study: Study) -> go.Figure:
+def prior(study: Study, *, columns: int = 1) -> go.Figure:
     """Draw the prior of a study; empty if it has none."""
     saved = study.prior or {"layers": [], "path": []}
     facts = f"from {saved['images']} images, no labels" if study.prior else ""
-    return draw_prior(prior_data(saved["layers"], saved["path"]), "Prior", facts)
+    return draw_prior(prior_data(saved["layers"], saved["path"]), "Prior", facts, columns=columns)
 
 
-def draw_prior(data: PriorData, title: str, facts: str = "") -> go.Figure:
+def draw_prior(data: PriorData, title: str, facts: str = "", *, columns: int = 1) -> go.Figure:
     """Draw entropies, what removing one layer does, and the spectra along the path."""
     panels = _PANELS if data.high_frequency else _PANELS[:3]
+    rows = -(-len(panels) // columns)
     figure = make_subplots(
-        rows=len(panels), cols=1, shared_xaxes=True, vertical_spacing=0.07, subplot_titles=panels
+        rows=rows, cols=columns, vertical_spacing=0.21 / rows**0.75, subplot_titles=panels
     )
+    cells = [{"row": n // columns + 1, "col": n % columns + 1} for n in range(len(panels))]
     if data.layers:
-        _add_layers(figure, data)
+        _add_layers(figure, data, cells)
     if data.high_frequency:
-        _add_spectra(figure, data)
-    style(figure, title, facts, height=140 + 230 * len(panels))
-    figure.update_annotations(font_size=13)
+        _add_spectra(figure, data, cells[3])
+    style(figure, title, facts, height=140 + 230 * rows)
+    figure.update_annotations(font_size=13 if columns == 1 else 11)
     figure.update_yaxes(title_text="nats")
-    figure.update_xaxes(tickvals=data.layers)
-    figure.update_xaxes(title_text="layer", row=len(panels), col=1)
+    # The same layers below each other need no numbers in between.
+    figure.update_xaxes(tickvals=data.layers, showticklabels=False)
+    for cell in cells[-columns:]:
+        figure.update_xaxes(title_text="layer", showticklabels=True, **cell)
     if data.high_frequency:
-        figure.update_yaxes(title_text="%", row=4, col=1)
-    figure.update_layout(legend={"orientation": "h", "y": -0.07})
+        figure.update_yaxes(title_text="%", **cells[3])
+    figure.update_layout(legend={"orientation": "h", "y": -0.07 if columns == 1 else -0.22})
     return figure
 
 
-def _add_layers(figure: go.Figure, data: PriorData) -> None:
-    _add_line(figure, data.layers, data.entropy_attn, "attention", BLUE, row=1)
-    _add_line(figure, data.layers, data.entropy_mlp, "MLP", ORANGE, row=1)
-    for row, values in ((2, data.transfer_entropy), (3, data.relative_entropy)):
+def _add_layers(figure: go.Figure, data: PriorData, cells: Sequence[Mapping[str, int]]) -> None:
+    for values, name, color in (
+        (data.entropy_attn, "attention", BLUE),
+        (data.entropy_mlp, "MLP", ORANGE),
+    ):
+        _add_line(figure, data.layers, values, name, color, cells[0], named=False)
+    for cell, values in zip(
+        cells[1:], (data.transfer_entropy, data.relative_entropy), strict=False
+    ):
         figure.add_bar(
             x=data.layers,
             y=values,
             marker_color=BLUE,
             showlegend=False,
             hovertemplate="layer %{x}: %{y:.4g} nats<extra></extra>",
-            row=row,
-            col=1,
+            **cell,
         )
 
 
-def _add_spectra(figure: go.Figure, data: PriorData) -> None:
+def _add_spectra(figure: go.Figure, data: PriorData, cell: Mapping[str, int]) -> None:
     shades = _shades(len(data.spectra))
     for (name, values), shade in zip(data.spectra.items(), shades, strict=True):
-        _add_line(figure, [*range(len(values))], values, name, shade, 4)
+        _add_line(figure, [*range(len(values))], values, name, shade, cell)
     # Last, so that it lies on top of those that follow it for some blocks.
-    _add_line(figure, data.layers, data.high_frequency, "unpruned", RED, 4)
+    _add_line(figure, data.layers, data.high_frequency, "unpruned", RED, cell)
 
 
 def _shades(count: int) -> list[str]:
@@ -125,7 +133,9 @@ def _add_line(
     y: list[float],
     name: str,
     color: str,
-    row: int,
+    cell: Mapping[str, int],
+    *,
+    named: bool = True,
 ) -> None:
     figure.add_scatter(
         x=x,
@@ -134,7 +144,6 @@ def _add_line(
         mode="lines+markers",
         line_color=color,
         marker_size=5,
-        showlegend=row == 4,
-        row=row,
-        col=1,
+        showlegend=named,
+        **cell,
     )

@@ -77,7 +77,7 @@ def time(study: Study) -> go.Figure:
     longest = max((seconds for _, seconds, _ in bars), default=0.0)
     # Room for the words beside the longest bar.
     figure.update_xaxes(title_text="seconds", range=[0, 1.4 * longest])
-    figure.update_yaxes(autorange="reversed")
+    figure.update_yaxes(autorange="reversed", showgrid=False)
     return figure
 
 

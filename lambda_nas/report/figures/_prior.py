@@ -86,7 +86,7 @@ def draw_prior(data: PriorData, title: str, facts: str = "", *, columns: int = 1
     figure.update_annotations(font_size=13 if columns == 1 else 11)
     figure.update_yaxes(title_text="nats")
     # The same layers below each other need no numbers in between.
-    figure.update_xaxes(tickvals=data.layers, showticklabels=False)
+    figure.update_xaxes(tickvals=data.layers, showticklabels=False, matches="x")
     for cell in cells[-columns:]:
         figure.update_xaxes(title_text="layer", showticklabels=True, **cell)
     if data.high_frequency:

@@ -22,6 +22,7 @@ from lambda_nas.inputs.digits import digits_images, digits_model
 from lambda_nas.inputs.images import ImageData, ImageLimits, load_images
 from lambda_nas.inputs.models import LoadedModel, load_model
 from lambda_nas.inputs.spaces import SearchSpace
+from lambda_nas.publishing import Publisher
 from lambda_nas.search.driver import Outcome, measure_baseline, run_search
 from lambda_nas.search.job import Material, Progress, Pulse, Settings, in_percent
 from lambda_nas.search.owners import beating, machine
@@ -178,7 +179,11 @@ def search(
         device_name(device),
     )
     run = store.begin_run(name, _who(source, settings, device_name(device)))
-    with beating(store, run, timed.spent, started=timed.started) as elapsed:
+    publisher = Publisher(timed, store, name)
+    with (
+        publisher.at_the_end(),
+        beating(store, run, timed.spent, started=timed.started) as elapsed,
+    ):
         return run_search(
             name,
             material,
@@ -186,7 +191,7 @@ def search(
             storage=store.optuna,
             ledger=store,
             pulse=Pulse(run, elapsed),
-            progress=timed,
+            progress=publisher,
         )
 
 

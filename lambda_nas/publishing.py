@@ -30,7 +30,7 @@ def publish_study(store: Store, name: str) -> None:
     with store.translated_errors():
         known = optuna.study.get_all_study_names(store.optuna)
     if name in known:
-        with store.transaction():
+        with store.transaction(name):
             publish(study, optuna.load_study(study_name=name, storage=store.optuna), store.url)
 
 

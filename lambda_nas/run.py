@@ -22,6 +22,7 @@ from lambda_nas.inputs.digits import digits_images, digits_model
 from lambda_nas.inputs.images import ImageData, ImageLimits, load_images
 from lambda_nas.inputs.models import LoadedModel, load_model
 from lambda_nas.inputs.spaces import SearchSpace
+from lambda_nas.publishing import Publisher
 from lambda_nas.search.cluster import ray_running
 from lambda_nas.search.driver import Outcome, measure_baseline, run_search
 from lambda_nas.search.job import Material, Progress, Pulse, Settings, in_percent
@@ -195,7 +196,11 @@ def _search(
         device_name(device),
     )
     run = store.begin_run(name, _who(source, settings, device_name(device)))
-    with beating(store, run, timed.spent, started=timed.started) as elapsed:
+    publisher = Publisher(timed, store, name)
+    with (
+        publisher.at_the_end(),
+        beating(store, run, timed.spent, started=timed.started) as elapsed,
+    ):
         return run_search(
             name,
             material,
@@ -203,7 +208,7 @@ def _search(
             storage=store.optuna,
             ledger=store,
             pulse=Pulse(run, elapsed),
-            progress=timed,
+            progress=publisher,
         )
 
 

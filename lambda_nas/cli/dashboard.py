@@ -8,7 +8,7 @@ import typer
 
 from lambda_nas.cli import output
 from lambda_nas.cli.options import DEFAULT_STORAGE, StorageOption
-from lambda_nas.errors import InputError
+from lambda_nas.errors import InputError, StorageError
 
 
 def register(app: typer.Typer) -> None:
@@ -23,9 +23,16 @@ def dashboard(
     """Serve the Optuna dashboard on a database, to this machine only."""
     import optuna_dashboard
 
+    from lambda_nas.publishing import publish_study
     from lambda_nas.store.store import Store
 
     store = Store.open(storage, create=False)
+    for info in store.studies():
+        try:
+            publish_study(store, info.name)
+        except StorageError as error:
+            # One may look at a database that one may not write to.
+            output.note(f"note and plots of {info.name} are as they were: {error}")
     app = optuna_dashboard.wsgi(store.optuna)
     try:
         server = make_server("127.0.0.1", port, app, _Server, _Quiet)

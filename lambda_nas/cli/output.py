@@ -3,10 +3,13 @@
 import json
 from collections.abc import Sequence
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from lambda_nas.core.cost import Price
+from lambda_nas.report.words import short_name
 from lambda_nas.search.values import FrontPoint, StudyInfo
 
 stdout = Console(highlight=False)
@@ -28,7 +31,15 @@ def note(text: str) -> None:
 
 def front_table(info: StudyInfo, front: Sequence[FrontPoint]) -> Table:
     """Return the baseline and the front, cheapest last."""
-    table = Table(title=f"{info.name}: {info.model} on {info.device}", title_justify="left")
+    title = f"{info.name}: {short_name(info.model)} on {short_name(info.data)}, {info.device}"
+    # With lines between the columns, the last one would not fit into 80.
+    table = Table(
+        title=escape(title),
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        collapse_padding=True,
+    )
     table.add_column("trial", justify="right")
     table.add_column("removed layers", overflow="fold", min_width=14)
     for column in ("top-1", "change", "speed-up", "images/s", "memory", "params"):

@@ -77,7 +77,10 @@ def prior(
         from lambda_nas.report import figures
 
         title = f"{source.model.name} on {source.data_name}"
-        figures.save(figures.prior(layers, path, title), plot)
+        drawn = figures.draw_prior(
+            figures.prior_data(layers, path), title, f"from {found.images} images"
+        )
+        figures.save(drawn, plot)
         output.note(f"wrote {plot}")
     if json:
         output.print_json(

@@ -166,6 +166,7 @@ def _next_steps(name: str, storage: str) -> None:
     output.stdout.print("\nNext:", style="bold")
     for command in (
         f"lambda-nas export {name}{where} --max-drop 1 --out exported",
+        f"lambda-nas report {name}{where} --out report.html",
         f"lambda-nas dashboard{where}",
         f"lambda-nas show {name}{where}",
     ):

@@ -36,7 +36,7 @@ def show(
     if plot:
         from lambda_nas.report import figures
 
-        figures.save(figures.front(info, store.trials(study), front), plot)
+        figures.save(figures.front(store.load(study)), plot)
         output.note(f"wrote {plot}")
     if json:
         output.print_json(study_json(store, study))

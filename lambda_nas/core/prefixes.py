@@ -21,6 +21,10 @@ from lambda_nas.core.surgery import (
 )
 
 States = list[Tensor]
+MOST_PLACES = 128
+"""States kept at most, however small: a greedy path through 12 layers needs 78, and a long search
+must not grow."""
+
 UNPRUNED = RemovalSet()
 
 
@@ -39,8 +43,8 @@ class PrefixStates:
         model: The unpruned model, put in eval mode; its weights must not change afterwards.
         images: Calibration images; labels are not looked at.
         batch_size: Images a forward step.
-        limit_bytes: Least recently used states are dropped above this; they are recomputed from
-            the longest prefix left when asked for again.
+        limit_bytes: Least recently used states are dropped above this, or above ``MOST_PLACES``;
+            they are recomputed from the longest prefix left when asked for again.
 
     Attributes:
         block_runs: How many blocks have been run on all images so far.
@@ -133,8 +137,11 @@ class PrefixStates:
     def _put(self, place: _Place, states: States) -> None:
         self._cache[place] = states
         self._bytes += _size(states)
-        while self._bytes > self._limit_bytes and len(self._cache) > 1:
+        while len(self._cache) > 1 and self._is_full():
             self._drop(next(iter(self._cache)))
+
+    def _is_full(self) -> bool:
+        return self._bytes > self._limit_bytes or len(self._cache) > MOST_PLACES
 
     def _drop(self, place: _Place) -> None:
         self._bytes -= _size(self._cache.pop(place))

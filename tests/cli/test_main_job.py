@@ -9,8 +9,10 @@ import sys
 import time
 from contextlib import contextmanager
 
+import optuna
 import pytest
 import timm
+from optuna_dashboard import get_note
 from timm.models import save_for_hf
 from torchvision.transforms.functional import to_pil_image
 
@@ -81,6 +83,15 @@ def test_ctrl_c_exits_130_and_says_how_to_go_on(interrupted):
     assert "Traceback" not in stderr
 
 
+def test_the_dashboards_note_has_the_front_of_an_interrupted_search(interrupted):
+    folder, *_ = interrupted
+    store = Store.open(f"sqlite:///{folder}/studies/lambda_nas.db")
+    note = get_note(optuna.load_study(study_name=STUDY, storage=store.optuna))
+    for point in store.front(STUDY):
+        assert f"| {point.trial} | `{point.removal}` | {100 * point.accuracy:.2f}% |" in note
+    assert "go on: `__main__.py search --budget 100`" in note
+
+
 def test_the_same_command_takes_it_up(interrupted, resumed):
     folder, *_ = interrupted
     before, budget, shown = resumed
@@ -99,6 +110,17 @@ def test_show_and_studies(interrupted, resumed):
     assert json.loads(call("show", STUDY, "--json", folder=folder)) == resumed[2]
     (row,) = json.loads(call("studies", "--json", folder=folder))
     assert (row["study"], row["complete"]) == (STUDY, resumed[2]["trials"]["complete"])
+
+
+@pytest.mark.usefixtures("resumed")
+def test_a_report_of_a_real_study(interrupted):
+    folder, *_ = interrupted
+    assert call("report", STUDY, "--out", "report.html", folder=folder) == ""
+    page = (folder / "report.html").read_text()
+    for point in Store.open(f"sqlite:///{folder}/studies/lambda_nas.db").front(STUDY):
+        command = f"lambda-nas export {STUDY} --trial {point.trial} --out {STUDY}-trial-"
+        assert command in page
+    assert page.count('<div class="figure"') == 6
 
 
 def test_limits_that_nothing_keeps_leave_the_study_alone(interrupted, resumed):

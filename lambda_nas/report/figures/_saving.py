@@ -1,0 +1,34 @@
+"""Figures as files."""
+
+from pathlib import Path
+
+import plotly.graph_objects as go
+
+from lambda_nas.errors import InputError
+
+SUFFIXES = (".html", ".png", ".svg")
+
+
+def save(figure: go.Figure, path: Path) -> None:
+    """Write a figure as a self-contained page, or as an image through Kaleido and Chrome.
+
+    Raises:
+        InputError: If the suffix is unknown, the folder is missing, or no image can be made.
+    """
+    if path.suffix not in SUFFIXES:
+        raise InputError(f"figure {path}: the name must end in {', '.join(SUFFIXES)}")
+    try:
+        if path.suffix == ".html":
+            figure.write_html(path, include_plotlyjs=True)
+        else:
+            # A paper's page is white, whatever the reader of the image has around it.
+            paper = go.Figure(figure).update_layout(paper_bgcolor="white")
+            paper.write_image(path, width=900, height=figure.layout.height or 620, scale=2)
+    except OSError as error:
+        raise InputError(f"figure {path} can't be written ({error})") from error
+    except (ValueError, RuntimeError, ImportError) as error:
+        reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        raise InputError(
+            f"figure {path}: images need `pip install kaleido` and Chrome or Chromium; .html needs "
+            f"neither ({reason})"
+        ) from error

@@ -1,0 +1,90 @@
+"use strict";
+
+// Figures: drawn as they were stored, in the page's colours, and smaller on a phone.
+const dark = matchMedia("(prefers-color-scheme: dark)");
+const narrow = matchMedia("(max-width: 600px)");
+const touch = matchMedia("(pointer: coarse)");
+const figures = [...document.querySelectorAll(".figure")].map((box) => {
+  const stored = box.querySelector("script");
+  stored.remove();
+  return { box, stored: JSON.parse(stored.textContent) };
+});
+
+function draw({ box, stored }) {
+  const { data, layout } = structuredClone(stored);
+  layout.font.color = getComputedStyle(document.body).color;
+  // A finger that scrolls the page must not zoom into a figure on its way.
+  if (touch.matches) layout.dragmode = false;
+  if (narrow.matches) {
+    layout.font.size = 11;
+    layout.margin = { ...layout.margin, l: 44, r: 10 };
+    // Names would lie on top of each other; a tap on a point tells them. Without them, there is
+    // no need of room on the right.
+    for (const trace of data.filter((one) => one.mode === "lines+markers+text")) {
+      trace.mode = "lines+markers";
+      delete layout.xaxis.range;
+    }
+  }
+  return Plotly.react(box, data, layout, { responsive: true, displaylogo: false, displayModeBar: narrow.matches ? false : "hover" });
+}
+
+for (const figure of figures) draw(figure);
+for (const query of [dark, narrow]) query.addEventListener("change", () => figures.forEach(draw));
+
+// Commands to copy; without a clipboard the text is selected instead.
+for (const button of document.querySelectorAll(".copy")) {
+  button.addEventListener("click", async () => {
+    try {
+      await navigator.clipboard.writeText(button.dataset.text);
+      button.textContent = "copied";
+    } catch {
+      getSelection().selectAllChildren(button.previousElementSibling);
+      button.textContent = "selected";
+    }
+    setTimeout(() => { button.textContent = "copy"; }, 1500);
+  });
+}
+
+// The table of trials: a click on a head sorts, another one turns the order round.
+const table = document.querySelector(".sortable");
+if (table) {
+  const body = table.tBodies[0];
+  const valueOf = (row, column) => {
+    const cell = row.cells[column];
+    const text = cell.dataset.value ?? cell.textContent.trim();
+    return text !== "" && !Number.isNaN(Number(text)) ? Number(text) : text;
+  };
+  const compare = (one, other) => {
+    if (typeof one === typeof other) return one < other ? -1 : one > other ? 1 : 0;
+    return typeof one === "number" ? -1 : 1;
+  };
+  const heads = [...table.querySelectorAll("th button")].map((button) => button.parentElement);
+  heads.forEach((head, column) => head.firstElementChild.addEventListener("click", () => {
+    const sign = head.getAttribute("aria-sort") === "descending" ? 1 : -1;
+    for (const other of heads) other.setAttribute("aria-sort", "none");
+    head.setAttribute("aria-sort", sign === 1 ? "ascending" : "descending");
+    const rows = [...body.rows].map((row) => [valueOf(row, column), row]);
+    // What is not known goes last in either order.
+    const known = ([value]) => value !== "";
+    const sorted = rows.filter(known).sort(([one], [other]) => sign * compare(one, other));
+    body.append(...[...sorted, ...rows.filter((pair) => !known(pair))].map(([, row]) => row));
+  }));
+
+  const form = document.querySelector(".filter");
+  const filter = () => {
+    const layers = form.layers.value.match(/\d+/g) ?? [];
+    const [top1, speedup] = [parseFloat(form.top1.value), parseFloat(form.speedup.value)];
+    let shown = 0;
+    for (const row of body.rows) {
+      const removed = row.dataset.layers.split(" ");
+      row.hidden = Boolean(form.state.value && row.dataset.state !== form.state.value)
+        || layers.some((layer) => !removed.includes(layer))
+        || row.dataset.top1 < top1 || row.dataset.speedup < speedup;
+      shown += !row.hidden;
+    }
+    form.querySelector("output").textContent = `${shown} of ${body.rows.length}`;
+  };
+  form.addEventListener("input", filter);
+  form.addEventListener("submit", (event) => event.preventDefault());
+  filter();
+}

@@ -1,0 +1,74 @@
+"""The tables of `studies` and `show`, in terminals of several widths."""
+
+import sys
+from dataclasses import replace
+
+import pytest
+
+from lambda_nas.cli import main, output
+from lambda_nas.core.cost import Price
+from lambda_nas.core.removal import RemovalSet
+from lambda_nas.search.values import History, RungResult, StudyInfo
+from lambda_nas.store.store import Store
+
+BASE = Price(100.0, 1.0, 320.0, 40_000_000, 5_000_000, 1_000_000_000)
+PRICES = {n: replace(BASE, throughput=100.0 + n, speedup=1 + n / 10) for n in range(12)}
+PRICES[0] = BASE
+INFO = StudyInfo(
+    name="vit[red]-images",
+    model="local-dir:/a/long/way/down/vit_base_patch16_224",
+    model_fingerprint="m",
+    data="/home/someone/images",
+    data_fingerprint="d",
+    device="AMD EPYC 7763 64-Core Processor",
+    layers=tuple(range(12)),
+    seed=0,
+    baseline_accuracy=0.8,
+    baseline=BASE,
+    settings={},
+)
+
+
+@pytest.fixture
+def printed(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    store = Store.open("sqlite:///studies/lambda_nas.db")
+    store.create_study(INFO, PRICES)
+    removal = RemovalSet.of(range(11))
+    store.record(INFO.name, History(0, removal, (RungResult(0, 0.75, 1.0),)), None)
+
+    def call(*args, width):
+        monkeypatch.setattr(sys, "argv", ["lambda-nas", *args])
+        monkeypatch.setattr(output.stdout, "width", width)
+        with pytest.raises(SystemExit) as stop:
+            main()
+        assert not stop.value.code
+        return [line.rstrip() for line in capsys.readouterr().out.splitlines() if line.strip()]
+
+    return call
+
+
+@pytest.mark.parametrize("width", [80, 120, 160])
+def test_studies_keep_names_and_numbers_whole(printed, width):
+    head, _, row, *_ = printed("studies", width=width)
+    study, model, data = row.split()[:3]
+    assert (study, data) == ("vit[red]-images", "images")
+    assert "vit_base_patch16_224".startswith(model)
+    assert (model == "vit_base_patch16_224") == (width > 80)
+    assert row.split()[-3:] == ["80.00%", "0", "1"]
+    assert ("device" in head) == ("AMD" in row) == (width >= 100)
+
+
+@pytest.mark.parametrize("width", [80, 120, 160])
+def test_show_has_all_columns(printed, width):
+    title, head, _, baseline, point, *_ = printed("show", INFO.name, width=width)
+    assert (
+        title
+        == ("vit[red]-images: vit_base_patch16_224 on images, AMD EPYC 7763 64-Core Processor")[
+            :width
+        ]
+    )
+    assert head.split()[-1] == "params"
+    assert baseline.split()[0] == "none"
+    assert point.split()[-2:] == ["5.00", "M"]
+    assert ("{0,1,2,3,4,5,6,7,8,9,10}" in point) == (width > 80)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-SPACE = "name: small\nmax_removed: 2\n"
+SPACE = "name: small\nremovable: [1, 4, 5]\nmax_removed: 2\n"
 FRESH = """
 import json, sys
 from pathlib import Path

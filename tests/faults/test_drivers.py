@@ -57,7 +57,8 @@ def test_two_interrupts_exit_at_once_and_the_search_can_go_on(begin, sqlite):
     began = time.monotonic()
     search.interrupt()
     assert search.end() == 130
-    assert time.monotonic() - began < 2
+    # A trial in flight is waited for after the first.
+    assert time.monotonic() - began < 5
     before = Store.open(sqlite).load(STUDY)
     again = begin(sqlite, 10)
     assert again.end() == 0

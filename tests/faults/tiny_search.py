@@ -1,6 +1,7 @@
 """A search as a process of its own, over a ViT with random weights: trials cost next to nothing.
 
     python tests/faults/tiny_search.py STORAGE_URL BUDGET [--depth 6] [--images 60] [--workers 1]
+        [--ray-address HOST:PORT] [--weights weights]
 
 Prints one line a finished trial, `trials RSS`, both numbers; exits as `lambda-nas search` does.
 """
@@ -8,6 +9,7 @@ Prints one line a finished trial, `trials RSS`, both numbers; exits as `lambda-n
 import argparse
 import os
 import sys
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -41,11 +43,24 @@ class Lines:
 
     def failed(self, removal, reason):
         print("failed", removal, reason, flush=True)
+        hold("HOLD_FAILURES")
+
+
+def hold(variable):
+    """Wait for as long as there is a file, if the environment names one."""
+    file = os.environ.get(variable)
+    while file and Path(file).exists():
+        time.sleep(0.05)
+
+
+def hold_trial(model, inputs):
+    hold("HOLD_TRIALS")
 
 
 def source(depth, images):
     torch.manual_seed(0)
     model = timm.create_model("digits_vit", depth=depth).eval()
+    model.register_forward_pre_hook(hold_trial)
     pixels = torch.randint(0, 256, (images, 1, 8, 8), dtype=torch.uint8)
     whole = ImageSet(pixels, torch.arange(images) % 10, (0.5,), (0.5,))
     first, second = whole.subset(torch.arange(20)), whole.subset(torch.arange(20, images))
@@ -61,6 +76,8 @@ def main():
     parser.add_argument("--depth", type=int, default=6)
     parser.add_argument("--images", type=int, default=60)
     parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--ray-address")
+    parser.add_argument("--weights", type=Path, default="weights")
     options = parser.parse_args()
     # A library that was preloaded into this process is not for the workers.
     os.environ.pop("LD_PRELOAD", None)
@@ -71,6 +88,7 @@ def main():
         max_removed=options.depth - 1,
         layers=tuple(range(options.depth)),
         workers=options.workers,
+        ray_address=options.ray_address,
         batch_size=8,
     )
     try:
@@ -81,7 +99,7 @@ def main():
                 store=Store.open(options.storage),
                 name=STUDY,
                 progress=Lines(),
-                weights_root=Path("weights"),
+                weights_root=options.weights,
             )
     except LambdaNasError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -14,6 +14,7 @@ from lambda_nas.core.removal import RemovalSet
 from lambda_nas.errors import InfeasibleError, StudyMismatchError
 from lambda_nas.inputs.digits import digits_images, digits_model
 from lambda_nas.search import owners
+from lambda_nas.search.cluster import ray_running
 from lambda_nas.search.job import Budget, Settings
 from lambda_nas.search.limits import Limits
 from lambda_nas.search.owners import machine
@@ -37,6 +38,13 @@ class Silent:
 
     def failed(self, removal, reason):
         self.failures.append((removal, reason))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_ray():
+    """What is running already is not started anew by each search."""
+    with ray_running(settings(0), Silent()):
+        yield
 
 
 def settings(trials, **changes):

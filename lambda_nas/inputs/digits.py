@@ -9,7 +9,6 @@ from pathlib import Path
 import timm
 import torch
 from platformdirs import user_cache_path
-from sklearn.datasets import load_digits
 from timm.models import save_for_hf
 from timm.scheduler.cosine_lr import CosineLRScheduler
 from torch import Tensor, nn
@@ -42,6 +41,9 @@ OnStep = Callable[[int, int], None]
 
 def digits_images() -> ImageData:
     """Return the 1797 digits, 8x8 and grey: 1257 to train on, 540 held out, by class alike."""
+    # Seconds of import that only the digits need.
+    from sklearn.datasets import load_digits
+
     digits = load_digits()
     cfg = default_cfgs[DIGITS_ARCHITECTURE].default
     # Their 17 levels, 0..16, become 0..240.

@@ -7,7 +7,13 @@ from functools import cached_property
 import optuna
 from optuna.storages import RDBStorage
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import (
+    DBAPIError,
+    InterfaceError,
+    OperationalError,
+    PendingRollbackError,
+    SQLAlchemyError,
+)
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
 from lambda_nas.errors import ConnectionLostError, StorageError
@@ -106,8 +112,9 @@ class Database:
         lines = str(getattr(error, "orig", None) or error).strip().splitlines()
         reason = lines[0] if lines else type(error).__name__
         server = self._engine.dialect.name != "sqlite"
+        # The last is what ending a transaction on a connection that broke in it comes to.
         if server and (
-            isinstance(error, OperationalError | InterfaceError)
+            isinstance(error, OperationalError | InterfaceError | PendingRollbackError)
             or (isinstance(error, DBAPIError) and error.connection_invalidated)
         ):
             return ConnectionLostError(f"the study database {shown} is gone ({reason})")

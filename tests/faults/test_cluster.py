@@ -228,6 +228,8 @@ def test_the_set_of_a_killed_node_is_tried_again_by_the_other(cluster):
     second.hold.touch()
     search = cluster.search(6)
     lost = wait_for_all_but_one(cluster, 5, search)
+    # A trial that has not begun yet would just begin elsewhere.
+    search.wait_for(Path(f"{second.hold}.reached").exists)
     second.kill()
     assert search.end() == 0, search.errors
     failures = [line for line in search.lines if line.startswith("failed")]

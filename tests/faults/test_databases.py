@@ -84,7 +84,8 @@ def server(tmp_path):
 
     start()
     yield f"postgresql+psycopg://postgres@/postgres?host={folder}", start, stop
-    stop()
+    with suppress(subprocess.CalledProcessError):
+        stop()
     shutil.rmtree(folder)
 
 

@@ -47,9 +47,10 @@ class Lines:
 
 
 def hold(variable):
-    """Wait for as long as there is a file, if the environment names one."""
+    """Wait for as long as there is a file, if the environment names one, and show that we do."""
     file = os.environ.get(variable)
     while file and Path(file).exists():
+        Path(f"{file}.reached").touch()
         time.sleep(0.05)
 
 

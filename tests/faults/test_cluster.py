@@ -64,7 +64,7 @@ class Node:
     """What one `ray start` leaves running, in a session of its own."""
 
     def __init__(self, *options, mount, hold, env):
-        self.hold = hold
+        self._hold, self._reached = hold, Path(f"{hold}.reached")
         start = subprocess.Popen(
             [
                 *("unshare", "-rm", "sh", "-c", f'mount -t tmpfs {mount} && exec "$@"', "sh"),
@@ -89,6 +89,17 @@ class Node:
                 if os.getsid(process.pid) == self._session:
                     found.append(process)
         return found
+
+    def hold_trials(self):
+        """Stop each trial in its middle from now on."""
+        self._reached.unlink(missing_ok=True)
+        self._hold.touch()
+
+    def is_holding(self):
+        return self._reached.exists()
+
+    def let_go(self):
+        self._hold.unlink()
 
     def kill(self):
         for process in self.processes():
@@ -184,12 +195,12 @@ def wait_for_all_but_one(cluster, done, search):
 @pytest.fixture(scope="module")
 def searched(cluster):
     """What a search said whose first trials were done by the second node alone."""
-    cluster.nodes[0].hold.touch()
+    cluster.nodes[0].hold_trials()
     search = cluster.search(3)
     wait_for_all_but_one(cluster, 2, search)
     brought = {str(path) for path in (cluster.weights / STUDY).iterdir()}
     assert brought == {point.weights for point in Store.open(cluster.url).front(STUDY)}
-    cluster.nodes[0].hold.unlink()
+    cluster.nodes[0].let_go()
     assert search.end() == 0, search.errors
     return search.lines
 
@@ -225,11 +236,13 @@ def test_a_full_disk_of_the_driver_is_told_to_the_trial(cluster):
 @pytest.mark.usefixtures("searched")
 def test_the_set_of_a_killed_node_is_tried_again_by_the_other(cluster):
     first, second = cluster.nodes
-    second.hold.touch()
+    first.hold_trials()
+    second.hold_trials()
     search = cluster.search(6)
+    # A trial that has not begun on one node is begun by the other, if that is idle.
+    search.wait_for(lambda: first.is_holding() and second.is_holding())
+    first.let_go()
     lost = wait_for_all_but_one(cluster, 5, search)
-    # A trial that has not begun yet would just begin elsewhere.
-    search.wait_for(Path(f"{second.hold}.reached").exists)
     second.kill()
     assert search.end() == 0, search.errors
     failures = [line for line in search.lines if line.startswith("failed")]

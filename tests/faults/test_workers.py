@@ -15,7 +15,7 @@ from lambda_nas.store.store import Store
 from .conftest import check_sound
 from .tiny_search import STUDY
 
-BUDGET = 8
+BUDGET = 6
 
 
 def failed(url):

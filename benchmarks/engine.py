@@ -33,7 +33,7 @@ from lambda_nas.core.exhaustive import every_removal, set_of
 from lambda_nas.core.prefixes import PrefixStates
 from lambda_nas.core.prior import Scorer, nose_path
 from lambda_nas.core.removal import RemovalSet
-from lambda_nas.core.surgery import check_supported, remove_attention
+from lambda_nas.core.trunk import check_isotropic, remove_attention
 from lambda_nas.inputs.images import ImageData
 from lambda_nas.inputs.models import LoadedModel, ModelConfig
 from lambda_nas.search import tuning
@@ -52,7 +52,7 @@ def main() -> None:
     source = run.open_source(
         stage, model=options.model, data=options.data, class_map=options.class_map
     )
-    model = check_supported(source.model.model).eval()
+    model = check_isotropic(source.model.model).eval()
     images = source.data.calibration.subset(torch.arange(options.images))
     batch, _ = next(images.batches(options.walk_images))
     print("| what | each set on its own | ours | |\n|---|---|---|---|")

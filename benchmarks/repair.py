@@ -20,9 +20,9 @@ from lambda_nas.core.evaluation import evaluate
 from lambda_nas.core.prefixes import PrefixStates
 from lambda_nas.core.recipe import Augmentation, Fade, Losses, Recipe
 from lambda_nas.core.removal import RemovalSet
-from lambda_nas.core.surgery import check_supported, remove_attention
 from lambda_nas.core.training import train
 from lambda_nas.core.transplant import transplant
+from lambda_nas.core.trunk import check_isotropic, remove_attention
 from lambda_nas.inputs.images import ImageData, load_images
 from lambda_nas.inputs.models import load_model
 
@@ -44,7 +44,7 @@ TAUGHT = Recipe(
 def main() -> None:
     """Print a Markdown table, a row a removal set."""
     options = _options()
-    model = check_supported(load_model(options.model).model)
+    model = check_isotropic(load_model(options.model).model)
     rows: dict[RemovalSet, list[list[float]]] = {removal: [] for removal in options.sets}
     unpruned = []
     with stage("Repairing", options.splits * len(rows)) as advance:

@@ -8,6 +8,7 @@ import torch
 from timm.models import save_for_hf
 from torch import Tensor, nn
 
+from lambda_nas.core.anatomy import find_branches
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.errors import InputError
 from lambda_nas.inputs.folders import new_folder
@@ -96,6 +97,11 @@ def build(
 def _zeros(model: nn.Module, removed: RemovalSet) -> dict[str, Tensor]:
     # The zeroed projection alone makes the branch vanish (x + 0); the block's surviving tensors
     # are overwritten by the pruned network's.
-    prefixes = tuple(f"blocks.{layer}." for layer in removed)
-    state = model.state_dict()
-    return {key: torch.zeros_like(state[key]) for key in state if key.startswith(prefixes)}
+    branches = find_branches(model)
+    prefixes = tuple(f"{branches[layer].path}." for layer in removed)
+    return {
+        key: torch.zeros_like(value)
+        for key, value in model.state_dict().items()
+        # Integers are indices, of relative positions for example.
+        if key.startswith(prefixes) and value.is_floating_point()
+    }

@@ -16,10 +16,11 @@ from timm.models import (
     register_model,
 )
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
+from torch import Tensor, nn
 
 from lambda_nas.core.folding import scale_norms
 from lambda_nas.core.removal import RemovalSet
-from lambda_nas.core.surgery import check_supported, remove_attention
+from lambda_nas.core.surgery import removable_layers, remove_attention
 
 PRUNED_ARCHITECTURE = "lambda_nas_vit"
 DIGITS_ARCHITECTURE = "digits_vit"
@@ -51,7 +52,7 @@ def lambda_nas_vit(
     doubled: Sequence[int] = (),
     pretrained_cfg: dict[str, Any] | None = None,
     **kwargs: Any,  # noqa: ANN401
-) -> VisionTransformer:
+) -> nn.Module:
     """Build ``base`` without the attention branches of ``removed``.
 
     Args:
@@ -74,7 +75,7 @@ def lambda_nas_vit(
         PRUNED_ARCHITECTURE,
         pretrained,
         pretrained_cfg={**pretrained_cfg, "architecture": PRUNED_ARCHITECTURE},
-        pretrained_filter_fn=checkpoint_filter_fn,
+        pretrained_filter_fn=_filter,
         feature_cfg={"out_indices": 3, "feature_cls": "getter"},
         **kwargs,
     )
@@ -106,9 +107,16 @@ def _build_pruned(
     removal: RemovalSet,
     doubled: RemovalSet,
     **kwargs: Any,  # noqa: ANN401
-) -> VisionTransformer:
-    model = check_supported(timm.create_model(base, pretrained=False, **kwargs))
+) -> nn.Module:
+    model = timm.create_model(base, pretrained=False, **kwargs)
+    removable_layers(model)
     if removal:
         model = remove_attention(model, removal).model
-    scale_norms(model, doubled)
+    if doubled:
+        scale_norms(model, doubled)
     return model
+
+
+def _filter(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Fit old names and other image sizes, as timm does for its ViT."""
+    return checkpoint_filter_fn(state, model) if isinstance(model, VisionTransformer) else state

@@ -17,6 +17,7 @@ import torch
 from lambda_nas.core.recipe import Fade, Losses, Recipe
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.surgery import check_removal, removable_layers
+from lambda_nas.core.trunk import check_isotropic
 from lambda_nas.errors import InputError
 from lambda_nas.inputs.digits import digits_images, digits_model
 from lambda_nas.inputs.images import ImageData, ImageLimits, load_images
@@ -81,6 +82,7 @@ def open_source(
         raise InputError(f"{missing} is missing: give both --model and --data, or neither")
     loaded = load_model(model, pretrained=pretrained, checkpoint=checkpoint)
     removable_layers(loaded.model)
+    check_isotropic(loaded.model)
     with stage("Reading images", 100) as advance:
         images = load_images(
             data,

@@ -3,7 +3,8 @@ import timm
 import torch
 
 import lambda_nas  # noqa: F401
-from lambda_nas.core.surgery import AttentionFreeBlock, count_params, removable_layers
+from lambda_nas.core.replacements import AttentionFreeBlock
+from lambda_nas.core.surgery import count_params, removable_layers
 from lambda_nas.errors import LayerIndexError, UnsupportedModelError
 
 SMALL = {"img_size": 32, "patch_size": 16, "embed_dim": 24, "depth": 4, "num_heads": 3}
@@ -53,7 +54,7 @@ def test_layers_that_do_not_exist():
 
 
 def test_bases_without_removable_attention():
-    with pytest.raises(UnsupportedModelError, match="ResNet has no removable attention"):
+    with pytest.raises(UnsupportedModelError, match="ResNet has no residual self-attention"):
         timm.create_model("lambda_nas_vit", base="resnet18", removed=[0])
 
 

@@ -1,63 +1,90 @@
 """Attention that fades out of a removal set (paper, section 3.3; design, part 2)."""
 
 import copy
-from typing import Literal
+from collections.abc import Sequence
+from typing import Any, Literal, cast
 
 import torch
-from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
+from lambda_nas.core.anatomy import Branch, find_branches
 from lambda_nas.core.folding import check_foldable, fold
 from lambda_nas.core.removal import RemovalSet
-from lambda_nas.core.surgery import check_removal, check_supported, remove_attention
+from lambda_nas.core.surgery import (
+    ATTENTION_WITH_SIZE,
+    ModelT,
+    bypass,
+    check_removal,
+    remove_attention,
+)
 from lambda_nas.errors import InputError, LayerIndexError
 
 Compensation = Literal["paper", "none"]
 
 
-class DilutedBranch(nn.Module):
-    """Stands for the attention of a block of the set while lambda falls.
-
-    It holds the whole branch (norm, attention, layer scale, drop path) and gives what timm's block
-    then adds to its input ``x``: ``(1 - lam) * x + lam * branch(x)`` with the paper's compensation,
-    ``lam * branch(x)`` without.
-    """
+class _Fading(nn.Module):
+    """What stands for a module of the branch while lambda falls."""
 
     lam: Tensor
 
-    def __init__(self, block: Block, compensation: Compensation) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.norm1 = block.norm1
-        self.attn = block.attn
-        self.ls1 = block.ls1
-        self.drop_path1 = block.drop_path1
-        self.compensation = compensation
         # Lambda is a tensor so that a compiled graph holds for all of its values, and whether it
         # is zero is a bool besides so that asking does not wait for the device.
         self.register_buffer("lam", torch.ones(()), persistent=False)
         self.active = True
-        self.train(block.training)
 
     def set_lambda(self, lam: float) -> None:
         """Set this branch's lambda, 0..1."""
         self.lam.fill_(lam)
         self.active = lam != 0
 
-    def forward(
-        self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False
-    ) -> Tensor:
+
+class FadingAttention(_Fading):
+    """A branch's last module that counts, its output multiplied by lambda: no compensation."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+        self.train(module.training)
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        """Return what the module does, times lambda; a size that it returns besides stays."""
+        if not self.active and not isinstance(self.module, ATTENTION_WITH_SIZE):
+            return x.new_zeros(()).expand(x.shape)
+        found = self.module(x, *args, **kwargs)
+        if isinstance(found, tuple):
+            return self.lam * found[0], *found[1:]
+        return self.lam * found
+
+
+class CompensatedAttention(_Fading):
+    """The whole branch of a pre-norm block, and the paper's compensation.
+
+    It gives what the block then adds to its input ``x``: ``(1 - lam) * x + lam * branch(x)``.
+    """
+
+    def __init__(self, block: nn.Module, parts: Sequence[str]) -> None:
+        super().__init__()
+        self.order = tuple(parts)
+        for name in parts:
+            setattr(self, name, getattr(block, name))
+        self.train(block.training)
+
+    def forward(self, x: Tensor, *args: object, **kwargs: object) -> Tensor:
         """Map the block's input ``[batch, tokens, channels]`` to what is added to it."""
-        paper = self.compensation == "paper"
         if not self.active:
-            return x if paper else x.new_zeros(())
-        branch = self.attn(self.norm1(x), attn_mask=attn_mask, is_causal=is_causal)
-        faded = self.lam * self.drop_path1(self.ls1(branch))
-        return (1 - self.lam) * x + faded if paper else faded
+            return x
+        attention, *others = self.order
+        out = getattr(self, attention)(self.get_submodule("norm1")(x), *args, **kwargs)
+        for name in others:
+            part = getattr(self, name)
+            if name != "norm1":
+                out = part * out if isinstance(part, Tensor) else part(out)
+        return (1 - self.lam) * x + self.lam * out
 
 
-def dilute(
-    model: nn.Module, removal: RemovalSet, *, compensation: Compensation = "paper"
-) -> VisionTransformer:
+def dilute(model: ModelT, removal: RemovalSet, *, compensation: Compensation = "paper") -> ModelT:
     """Return a copy whose blocks of the set are diluted, at lambda 1: the same function.
 
     Raises:
@@ -65,18 +92,26 @@ def dilute(
         UnsupportedModelError: If the paper's compensation could not be folded afterwards.
     """
     check_removal(model, removal)
-    if any(isinstance(module, DilutedBranch) for module in model.modules()):
+    if any(isinstance(module, _Fading) for module in model.modules()):
         raise LayerIndexError("the model is diluted already: finish it first")
     if compensation == "paper":
         check_foldable(model, removal)
-    diluted = copy.deepcopy(check_supported(model))
-    device = next(diluted.parameters()).device
+    diluted = copy.deepcopy(model)
+    branches = find_branches(diluted)
     for layer in removal:
-        block = diluted.blocks[layer]
-        assert isinstance(block, Block)
-        block.attn = DilutedBranch(block, compensation).to(device)
-        block.norm1 = block.ls1 = block.drop_path1 = nn.Identity()
-    return diluted
+        _dilute(diluted.get_submodule(branches[layer].path), branches[layer], compensation)
+    return diluted.to(next(diluted.parameters()).device)
+
+
+def _dilute(block: nn.Module, branch: Branch, compensation: Compensation) -> None:
+    if compensation == "none":
+        setattr(block, branch.last, FadingAttention(block.get_submodule(branch.last)))
+        return
+    whole = CompensatedAttention(block, branch.parts)
+    attention, *others = branch.parts
+    setattr(block, attention, whole)
+    for name in others:
+        bypass(block, name)
 
 
 def set_lambda(model: nn.Module, lam: float) -> None:
@@ -88,25 +123,33 @@ def set_lambda(model: nn.Module, lam: float) -> None:
     if not 0 <= lam <= 1:
         raise InputError(f"lambda must be within 0 and 1, not {lam}")
     for module in model.modules():
-        if isinstance(module, DilutedBranch):
+        if isinstance(module, _Fading):
             module.set_lambda(lam)
 
 
-def finish(model: VisionTransformer) -> VisionTransformer:
+def finish(model: ModelT) -> ModelT:
     """Return a plain copy of a model at lambda 0: diluted branches gone, factors folded.
 
     Raises:
         InputError: If lambda is not 0: the plain model would be another function.
     """
     branches = {
-        index: block.attn
-        for index, block in enumerate(model.blocks)
-        if isinstance(block, Block) and isinstance(block.attn, DilutedBranch)
+        index: fading
+        for index, branch in enumerate(find_branches(model))
+        for fading in model.get_submodule(branch.path).children()
+        if isinstance(fading, _Fading)
     }
     if any(branch.active for branch in branches.values()):
         raise InputError("the diluted model still attends: call set_lambda(model, 0) first")
     if not branches:
         return copy.deepcopy(model)
     plain = remove_attention(model, RemovalSet.of(branches)).model
-    doubled = (index for index, branch in branches.items() if branch.compensation == "paper")
-    return fold(plain, RemovalSet.of(doubled))
+    doubled = RemovalSet.of(
+        index for index, fading in branches.items() if isinstance(fading, CompensatedAttention)
+    )
+    return cast("ModelT", fold(plain, doubled)) if doubled else plain
+
+
+def is_diluted(block: nn.Module) -> bool:
+    """Say whether a part of the block stands for attention that fades."""
+    return any(isinstance(child, _Fading) for child in block.children())

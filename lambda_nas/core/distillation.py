@@ -7,12 +7,12 @@ from typing import Self
 
 import torch
 from timm.loss import SoftTargetCrossEntropy
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional
 
 from lambda_nas.core.entropy import relative_entropy
 from lambda_nas.core.recipe import Losses
+from lambda_nas.core.trunk import Isotropic, prefix_tokens
 
 
 class Objective:
@@ -24,9 +24,7 @@ class Objective:
         losses: The weights.
     """
 
-    def __init__(
-        self, student: VisionTransformer, teacher: VisionTransformer | None, losses: Losses
-    ) -> None:
+    def __init__(self, student: Isotropic, teacher: Isotropic | None, losses: Losses) -> None:
         self._student = student
         self._teacher = teacher
         self._losses = losses
@@ -59,7 +57,7 @@ class Objective:
             if self._losses.logits:
                 loss = loss + self._losses.logits * relative_entropy(taught_logits, logits)
             if self._losses.hidden:
-                prefix = self._student.num_prefix_tokens
+                prefix = prefix_tokens(self._student)
                 loss = loss + self._losses.hidden * hidden_distance(taught, hidden, prefix)
         return loss
 

@@ -14,20 +14,23 @@ from functools import partial
 from typing import NamedTuple
 
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from lambda_nas.core.data import ImageSet
 from lambda_nas.core.prefixes import PrefixStates, States
 from lambda_nas.core.removal import RemovalSet
-from lambda_nas.core.surgery import (
-    AttentionFreeBlock,
+from lambda_nas.core.replacements import AttentionFreeBlock
+from lambda_nas.core.surgery import removable_layers
+from lambda_nas.core.transplant import Repair, advance
+from lambda_nas.core.trunk import (
+    Isotropic,
     attend,
-    check_supported,
-    removable_layers,
+    check_isotropic,
+    contexts,
+    final_norm,
+    leave,
     stem,
 )
-from lambda_nas.core.transplant import Repair, advance
 
 
 class SetOutput(NamedTuple):
@@ -67,23 +70,26 @@ def every_removal(model: nn.Module, images: Tensor, *, first: int = 0) -> Iterat
         images: ``[batch, channels, height, width]``, normalised.
         first: The code to begin with.
     """
-    vit = check_supported(model)
+    vit = check_isotropic(model)
+    given = contexts(vit, images[:1])
     layers = removable_layers(vit)
     blocks = list(vit.blocks)
     without = {layer: AttentionFreeBlock(blocks[layer]) for layer in layers}
 
     def visit(index: int, code: int, state: Tensor) -> Iterator[SetOutput]:
         if index == len(blocks):
-            yield _output(vit, vit.norm, code, [state])
+            yield _output(vit, None, code, [state])
         elif index not in without:
-            yield from visit(index + 1, code, blocks[index](state))
+            args, kwargs = given[index]
+            yield from visit(index + 1, code, blocks[index](state, *args, **kwargs))
         else:
             left = sum(layer > index for layer in layers)
             for removed in (0, 1):
                 following = 2 * code + removed
                 if _last(following, left) >= first:
                     run = without[index] if removed else blocks[index]
-                    yield from visit(index + 1, following, run(state))
+                    args, kwargs = given[index]
+                    yield from visit(index + 1, following, run(state, *args, **kwargs))
 
     yield from visit(0, 0, stem(vit).forward_features(images))
 
@@ -114,7 +120,7 @@ def every_transplant(
             block = AttentionFreeBlock(block)
         states, judged = list(states), list(judged)
         repair.to_middle(block, index, states, pruned=code > 0)
-        advance(judged, partial(attend, block))
+        advance(judged, partial(attend, block, context=prefixes.contexts[index]))
         following = index + 1
         left = sum(layer > following for layer in layers)
         for next_removed in (0, 1) if following in layers else (0,):
@@ -133,7 +139,7 @@ def every_transplant(
         if index < prefixes.depth:
             yield from visit(index, code, states, judged)
             return
-        norm = copy.deepcopy(model.norm)
+        norm = copy.deepcopy(final_norm(model))
         if code:
             repair.match_final(norm, states)
         yield _output(model, norm, code, judged)
@@ -156,10 +162,6 @@ def _last(code: int, left: int) -> int:
     return (code + 1 << left) - 1
 
 
-def _output(model: VisionTransformer, norm: nn.Module, code: int, states: States) -> SetOutput:
-    tokens = [norm(state) for state in states]
-    return SetOutput(
-        code,
-        torch.cat([model.forward_head(token, pre_logits=True) for token in tokens]),
-        torch.cat([model.forward_head(token) for token in tokens]),
-    )
+def _output(model: Isotropic, norm: nn.Module | None, code: int, states: States) -> SetOutput:
+    features, logits = zip(*(leave(model, state, norm) for state in states), strict=True)
+    return SetOutput(code, torch.cat(features), torch.cat(logits))

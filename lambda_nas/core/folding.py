@@ -11,11 +11,13 @@ from typing import NamedTuple
 
 import torch
 from timm.layers import RmsNorm, RmsNormFp32, SimpleNorm, SimpleNormFp32
-from timm.models.vision_transformer import Block, VisionTransformer
+from timm.models.cait import Cait
+from timm.models.deit import VisionTransformerDistilled
 from torch import nn
 
 from lambda_nas.core.removal import RemovalSet
-from lambda_nas.core.surgery import AttentionFreeBlock, check_supported
+from lambda_nas.core.replacements import AttentionFreeBlock
+from lambda_nas.core.trunk import Isotropic, check_isotropic
 from lambda_nas.errors import LayerIndexError, UnsupportedModelError
 
 # Norms that give the same for ``c * x`` as for ``x`` once their eps is multiplied by ``c ** 2``.
@@ -31,7 +33,7 @@ class _Reader(NamedTuple):
 
 
 @torch.no_grad()
-def fold(model: nn.Module, doubled: RemovalSet) -> VisionTransformer:
+def fold(model: nn.Module, doubled: RemovalSet) -> Isotropic:
     """Return a copy whose plain blocks give the outputs that doubled ones would.
 
     Outputs are the same from the final norm on; the residual stream before it is smaller.
@@ -45,7 +47,7 @@ def fold(model: nn.Module, doubled: RemovalSet) -> VisionTransformer:
         UnsupportedModelError: If the factor can't be passed on: see ``check_foldable``.
     """
     check_foldable(model, doubled)
-    folded = copy.deepcopy(check_supported(model))
+    folded = copy.deepcopy(check_isotropic(model))
     for index in doubled:
         if not isinstance(folded.blocks[index], AttentionFreeBlock):
             raise LayerIndexError(f"block {index} still has attention, so it can't be folded")
@@ -66,7 +68,7 @@ def scale_norms(model: nn.Module, doubled: RemovalSet) -> None:
     Raises:
         LayerIndexError, UnsupportedModelError: As ``check_foldable``.
     """
-    for norm, _, scale in list(_readers(check_supported(model), doubled)):
+    for norm, _, scale in list(_readers(check_isotropic(model), doubled)):
         norm.eps = norm.eps / scale**2  # type: ignore[operator, assignment]
 
 
@@ -78,10 +80,10 @@ def check_foldable(model: nn.Module, doubled: RemovalSet) -> None:
         UnsupportedModelError: If a branch does not end in a linear layer, if a norm is not scale
             invariant, or if none follows the last block, so that the factor would reach the head.
     """
-    list(_readers(check_supported(model), doubled))
+    list(_readers(check_isotropic(model), doubled))
 
 
-def _readers(model: VisionTransformer, doubled: RemovalSet) -> Iterator[_Reader]:
+def _readers(model: Isotropic, doubled: RemovalSet) -> Iterator[_Reader]:
     """Yield all that reads the stream behind the first doubled block, in order."""
     if any(index not in range(len(model.blocks)) for index in doubled):
         raise LayerIndexError(f"can't fold {doubled}: the model has {len(model.blocks)} blocks")
@@ -91,10 +93,11 @@ def _readers(model: VisionTransformer, doubled: RemovalSet) -> Iterator[_Reader]
             scale *= 2.0
         if scale == 1:
             continue
-        if isinstance(block, Block) and index not in doubled:
+        if not isinstance(block, AttentionFreeBlock) and index not in doubled:
             yield _Reader(_invariant(block, "norm1"), _linear(block, "attn.proj"), scale)
         yield _Reader(_invariant(block, "norm2"), _linear(block, "mlp.fc2"), scale)
-    if scale != 1:
+    # CaiT's class token, which is not scaled, goes through the last norm too: its eps stays.
+    if scale != 1 and not isinstance(model, Cait):
         yield _Reader(_final_norm(model), None, scale)
 
 
@@ -119,12 +122,12 @@ def _invariant(parent: nn.Module, name: str) -> nn.Module:
     return norm
 
 
-def _final_norm(model: VisionTransformer) -> nn.Module:
+def _final_norm(model: Isotropic) -> nn.Module:
     """Return the norm that swallows the factor; only plain pooling may come before it."""
     if not isinstance(model.norm, nn.Identity):
         return _invariant(model, "norm")
-    own_head = type(model).forward_head is not VisionTransformer.forward_head
-    if model.attn_pool is not None or own_head or isinstance(model.fc_norm, nn.Identity):
+    other_head = getattr(model, "attn_pool", None) or isinstance(model, VisionTransformerDistilled)
+    if other_head or isinstance(model.fc_norm, nn.Identity):
         raise UnsupportedModelError(
             "the model has no norm right behind its last block, so the dilution's factor would "
             'reach the head; train with compensation="none"'

@@ -5,6 +5,7 @@ agree there share it. Prior and transplant both walk on this.
 """
 
 from collections import OrderedDict
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
@@ -12,13 +13,9 @@ from torch import Tensor, nn
 
 from lambda_nas.core.data import ImageSet
 from lambda_nas.core.removal import RemovalSet
-from lambda_nas.core.surgery import (
-    AttentionFreeBlock,
-    attend,
-    check_supported,
-    removable_layers,
-    stem,
-)
+from lambda_nas.core.replacements import AttentionFreeBlock
+from lambda_nas.core.surgery import removable_layers
+from lambda_nas.core.trunk import Context, attend, check_isotropic, contexts, leave, stem
 
 States = list[Tensor]
 MOST_PLACES = 128
@@ -61,7 +58,7 @@ class PrefixStates:
         batch_size: int = 64,
         limit_bytes: int = 3 << 28,
     ) -> None:
-        self.model = check_supported(model).eval()
+        self.model = check_isotropic(model).eval()
         self.images = images
         self.layers = removable_layers(model)
         self.depth = len(self.model.blocks)
@@ -92,7 +89,8 @@ class PrefixStates:
         if place in self._cache:
             return self._get(place)
         block = self.model.blocks[index]
-        states = [attend(block, state) for state in self.block_input(UNPRUNED, index)]
+        inputs, context = self.block_input(UNPRUNED, index), self.contexts[index]
+        states = [attend(block, state, context) for state in inputs]
         self._put(place, states)
         return states
 
@@ -101,10 +99,17 @@ class PrefixStates:
         """Return ``(features [images, channels], logits [images, classes])`` under the set."""
         features, logits = [], []
         for state in self.block_input(removal, self.depth):
-            tokens = self.model.norm(state)
-            features.append(self.model.forward_head(tokens, pre_logits=True))
-            logits.append(self.model.forward_head(tokens))
+            ends = leave(self.model, state)
+            features.append(ends[0])
+            logits.append(ends[1])
         return torch.cat(features), torch.cat(logits)
+
+    @cached_property
+    def contexts(self) -> tuple[Context, ...]:
+        """What the model gives each block besides its input."""
+        device = next(self.model.parameters()).device
+        images, _ = next(self.images.subset(torch.arange(1)).batches(1, device=device))
+        return contexts(self.model, images)
 
     def keep_only_above(self, removal: RemovalSet) -> None:
         """Drop the states that no superset of the set can use."""
@@ -117,7 +122,8 @@ class PrefixStates:
         block = self.model.blocks[index]
         run = AttentionFreeBlock(block) if removed else block
         self.block_runs += 1
-        return [run(state) for state in states]
+        args, kwargs = self.contexts[index]
+        return [run(state, *args, **kwargs) for state in states]
 
     @torch.inference_mode()
     def _embed(self) -> States:

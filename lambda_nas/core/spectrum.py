@@ -1,12 +1,14 @@
 """How much of a feature map is fine detail: its spectrum over patch positions."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from lambda_nas.core.prefixes import PrefixStates
 from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.trunk import prefix_tokens
 from lambda_nas.errors import NonFiniteError
 
 CUTOFF = 0.25
@@ -67,12 +69,13 @@ def high_frequency_shares(prefixes: PrefixStates, removal: RemovalSet) -> tuple[
     Patch tokens only: a class token has no position.
     """
     model = prefixes.model
-    height, width = model.patch_embed.dynamic_feat_size(prefixes.images.images.shape[-2:])
+    patches: Any = model.patch_embed
+    height, width = patches.dynamic_feat_size(prefixes.images.images.shape[-2:])
     shares = []
     for index in range(1, prefixes.depth + 1):
         power = SpatialPower(0.0, 0.0)
         for states in prefixes.block_input(removal, index):
-            patches = states[:, model.num_prefix_tokens :].unflatten(1, (height, width))
-            power = power.merge(SpatialPower.of(patches))
+            maps = states[:, prefix_tokens(model) :].unflatten(1, (height, width))
+            power = power.merge(SpatialPower.of(maps))
         shares.append(power.high_share)
     return tuple(shares)

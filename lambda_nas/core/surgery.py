@@ -1,99 +1,63 @@
-"""Removal of attention branches: the one place that knows how timm builds its blocks.
+"""Removal of attention branches.
 
 Notation used for tensor shapes: ``[batch, tokens, channels]``.
 """
 
 import copy
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Generic, NamedTuple, TypeVar
 
-from timm.models.vision_transformer import Block, VisionTransformer
-from torch import Tensor, nn
+from timm.models.mvitv2 import MultiScaleAttention, MultiScaleAttentionPoolFirst
+from torch import nn
 
+from lambda_nas.core.anatomy import PRE_NORM_BLOCKS, WRAPPED, Branch, find_branches
 from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.replacements import (
+    AttentionFreeBlock,
+    NoAttention,
+    NoBranch,
+    NoSizedAttention,
+)
 from lambda_nas.errors import LayerIndexError, UnsupportedModelError
 
-SUPPORTED = "timm VisionTransformer and DeiT models built of the pre-norm `Block`"
+ATTENTION_WITH_SIZE = (MultiScaleAttention, MultiScaleAttentionPoolFirst)
 
 
-class AttentionFreeBlock(nn.Module):
-    """A block of the removal set: ``x + mlp(norm2(x))`` and nothing else.
-
-    The children are the original block's own, under the same names, so that a state dict of the
-    pruned model is that of the unpruned one without the removed branch's entries.
-    """
-
-    norm2: nn.Module
-    mlp: nn.Module
-    ls2: nn.Module
-    drop_path2: nn.Module
-
-    def __init__(self, block: nn.Module) -> None:
-        super().__init__()
-        assert isinstance(block, Block | AttentionFreeBlock)
-        self.norm2 = block.norm2
-        self.mlp = block.mlp
-        self.ls2 = block.ls2
-        self.drop_path2 = block.drop_path2
-        self.train(block.training)
-
-    def forward(
-        self, x: Tensor, attn_mask: Tensor | None = None, is_causal: bool = False
-    ) -> Tensor:
-        """Map ``[batch, tokens, channels]`` to the same shape; a mask has nothing to act on."""
-        del attn_mask, is_causal
-        return x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
+ModelT = TypeVar("ModelT", bound=nn.Module)
 
 
-def attend(block: nn.Module, x: Tensor) -> Tensor:
-    """Return the first half of a block: its input plus its attention branch, if it has one.
-
-    ``AttentionFreeBlock(block)`` is the second half. Both map ``[batch, tokens, channels]``.
-    """
-    if not isinstance(block, Block):
-        return x
-    return x + block.drop_path1(block.ls1(block.attn(block.norm1(x))))
-
-
-class Surgery(NamedTuple):
+class Surgery(NamedTuple, Generic[ModelT]):
     """What ``remove_attention`` did."""
 
-    model: VisionTransformer
+    model: ModelT
     removed: RemovalSet
     params_removed: int
 
 
-def check_supported(model: nn.Module) -> VisionTransformer:
-    """Return the model itself if its blocks are of a family that surgery knows.
-
-    Raises:
-        UnsupportedModelError: Names the model or block type and the supported families.
-    """
-    if not isinstance(model, VisionTransformer):
-        raise UnsupportedModelError(
-            f"{type(model).__name__} has no removable attention layers; supported: {SUPPORTED}"
-        )
-    for index, block in enumerate(model.blocks):
-        if not isinstance(block, Block | AttentionFreeBlock):
-            raise UnsupportedModelError(
-                f"block {index} is a {type(block).__name__}, whose attention can't be removed; "
-                f"supported: {SUPPORTED}"
-            )
-    return model
-
-
 def removable_layers(model: nn.Module) -> tuple[int, ...]:
-    """Return the indices of the blocks that still have their attention branch.
+    """Return the indices of the attention layers that can be removed.
 
     Raises:
-        UnsupportedModelError: If the model is of no supported family or nothing is left to remove.
+        UnsupportedModelError: If there is none; says why the model's attention layers can't.
     """
-    blocks = check_supported(model).blocks
-    layers = tuple(i for i, block in enumerate(blocks) if isinstance(block, Block))
+    branches = find_branches(model)
+    layers = tuple(
+        index
+        for index, branch in enumerate(branches)
+        if not branch.removed and branch.obstacle is None
+    )
     if not layers:
-        raise UnsupportedModelError(
-            f"the {type(model).__name__} has no attention layer left to remove"
-        )
+        raise UnsupportedModelError(f"{type(model).__name__} has {_why_none(branches)}")
     return layers
+
+
+def _why_none(branches: Sequence[Branch]) -> str:
+    if not branches:
+        return "no residual self-attention layer to remove"
+    obstacles = dict.fromkeys(branch.obstacle for branch in branches if branch.obstacle)
+    if not obstacles:
+        return "no attention layer left to remove"
+    return f"no attention layer that can be removed: {'; '.join(obstacles)}"
 
 
 def check_removal(model: nn.Module, removal: RemovalSet) -> None:
@@ -107,30 +71,49 @@ def check_removal(model: nn.Module, removal: RemovalSet) -> None:
         )
 
 
-def remove_attention(model: nn.Module, removal: RemovalSet) -> Surgery:
+def remove_attention(model: ModelT, removal: RemovalSet) -> Surgery[ModelT]:
     """Return a copy of the model without the attention branches of the set (paper, section 3.2).
 
-    The branch is ``norm1``, ``attn``, ``ls1`` and ``drop_path1``. The input model is not changed.
+    A branch goes with its norm, layer scale and drop path. The input model is not changed. Where
+    a block has an MLP half that stands on its own, only that is left; elsewhere timm's own block
+    goes on with an attention that gives zeros.
 
     Raises:
-        UnsupportedModelError: If a block's type is not known.
-        LayerIndexError: If a layer does not exist or is already removed.
+        UnsupportedModelError: If the model has no attention layer that can be removed.
+        LayerIndexError: If a layer does not exist, can't be removed, or is already.
     """
     check_removal(model, removal)
-    pruned = copy.deepcopy(check_supported(model))
+    pruned = copy.deepcopy(model)
     before = count_params(pruned)
+    branches = find_branches(pruned)
     for layer in removal:
-        pruned.blocks[layer] = AttentionFreeBlock(pruned.blocks[layer])
+        _remove(pruned, branches[layer])
     return Surgery(pruned, removal, before - count_params(pruned))
+
+
+def _remove(model: nn.Module, branch: Branch) -> None:
+    block = model.get_submodule(branch.path)
+    if isinstance(block, PRE_NORM_BLOCKS):
+        model.set_submodule(branch.path, AttentionFreeBlock(block))
+    elif branch.attention in WRAPPED:
+        model.set_submodule(branch.path, NoBranch())
+    else:
+        attention, *parts = branch.parts
+        gives_size = isinstance(block.get_submodule(attention), ATTENTION_WITH_SIZE)
+        setattr(block, attention, NoSizedAttention() if gives_size else NoAttention())
+        for name in parts:
+            bypass(block, name)
+
+
+def bypass(block: nn.Module, name: str) -> None:
+    """Let what a part acted on pass through: it is zeros, and to stay so."""
+    if isinstance(getattr(block, name), nn.Parameter):
+        delattr(block, name)
+        setattr(block, name, 1.0)
+    else:
+        setattr(block, name, nn.Identity())
 
 
 def count_params(model: nn.Module) -> int:
     """Return the number of parameters, shared ones once."""
     return sum(parameter.numel() for parameter in model.parameters())
-
-
-def stem(model: VisionTransformer) -> VisionTransformer:
-    """Return a view (shared weights) whose ``forward_features`` gives the first block's input."""
-    view = copy.copy(model)
-    view._modules = dict(model._modules, blocks=nn.Sequential(), norm=nn.Identity())
-    return view

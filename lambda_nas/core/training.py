@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
-from timm.models.vision_transformer import VisionTransformer
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 from timm.scheduler.scheduler import Scheduler
@@ -14,22 +13,23 @@ from torch import Tensor, nn
 
 from lambda_nas.core.augmentation import EndlessOrder, seeded, training_batches
 from lambda_nas.core.data import ImageSet
-from lambda_nas.core.dilution import DilutedBranch, set_lambda
+from lambda_nas.core.dilution import is_diluted, set_lambda
 from lambda_nas.core.distillation import Objective
 from lambda_nas.core.recipe import Recipe
+from lambda_nas.core.replacements import AttentionFreeBlock
 from lambda_nas.core.snapshots import Keeper, Moving
-from lambda_nas.core.surgery import AttentionFreeBlock
+from lambda_nas.core.trunk import Isotropic
 from lambda_nas.errors import InputError, NonFiniteError
 
-Rate = Callable[[VisionTransformer], float]
+Rate = Callable[[Isotropic], float]
 
 
 def train(
-    model: VisionTransformer,
+    model: Isotropic,
     images: ImageSet,
     recipe: Recipe,
     *,
-    teacher: VisionTransformer | None = None,
+    teacher: Isotropic | None = None,
     rate: Rate | None = None,
     on_step: Callable[[int, float], None] | None = None,
     keeper: Keeper | None = None,
@@ -110,7 +110,7 @@ class _Best:
         self._rating = -math.inf
         self.weights: dict[str, Tensor] | None = None
 
-    def offer(self, model: VisionTransformer) -> None:
+    def offer(self, model: Isotropic) -> None:
         assert self._rate
         set_lambda(model, 0.0)
         rating = self._rate(model.eval())
@@ -127,7 +127,7 @@ def _check(images: ImageSet, recipe: Recipe, teacher: nn.Module | None) -> None:
 
 
 @contextmanager
-def _only_trainable(model: VisionTransformer, recipe: Recipe) -> Iterator[None]:
+def _only_trainable(model: Isotropic, recipe: Recipe) -> Iterator[None]:
     """Freeze what the recipe leaves alone, as long as training lasts."""
     if recipe.trainable == "all":
         yield
@@ -135,8 +135,7 @@ def _only_trainable(model: VisionTransformer, recipe: Recipe) -> Iterator[None]:
     chosen = {
         id(parameter)
         for block in model.blocks
-        if isinstance(block, AttentionFreeBlock)
-        or isinstance(getattr(block, "attn", None), DilutedBranch)
+        if isinstance(block, AttentionFreeBlock) or is_diluted(block)
         for parameter in block.parameters()
     }
     if not chosen:

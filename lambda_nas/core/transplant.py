@@ -13,15 +13,15 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from timm.layers import LayerScale
-from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from lambda_nas.core.moments import match_moments
 from lambda_nas.core.prefixes import UNPRUNED, PrefixStates, States
 from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.replacements import AttentionFreeBlock
 from lambda_nas.core.ridge import NormalEquations
-from lambda_nas.core.surgery import AttentionFreeBlock, attend, remove_attention
+from lambda_nas.core.surgery import remove_attention
+from lambda_nas.core.trunk import Isotropic, attend, final_norm, prefix_tokens
 from lambda_nas.errors import NonFiniteError, UnsupportedModelError
 
 FOLDS = 5
@@ -32,7 +32,7 @@ PREFIX_WEIGHT = 20.0
 @torch.no_grad()
 def transplant(
     prefixes: PrefixStates, removal: RemovalSet, *, prefix_weight: float = PREFIX_WEIGHT
-) -> VisionTransformer:
+) -> Isotropic:
     """Remove the set's attention and make up for it in the layers around it.
 
     The blocks are walked in order, from the one before the first removed one, with the pruned
@@ -66,7 +66,7 @@ def transplant(
         if index in removal or index + 1 in removal:
             repair.refit(mlp, index, states, next_removed=index + 1 in removal)
         advance(states, mlp)
-    repair.match_final(pruned.norm, states)
+    repair.match_final(final_norm(pruned), states)
     return pruned
 
 
@@ -82,17 +82,17 @@ class Repair:
         self._prefixes = prefixes
         self._prefix_weight = prefix_weight
         model = prefixes.model
-        self._read = slice(0, model.num_prefix_tokens if model.global_pool == "token" else None)
+        self._read = slice(0, prefix_tokens(model) if model.global_pool == "token" else None)
 
-    def shift_positions(self, model: VisionTransformer) -> Tensor:
+    def shift_positions(self, model: Isotropic) -> Tensor:
         """Add block 0's mean attention output at each position to a model's position embedding.
 
         Returns:
             What was added, ``[1, tokens, channels]``; zero if the embedding can't hold it.
         """
         states = self._prefixes.block_input(UNPRUNED, 0)
-        position, tokens = model.pos_embed, states[0].shape[1]
-        direct = isinstance(model.norm_pre, nn.Identity)
+        position, tokens = getattr(model, "pos_embed", None), states[0].shape[1]
+        direct = isinstance(getattr(model, "norm_pre", None), nn.Identity | None)
         if position is None or position.shape[1] != tokens or not direct:
             return states[0].new_zeros(())
         middles = self._prefixes.unpruned_middle(0)
@@ -104,15 +104,16 @@ class Repair:
 
     def to_middle(self, block: nn.Module, index: int, states: States, *, pruned: bool) -> None:
         """Advance the states to the block's middle; match its norms if any layer is gone so far."""
+        run = partial(attend, block, context=self._prefixes.contexts[index])
         if not pruned:
-            advance(states, partial(attend, block))
+            advance(states, run)
             return
         original = self._prefixes.model.blocks[index]
-        if isinstance(block, Block):
+        if not isinstance(block, AttentionFreeBlock):
             inputs = self._prefixes.block_input(UNPRUNED, index)
             targets = map(original.get_submodule("norm1"), inputs)
-            match_moments(block.norm1, states, targets, self._weights(states))
-        advance(states, partial(attend, block))
+            match_moments(block.get_submodule("norm1"), states, targets, self._weights(states))
+        advance(states, run)
         targets = map(original.get_submodule("norm2"), self._prefixes.unpruned_middle(index))
         match_moments(block.get_submodule("norm2"), states, targets, self._weights(states))
 
@@ -126,20 +127,23 @@ class Repair:
             targets = self._prefixes.block_input(UNPRUNED, index + 1)
         _refit(mlp, index, states, targets, self._weights(states))
 
-    def match_final(self, norm: nn.Module, states: States) -> None:
-        """Match the norm behind the last block at the tokens that the head reads."""
+    def match_final(self, norm: nn.Module | None, states: States) -> None:
+        """Match the norm behind the last block, if any, at the tokens that the head reads."""
+        original = final_norm(self._prefixes.model)
+        if norm is None or original is None:
+            return
         ends = self._prefixes.block_input(UNPRUNED, self._prefixes.depth)
         match_moments(
             norm,
             (state[:, self._read] for state in states),
-            (self._prefixes.model.norm(state[:, self._read]) for state in ends),
+            (original(state[:, self._read]) for state in ends),
             self._weights(states)[self._read],
         )
 
     def _weights(self, states: States) -> Tensor:
         """Return how much an error at each token counts, ``[tokens]``."""
         weights = states[0].new_ones(states[0].shape[1])
-        weights[: self._prefixes.model.num_prefix_tokens] = self._prefix_weight
+        weights[: prefix_tokens(self._prefixes.model)] = self._prefix_weight
         return weights
 
 
@@ -188,10 +192,9 @@ def _normal_equations(
         linear.out_features,
         weights.device,
     )
-    scale = block.ls2.gamma if isinstance(block.ls2, LayerScale) else 1.0
     try:
         for state, target in zip(states, targets, strict=True):
-            lacking = (target - block(state)) / scale
+            lacking = (target - block(state)) / block.layer_scale
             equations.add(seen.pop(), lacking, weights)
     finally:
         hook.remove()

@@ -21,9 +21,9 @@ from lambda_nas.core.evaluation import evaluate
 from lambda_nas.core.prefixes import PrefixStates
 from lambda_nas.core.recipe import Augmentation, Fade, Losses, Recipe
 from lambda_nas.core.removal import RemovalSet
-from lambda_nas.core.surgery import check_supported, remove_attention
 from lambda_nas.core.training import train
 from lambda_nas.core.transplant import transplant
+from lambda_nas.core.trunk import check_isotropic, remove_attention
 from lambda_nas.inputs.images import ImageData, ImageLimits, load_images
 from lambda_nas.inputs.models import load_model
 from lambda_nas.report import figures
@@ -93,7 +93,7 @@ class Comparison:
 def main() -> None:
     """Fill the table in and print it as Markdown."""
     options = _options()
-    model = check_supported(load_model(options.model).model)
+    model = check_isotropic(load_model(options.model).model)
     with stage("Reading images", 100) as advance:
         limits = ImageLimits(training=50_000)
         data = load_images(options.data, model, limits=limits, on_image=in_percent(advance))

@@ -115,7 +115,7 @@ def test_a_model_with_nothing_removable(lambda_nas, tmp_path):
     save_for_hf(timm.create_model("resnet18"), str(tmp_path / "resnet"))
     code, _, err = lambda_nas("prior", "--model", f"local-dir:{tmp_path / 'resnet'}", "--data", ".")
     assert code == 2
-    assert "ResNet has no removable attention layers; supported: timm VisionTransformer" in err
+    assert "ResNet has no residual self-attention layer to remove" in err
 
 
 def test_an_unknown_study_lists_those_there_are(lambda_nas):

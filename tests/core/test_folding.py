@@ -8,7 +8,8 @@ from torch import nn
 
 from lambda_nas.core.folding import check_foldable, fold, scale_norms
 from lambda_nas.core.removal import RemovalSet
-from lambda_nas.core.surgery import AttentionFreeBlock, remove_attention
+from lambda_nas.core.replacements import AttentionFreeBlock
+from lambda_nas.core.surgery import remove_attention
 from lambda_nas.errors import LayerIndexError, UnsupportedModelError
 
 SETS = [RemovalSet.of(layers) for layers in ([0], [3], [1, 2], [0, 1, 2, 3])]

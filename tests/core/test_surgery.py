@@ -12,8 +12,8 @@ from lambda_nas.core.surgery import (
     count_params,
     removable_layers,
     remove_attention,
-    stem,
 )
+from lambda_nas.core.trunk import check_isotropic, stem
 from lambda_nas.errors import LayerIndexError, UnsupportedModelError
 
 SETS = [RemovalSet.of(layers) for layers in ([0], [1, 3], [0, 1, 2, 3])]
@@ -172,10 +172,11 @@ def test_nothing_left_to_remove(make_vit):
 def test_a_block_of_another_kind(make_vit):
     model = make_vit()
     model.blocks[2] = make_vit(block_fn=ResPostBlock).blocks[2]
-    with pytest.raises(UnsupportedModelError, match=r"block 2 is a ResPostBlock.*supported: timm"):
-        remove_attention(model, RemovalSet.of([0]))
+    assert removable_layers(model) == (0, 1, 2, 3)
+    with pytest.raises(UnsupportedModelError, match=r"block 2 is a ResPostBlock.*supported: pre"):
+        check_isotropic(model)
 
 
 def test_a_model_of_another_kind():
-    with pytest.raises(UnsupportedModelError, match=r"ResNet has no removable.*VisionTransformer"):
+    with pytest.raises(UnsupportedModelError, match="ResNet has no residual self-attention layer"):
         remove_attention(create_model("test_resnet"), RemovalSet.of([0]))

@@ -1,0 +1,202 @@
+"""Check the removal of attention in every architecture that timm names.
+
+    python benchmarks/coverage.py --out search_spaces/coverage.csv
+
+Each architecture is built with random weights for the smallest images that it takes, and without
+each layer alone compared with itself under a hook that replaces what the branch adds by zeros. An
+architecture whose weights and their copy don't fit in ``--gigabytes`` is built, but not run. In one
+of more than ``ALL_LAYERS`` parameters the first and the last layer of each kind are compared.
+Begun again, the script goes on behind the last line of the table.
+"""
+
+import argparse
+import csv
+import gc
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from rich.progress import track
+from timm.models import model_entrypoint
+from torch import Tensor, nn
+
+import lambda_nas.registry
+from lambda_nas.core.anatomy import Branch, find_branches
+from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.surgery import count_params, remove_attention
+
+SIZES = (32, 56, 64, 96, 112, 128, 160, 192, 224, 256, 288, 384, 448, 512, 1024)
+ALL_LAYERS = 50_000_000
+OURS = (lambda_nas.registry.PRUNED_ARCHITECTURE, lambda_nas.registry.DIGITS_ARCHITECTURE)
+# Blocks that normalise what attention gives: a zero before the norm would leak its bias.
+POST_NORMS = {
+    "ResPostBlock": "norm1",
+    "ResPostRelPosBlock": "norm1",
+    "EvaBlockPostNorm": "norm1",
+    "SwinTransformerV2Block": "norm1",
+    "SwinTransformerV2CrBlock": "norm1",
+    "Gemma4Block": "norm2",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What was found out about one architecture.
+
+    ``layers`` counts its residual self-attention layers, ``removable`` those that can go,
+    ``checked`` those compared, ``problem`` says what is in the way of the others, or went wrong.
+    """
+
+    architecture: str
+    family: str
+    layers: int
+    removable: int
+    checked: int
+    params: int
+    input_size: int
+    problem: str
+
+
+def smallest(name: str) -> tuple[int, dict[str, Any]]:
+    """Return the smallest image size that an architecture runs at, and how to build it so."""
+    own = timm.create_model(name, pretrained=False).default_cfg["input_size"][1:]
+    sizes = [*(size for size in SIZES if size < max(own)), max(own)]
+    for size in sizes:
+        for kwargs in ({"img_size": size}, {}):
+            try:
+                model = timm.create_model(name, **kwargs).eval()
+                model(torch.empty(1, *_channels(model), size, size, device="meta"))
+            except Exception:
+                continue
+            return size, kwargs
+    raise RuntimeError("runs at no size that was tried")
+
+
+def _channels(model: nn.Module) -> tuple[int]:
+    cfg: Any = model.pretrained_cfg
+    return (cfg["input_size"][0],)
+
+
+@torch.no_grad()
+def randomise(model: nn.Module) -> nn.Module:
+    """Make every branch count: many families start with layer scales of nearly zero."""
+    generator = torch.Generator().manual_seed(0)
+    for parameter in model.parameters():
+        if parameter.ndim == 1 or parameter.numel() == max(parameter.shape):
+            parameter.add_(torch.empty_like(parameter).uniform_(0.1, 0.5, generator=generator))
+    return model.eval()
+
+
+@contextmanager
+def zeroed(model: nn.Module, branch: Branch) -> Iterator[None]:
+    """Replace what a branch adds by zeros, by a forward hook on timm's own module."""
+    block = model.get_submodule(branch.path)
+    last = POST_NORMS.get(type(block).__name__, branch.attention)
+
+    def zeros(_module: nn.Module, _args: object, output: Any) -> Any:  # noqa: ANN401
+        if isinstance(output, tuple):
+            return torch.zeros_like(output[0]), *output[1:]
+        return torch.zeros_like(output)
+
+    hook = block.get_submodule(last).register_forward_hook(zeros)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
+@torch.no_grad()
+def check_layer(model: nn.Module, layer: int, images: Tensor, unpruned: Tensor) -> None:
+    """Compare the model without a layer with the hooked one.
+
+    ``unpruned`` is the model's own output, ``[images, classes]``.
+
+    Raises:
+        RuntimeError: If they differ, if removal changes nothing, or if parameters are left.
+    """
+    branch = find_branches(model)[layer]
+    with zeroed(model, branch):
+        expected = model(images)
+    surgery = remove_attention(model, RemovalSet.of([layer]))
+    found = surgery.model(images)
+    scale = expected.abs().max().item()
+    if not torch.allclose(found, expected, rtol=1e-4, atol=1e-4 * scale):
+        raise RuntimeError(f"layer {layer} removed differs from layer {layer} zeroed")
+    if torch.equal(found, unpruned):
+        raise RuntimeError(f"layer {layer} removed changes nothing")
+    attention = count_params(model.get_submodule(branch.path).get_submodule(branch.attention))
+    if not 0 < attention <= surgery.params_removed:
+        raise RuntimeError(f"layer {layer}: {surgery.params_removed} of {attention} parameters")
+
+
+def some_layers(model: nn.Module, layers: Sequence[int]) -> list[int]:
+    """Return the first and the last layer of each kind."""
+    branches = find_branches(model)
+    kinds: dict[object, list[int]] = {}
+    for layer in layers:
+        block = model.get_submodule(branches[layer].path)
+        kinds.setdefault((type(block), branches[layer].attention), []).append(layer)
+    return sorted({layer for same in kinds.values() for layer in (same[0], same[-1])})
+
+
+def examine(name: str, gigabytes: float) -> Row:
+    """Find and check the attention layers of an architecture."""
+    family = model_entrypoint(name).__module__.rpartition(".")[2]
+    with torch.device("meta"):
+        branches = find_branches(model := timm.create_model(name))
+        removable = [index for index, branch in enumerate(branches) if branch.obstacle is None]
+        params = count_params(model)
+    obstacles = "; ".join(dict.fromkeys(branch.obstacle or "" for branch in branches)).strip("; ")
+    row = Row(name, family, len(branches), len(removable), 0, params, 0, obstacles)
+    if not removable:
+        return row
+    if 2 * 4 * params > gigabytes * 1e9:
+        return Row(**asdict(row) | {"problem": f"its weights, twice, exceed {gigabytes:g} GB"})
+    size = checked = 0
+    try:
+        with torch.device("meta"):
+            size, kwargs = smallest(name)
+        model = randomise(timm.create_model(name, **kwargs))
+        images = torch.rand(1, *_channels(model), size, size)
+        with torch.no_grad():
+            unpruned = model(images)
+        for layer in removable if params <= ALL_LAYERS else some_layers(model, removable):
+            check_layer(model, layer, images, unpruned)
+            checked += 1
+    except Exception as error:
+        obstacles = f"{type(error).__name__}: {error}".splitlines()[0]
+    return Row(**asdict(row) | {"checked": checked, "input_size": size, "problem": obstacles})
+
+
+def main() -> None:
+    """Check all architectures and print how many hold."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--names", default="*", help="timm's pattern of architectures")
+    parser.add_argument("--gigabytes", type=float, default=8.0)
+    options = parser.parse_args()
+    warnings.simplefilter("ignore")
+    # So few tokens are no work for two threads, which would wait for each other.
+    torch.set_num_threads(1)
+    done = set()
+    if options.out.exists():
+        with options.out.open(newline="") as file:
+            done = {row["architecture"] for row in csv.DictReader(file)}
+    names = [n for n in timm.list_models(options.names) if n not in done and n not in OURS]
+    with options.out.open("a", newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Row)], lineterminator="\n")
+        if not done:
+            writer.writeheader()
+        for name in track(names, "Checking architectures"):
+            writer.writerow(asdict(examine(name, options.gigabytes)))
+            file.flush()
+            gc.collect()
+
+
+if __name__ == "__main__":
+    main()

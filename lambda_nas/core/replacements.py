@@ -1,0 +1,73 @@
+"""What stands in a model where an attention branch was.
+
+Notation used for tensor shapes: ``[batch, tokens, channels]``; hierarchical models have
+``[batch, height, width, channels]``, and the like, instead.
+"""
+
+from torch import Tensor, nn
+
+AFTER_MLP = ("ls2", "gamma_2", "drop_path2", "drop_path")
+"""What a block may put between its MLP and its residual stream."""
+
+
+class AttentionFreeBlock(nn.Module):
+    """A block of the removal set: ``x + mlp(norm2(x))`` and nothing else.
+
+    The children are the original block's own, under the same names, so that a state dict of the
+    pruned model is that of the unpruned one without the removed branch's entries.
+    """
+
+    norm2: nn.Module
+    mlp: nn.Module
+
+    def __init__(self, block: nn.Module) -> None:
+        super().__init__()
+        self.norm2 = block.get_submodule("norm2")
+        self.mlp = block.get_submodule("mlp")
+        # DeiT scales by a module; EVA, BEiT and CaiT by a parameter, or None.
+        named = ((name, getattr(block, name, None)) for name in AFTER_MLP)
+        self.after_mlp = tuple(name for name, part in named if part is not None)
+        for name in self.after_mlp:
+            setattr(self, name, getattr(block, name))
+        self.train(block.training)
+
+    def forward(self, x: Tensor, *_: object, **__: object) -> Tensor:
+        """Map ``[batch, tokens, channels]`` to the same shape; masks have nothing to act on."""
+        out = self.mlp(self.norm2(x))
+        for name in self.after_mlp:
+            part = getattr(self, name)
+            out = part * out if isinstance(part, Tensor) else part(out)
+        return x + out
+
+    @property
+    def layer_scale(self) -> Tensor | float:
+        """What each channel of the MLP's output is multiplied by, ``[channels]`` or 1."""
+        scale = getattr(self, self.after_mlp[0], None) if self.after_mlp else None
+        scale = getattr(scale, "gamma", scale)
+        return scale if isinstance(scale, Tensor) else 1.0
+
+
+class NoBranch(nn.Identity):
+    """Stands for a module that only added an attention branch to its input."""
+
+
+class Zeros(nn.Module):
+    """Gives zeros, which take no memory."""
+
+    def forward(self, x: Tensor, *_: object, **__: object) -> Tensor:
+        """Map ``[batch, tokens, channels]`` to zeros of the same shape."""
+        return x.new_zeros(()).expand(x.shape)
+
+
+class NoAttention(Zeros):
+    """Stands for attention within a block that goes on as before."""
+
+
+class NoSizedAttention(NoAttention):
+    """Stands for attention that returns the size of the feature map too (MViT)."""
+
+    def forward(  # type: ignore[override]  # As in timm.
+        self, x: Tensor, size: list[int]
+    ) -> tuple[Tensor, list[int]]:
+        """Map ``[batch, tokens, channels]`` to zeros of the same shape; the size stays."""
+        return super().forward(x), size

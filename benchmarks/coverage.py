@@ -15,7 +15,7 @@ import gc
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.surgery import count_params, remove_attention
 
 SIZES = (32, 56, 64, 96, 112, 128, 160, 192, 224, 256, 288, 384, 448, 512, 1024)
-ALL_LAYERS = 50_000_000
+ALL_LAYERS = 30_000_000
 OURS = (lambda_nas.registry.PRUNED_ARCHITECTURE, lambda_nas.registry.DIGITS_ARCHITECTURE)
 # Blocks that normalise what attention gives: a zero before the norm would leak its bias.
 POST_NORMS = {
@@ -49,7 +49,8 @@ class Row:
     """What was found out about one architecture.
 
     ``layers`` counts its residual self-attention layers, ``removable`` those that can go,
-    ``checked`` those compared, ``problem`` says what is in the way of the others, or went wrong.
+    ``checked`` those compared. ``obstacle`` says why others can't go, ``failure`` why some were
+    not compared, or what was different.
     """
 
     architecture: str
@@ -59,18 +60,25 @@ class Row:
     checked: int
     params: int
     input_size: int
-    problem: str
+    obstacle: str
+    failure: str
 
 
-def smallest(name: str) -> tuple[int, dict[str, Any]]:
-    """Return the smallest image size that an architecture runs at, and how to build it so."""
-    own = timm.create_model(name, pretrained=False).default_cfg["input_size"][1:]
+def smallest(name: str, shape: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
+    """Return the smallest image size that an architecture runs at, and how to build it so.
+
+    ``shape`` holds arguments of the architecture that make it small.
+    """
+    with torch.device("meta"):
+        own = timm.create_model(name).pretrained_cfg["input_size"][1:]
     sizes = [*(size for size in SIZES if size < max(own)), max(own)]
     for size in sizes:
-        for kwargs in ({"img_size": size}, {}):
+        for more in ({"img_size": size}, {}):
+            kwargs = {**(shape or {}), **more}
             try:
-                model = timm.create_model(name, **kwargs).eval()
-                model(torch.empty(1, *_channels(model), size, size, device="meta"))
+                with torch.device("meta"):
+                    model = timm.create_model(name, **kwargs).eval()
+                    model(torch.empty(1, *_channels(model), size, size))
             except Exception:
                 continue
             return size, kwargs
@@ -84,11 +92,13 @@ def _channels(model: nn.Module) -> tuple[int]:
 
 @torch.no_grad()
 def randomise(model: nn.Module) -> nn.Module:
-    """Make every branch count: many families start with layer scales of nearly zero."""
+    """Make every branch count: many families start with scales or heads of nearly zero."""
     generator = torch.Generator().manual_seed(0)
     for parameter in model.parameters():
         if parameter.ndim == 1 or parameter.numel() == max(parameter.shape):
             parameter.add_(torch.empty_like(parameter).uniform_(0.1, 0.5, generator=generator))
+        elif parameter.abs().max() < 0.01:
+            parameter.uniform_(-0.1, 0.1, generator=generator)
     return model.eval()
 
 
@@ -129,9 +139,20 @@ def check_layer(model: nn.Module, layer: int, images: Tensor, unpruned: Tensor) 
         raise RuntimeError(f"layer {layer} removed differs from layer {layer} zeroed")
     if torch.equal(found, unpruned):
         raise RuntimeError(f"layer {layer} removed changes nothing")
-    attention = count_params(model.get_submodule(branch.path).get_submodule(branch.attention))
-    if not 0 < attention <= surgery.params_removed:
-        raise RuntimeError(f"layer {layer}: {surgery.params_removed} of {attention} parameters")
+    left = {name for name, _ in surgery.model.named_parameters()}
+    if not _own_parameters(model, branch).isdisjoint(left):
+        raise RuntimeError(f"layer {layer} removed leaves parameters behind")
+
+
+def _own_parameters(model: nn.Module, branch: Branch) -> set[str]:
+    """Return the names of the attention's parameters that no other part of the model shares."""
+    prefix = f"{branch.path}.{branch.attention}."
+    every = list(model.named_parameters(remove_duplicate=False))
+    shared = {id(parameter) for name, parameter in every if not name.startswith(prefix)}
+    own = {name for name, p in every if name.startswith(prefix) and id(p) not in shared}
+    if not own:
+        raise RuntimeError(f"{branch.path} has no parameters of its own")
+    return own
 
 
 def some_layers(model: nn.Module, layers: Sequence[int]) -> list[int]:
@@ -152,15 +173,14 @@ def examine(name: str, gigabytes: float) -> Row:
         removable = [index for index, branch in enumerate(branches) if branch.obstacle is None]
         params = count_params(model)
     obstacles = "; ".join(dict.fromkeys(branch.obstacle or "" for branch in branches)).strip("; ")
-    row = Row(name, family, len(branches), len(removable), 0, params, 0, obstacles)
+    row = Row(name, family, len(branches), len(removable), 0, params, 0, obstacles, "")
     if not removable:
         return row
     if 2 * 4 * params > gigabytes * 1e9:
-        return Row(**asdict(row) | {"problem": f"its weights, twice, exceed {gigabytes:g} GB"})
-    size = checked = 0
+        return replace(row, failure=f"its weights, twice, exceed {gigabytes:g} GB")
+    size, checked, failure = 0, 0, ""
     try:
-        with torch.device("meta"):
-            size, kwargs = smallest(name)
+        size, kwargs = smallest(name)
         model = randomise(timm.create_model(name, **kwargs))
         images = torch.rand(1, *_channels(model), size, size)
         with torch.no_grad():
@@ -169,8 +189,8 @@ def examine(name: str, gigabytes: float) -> Row:
             check_layer(model, layer, images, unpruned)
             checked += 1
     except Exception as error:
-        obstacles = f"{type(error).__name__}: {error}".splitlines()[0]
-    return Row(**asdict(row) | {"checked": checked, "input_size": size, "problem": obstacles})
+        failure = f"{type(error).__name__}: {error}".splitlines()[0]
+    return replace(row, checked=checked, input_size=size, failure=failure)
 
 
 def main() -> None:

@@ -100,8 +100,8 @@ def _zeros(model: nn.Module, removed: RemovalSet) -> dict[str, Tensor]:
     branches = find_branches(model)
     prefixes = tuple(f"{branches[layer].path}." for layer in removed)
     return {
-        key: torch.zeros_like(value)
-        for key, value in model.state_dict().items()
         # Integers are indices, of relative positions for example.
-        if key.startswith(prefixes) and value.is_floating_point()
+        key: torch.zeros_like(value) if value.is_floating_point() else value
+        for key, value in model.state_dict().items()
+        if key.startswith(prefixes)
     }

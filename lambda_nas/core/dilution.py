@@ -45,14 +45,14 @@ class FadingAttention(_Fading):
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
-        self.module = module
+        self.whole = module
         self.train(module.training)
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         """Return what the module does, times lambda; a size that it returns besides stays."""
-        if not self.active and not isinstance(self.module, ATTENTION_WITH_SIZE):
+        if not self.active and not isinstance(self.whole, ATTENTION_WITH_SIZE):
             return x.new_zeros(()).expand(x.shape)
-        found = self.module(x, *args, **kwargs)
+        found = self.whole(x, *args, **kwargs)
         if isinstance(found, tuple):
             return self.lam * found[0], *found[1:]
         return self.lam * found
@@ -141,9 +141,15 @@ def finish(model: ModelT) -> ModelT:
     }
     if any(branch.active for branch in branches.values()):
         raise InputError("the diluted model still attends: call set_lambda(model, 0) first")
+    whole = copy.deepcopy(model)
     if not branches:
-        return copy.deepcopy(model)
-    plain = remove_attention(model, RemovalSet.of(branches)).model
+        return whole
+    for branch in find_branches(whole):
+        block = whole.get_submodule(branch.path)
+        for name, child in list(block.named_children()):
+            if isinstance(child, FadingAttention):
+                setattr(block, name, child.whole)
+    plain = remove_attention(whole, RemovalSet.of(branches)).model
     doubled = RemovalSet.of(
         index for index, fading in branches.items() if isinstance(fading, CompensatedAttention)
     )

@@ -47,6 +47,7 @@ def main() -> None:
         report,
         search,
         show,
+        spaces,
         studies,
         train,
     )
@@ -63,6 +64,7 @@ def main() -> None:
         export,
         evaluate,
         bench,
+        spaces,
     )
     for verb in verbs:
         verb.register(app)

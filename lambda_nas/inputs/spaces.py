@@ -60,19 +60,23 @@ class SearchSpace(BaseModel):
         return seeds
 
 
+def shipped_folder() -> Path:
+    """Return the folder of what comes with the package."""
+    # In a wheel it lies inside the package; in a checkout, beside it.
+    inside = PACKAGE / "search_spaces"
+    return inside if inside.is_dir() else PACKAGE.parent / "search_spaces"
+
+
 def shipped_spaces() -> dict[str, Path]:
     """Return the files of the spaces that come with the package, by name."""
-    # In a wheel they lie inside the package; in a checkout, beside it.
-    inside = PACKAGE / "search_spaces"
-    folder = inside if inside.is_dir() else PACKAGE.parent / "search_spaces"
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    return {path.stem: path for path in sorted(shipped_folder().glob("*.yaml"))}
 
 
 def load_space(name_or_file: str) -> SearchSpace:
     """Read a shipped space by name, or a YAML file.
 
     Raises:
-        InputError: If there is none, or for all its problems together, a key each.
+        InputError: If there is none, or for all its problems together: line, key, what is wrong.
     """
     shipped = shipped_spaces()
     path = shipped.get(name_or_file, Path(name_or_file))
@@ -82,7 +86,8 @@ def load_space(name_or_file: str) -> SearchSpace:
             f"{', '.join(shipped)}"
         )
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        content = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
         raise InputError(f"search space {path} is not YAML ({reason})") from error
@@ -91,10 +96,30 @@ def load_space(name_or_file: str) -> SearchSpace:
     try:
         return SearchSpace.model_validate(content)
     except ValidationError as error:
-        raise InputError(f"search space {path}: {_problems(error)}") from error
+        raise InputError(f"search space {path}: {_problems(error, text)}") from error
 
 
-def _problems(error: ValidationError) -> str:
+def _problems(error: ValidationError, text: str) -> str:
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    assert root is not None  # It was a mapping.
     return "; ".join(
-        f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}" for problem in error.errors()
+        f"line {_line(root, problem['loc'])}, {'.'.join(map(str, problem['loc']))}: "
+        f"{problem['msg']}"
+        for problem in error.errors()
     )
+
+
+def _line(node: yaml.Node, place: tuple[int | str, ...]) -> int:
+    """Return the line of a key, or of the last part of its place that the file has."""
+    line = node.start_mark.line + 1
+    for part in place:
+        if isinstance(node, yaml.MappingNode):
+            found = {key.value: (key, value) for key, value in node.value}
+            if part not in found:
+                break
+            key, node = found[part]
+            line = key.start_mark.line + 1
+        elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
+            node = node.value[part]
+            line = node.start_mark.line + 1
+    return line

@@ -1,5 +1,10 @@
 import pytest
+import timm
+import torch
 
+from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.surgery import check_removal, removable_layers
+from lambda_nas.core.trunk import check_isotropic
 from lambda_nas.errors import InputError
 from lambda_nas.inputs.spaces import load_space, shipped_spaces
 
@@ -11,12 +16,22 @@ def written(tmp_path, text):
 
 def test_shipped_spaces():
     spaces = {name: load_space(name) for name in shipped_spaces()}
-    assert list(spaces) == ["deit_base", "deit_small", "deit_tiny", "digits"]
+    assert {"deit3_base", "vit_augreg_small", "dinov2_small", "eva02_tiny"} < spaces.keys()
     assert all(space.name == name for name, space in spaces.items())
     assert spaces["deit_base"].seeds["paper-50"] == [0, 1, 3, 4, 6, 9]
     assert spaces["deit_tiny"].seeds == {"paper-25": [0, 2, 4], "paper-30": [0, 2, 4, 6]}
     assert spaces["deit_tiny"].model == "deit_tiny_patch16_224.fb_in1k"
     assert (spaces["digits"].model, spaces["digits"].removable) == ("digits_vit", "all")
+
+
+@pytest.mark.parametrize("name", shipped_spaces())
+def test_a_shipped_space_fits_its_model(name):
+    space = load_space(name)
+    with torch.device("meta"):
+        model = check_isotropic(timm.create_model(space.model))
+    for seed in space.seeds.values():
+        check_removal(model, RemovalSet.of(seed))
+    assert space.max_removed < len(removable_layers(model))
 
 
 def test_a_file(tmp_path):
@@ -29,7 +44,13 @@ def test_all_problems_are_reported_together(tmp_path):
     text = "removable: [0, -1, x]\nmax_removed: 0\nmaximum: 3\nseeds: {a: 7}\n"
     with pytest.raises(InputError, match=r"space\.yaml: ") as caught:
         load_space(written(tmp_path, text))
-    for key in ("name: ", "removable.", "max_removed: ", "maximum: ", "seeds.a: "):
+    for key in (
+        "line 1, name: ",
+        "line 1, removable.",
+        "line 2, max_removed: ",
+        "line 3, maximum: ",
+        "line 4, seeds.a: ",
+    ):
         assert key in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -42,6 +63,7 @@ def test_all_problems_are_reported_together(tmp_path):
         ("name: a\nremovable: [1, 2]\nseeds: {b: [1, 3]}", r"seeds: .*'b' has layers .*\[3\]"),
         ("name: a\nmax_removed: 1\nseeds: {b: [1, 3]}", r"'b' has more layers than max_removed"),
         ("name: a\nmax_removed: '2'", "max_removed: "),
+        ("name: a\nseeds:\n  b: [1]\n  c:\n  - 1\n  - x", r"line 6, seeds\.c\.1: "),
         ("- a", "must map keys to values"),
         ("a: [", "is not YAML"),
     ],

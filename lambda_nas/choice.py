@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import safetensors.torch
+from torch import nn
 
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.errors import InfeasibleError, InputError
@@ -68,6 +69,16 @@ def export_point(info: StudyInfo, point: FrontPoint, out: Path, *, plain: bool) 
     Raises:
         InputError: If the weights are gone or ``out`` can't be written.
     """
+    model = build_point(info, point)
+    export_timm(model, model_config(info), removal=point.removal, out=out, plain=plain)
+
+
+def build_point(info: StudyInfo, point: FrontPoint) -> nn.Module:
+    """Return the architecture with the weights that its trial left, in eval mode on the CPU.
+
+    Raises:
+        InputError: If the weights are gone.
+    """
     weights = Path(point.weights or "")
     if not weights.is_file():
         raise InputError(
@@ -78,9 +89,7 @@ def export_point(info: StudyInfo, point: FrontPoint, out: Path, *, plain: bool) 
         state = safetensors.torch.load_file(weights)
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"the weights at {weights} can't be read ({error})") from error
-    config = model_config(info)
-    model = build(config, removal=point.removal, state=state)
-    export_timm(model, config, removal=point.removal, out=out, plain=plain)
+    return build(model_config(info), removal=point.removal, state=state)
 
 
 def model_config(info: StudyInfo) -> ModelConfig:

@@ -1,5 +1,6 @@
 """Picks one architecture of a front and turns it into a model again."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def choose(
         raise InfeasibleError(
             f"no point of {info.name} loses at most {drop} points; the nearest is trial "
             f"{nearest.trial} {nearest.removal} with {_drop(info, nearest):.2f}: "
-            f"--max-drop {_drop(info, nearest):.2f} or --trial {nearest.trial} takes it"
+            f"--max-drop {_ceil(_drop(info, nearest)):.2f} or --trial {nearest.trial} takes it"
         )
     return max(close, key=lambda point: point.price.throughput)
 
@@ -117,3 +118,8 @@ def _by_number(info: StudyInfo, front: Sequence[FrontPoint], trial: int) -> Fron
 def _drop(info: StudyInfo, point: FrontPoint) -> float:
     """Return the points of top-1 lost, rounded so that 1.0 asked for is 1.0 granted."""
     return round(100 * (info.baseline_accuracy - point.accuracy), 6)
+
+
+def _ceil(points: float) -> float:
+    """Round up to what two decimals can say: a drop that is advised has to be enough."""
+    return math.ceil(round(100 * points, 4)) / 100

@@ -1,9 +1,11 @@
 """Picks one architecture of a front and turns it into a model again."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import safetensors.torch
+from torch import nn
 
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.errors import InfeasibleError, InputError
@@ -57,7 +59,7 @@ def choose(
         raise InfeasibleError(
             f"no point of {info.name} loses at most {drop} points; the nearest is trial "
             f"{nearest.trial} {nearest.removal} with {_drop(info, nearest):.2f}: "
-            f"--max-drop {_drop(info, nearest):.2f} or --trial {nearest.trial} takes it"
+            f"--max-drop {_ceil(_drop(info, nearest)):.2f} or --trial {nearest.trial} takes it"
         )
     return max(close, key=lambda point: point.price.throughput)
 
@@ -67,6 +69,16 @@ def export_point(info: StudyInfo, point: FrontPoint, out: Path, *, plain: bool) 
 
     Raises:
         InputError: If the weights are gone or ``out`` can't be written.
+    """
+    model = build_point(info, point)
+    export_timm(model, model_config(info), removal=point.removal, out=out, plain=plain)
+
+
+def build_point(info: StudyInfo, point: FrontPoint) -> nn.Module:
+    """Return the architecture with the weights that its trial left, in eval mode on the CPU.
+
+    Raises:
+        InputError: If the weights are gone.
     """
     weights = Path(point.weights or "")
     if not weights.is_file():
@@ -78,9 +90,7 @@ def export_point(info: StudyInfo, point: FrontPoint, out: Path, *, plain: bool) 
         state = safetensors.torch.load_file(weights)
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"the weights at {weights} can't be read ({error})") from error
-    config = model_config(info)
-    model = build(config, removal=point.removal, state=state)
-    export_timm(model, config, removal=point.removal, out=out, plain=plain)
+    return build(model_config(info), removal=point.removal, state=state)
 
 
 def model_config(info: StudyInfo) -> ModelConfig:
@@ -108,3 +118,8 @@ def _by_number(info: StudyInfo, front: Sequence[FrontPoint], trial: int) -> Fron
 def _drop(info: StudyInfo, point: FrontPoint) -> float:
     """Return the points of top-1 lost, rounded so that 1.0 asked for is 1.0 granted."""
     return round(100 * (info.baseline_accuracy - point.accuracy), 6)
+
+
+def _ceil(points: float) -> float:
+    """Round up to what two decimals can say: a drop that is advised has to be enough."""
+    return math.ceil(round(100 * points, 4)) / 100

@@ -5,15 +5,16 @@ import platform
 import re
 import shlex
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
+from torch import nn
 
+from lambda_nas.adoption import adopt_model
 from lambda_nas.core.recipe import Fade, Losses, Recipe
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.surgery import check_removal, removable_layers
@@ -29,6 +30,7 @@ from lambda_nas.search.driver import Outcome, measure_baseline, run_search
 from lambda_nas.search.job import Material, Progress, Pulse, Settings, in_percent
 from lambda_nas.search.owners import beating, machine
 from lambda_nas.search.values import RunInfo, StudyInfo
+from lambda_nas.stopwatch import Stopwatch
 from lambda_nas.store.store import Store
 
 Stage = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
@@ -60,7 +62,7 @@ def open_digits(stage: Stage) -> Source:
 def open_source(
     stage: Stage,
     *,
-    model: str | None,
+    model: str | nn.Module | None,
     data: Path | None,
     checkpoint: Path | None = None,
     pretrained: bool = False,
@@ -69,6 +71,8 @@ def open_source(
     limits: ImageLimits | None = None,
 ) -> Source:
     """Load a model and an image folder, or the embedded default when neither is given.
+
+    A model that is a network already is taken as it is, in a copy.
 
     Raises:
         InputError: If only one of the two is given, something is given that goes with them, or
@@ -80,7 +84,10 @@ def open_source(
     if model is None or data is None:
         missing = "--model" if model is None else "--data"
         raise InputError(f"{missing} is missing: give both --model and --data, or neither")
-    loaded = load_model(model, pretrained=pretrained, checkpoint=checkpoint)
+    if isinstance(model, str):
+        loaded = load_model(model, pretrained=pretrained, checkpoint=checkpoint)
+    else:
+        loaded = adopt_model(model)
     removable_layers(loaded.model)
     check_isotropic(loaded.model)
     with stage("Reading images", 100) as advance:
@@ -137,8 +144,11 @@ def search(
     name: str,
     progress: Progress,
     weights_root: Path = Path("studies/weights"),
+    command: str | None = None,
 ) -> Outcome:
     """Begin the study or take it up where it stopped, and search until the budget is spent.
+
+    ``command`` is what the user gave to have this done, by default the process's command line.
 
     Raises:
         StudyMismatchError: If the study exists with another model or other data.
@@ -150,7 +160,8 @@ def search(
         if settings.ray_address is not None:
             # Before any work. A Ray of our own comes later: its processes would disturb pricing.
             stack.enter_context(ray_running(settings, timed))
-        return _search(source, settings, store, name, timed, weights_root)
+        command = command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        return _search(source, settings, store, name, timed, weights_root, command)
 
 
 def _search(
@@ -158,8 +169,9 @@ def _search(
     settings: Settings,
     store: Store,
     name: str,
-    timed: "Stopwatch",
+    timed: Stopwatch,
     weights_root: Path,
+    command: str,
 ) -> Outcome:
     device = "cuda" if settings.gpus_per_trial > 0 else "cpu"
     material = Material(
@@ -197,7 +209,7 @@ def _search(
         source.data.fingerprint,
         device_name(device),
     )
-    run = store.begin_run(name, _who(source, settings, device_name(device)))
+    run = store.begin_run(name, _who(source, settings, device_name(device), command))
     publisher = Publisher(timed, store, name)
     with (
         publisher.at_the_end(),
@@ -214,34 +226,7 @@ def _search(
         )
 
 
-class Stopwatch:
-    """Progress that keeps the seconds of each stage.
-
-    Attributes:
-        spent: Seconds by the stage's label.
-        started: When it was made, on the monotonic clock.
-    """
-
-    def __init__(self, progress: Progress) -> None:
-        self._progress = progress
-        self.spent: dict[str, float] = {}
-        self.started = time.monotonic()
-        self.trials = progress.trials
-        self.failed = progress.failed
-
-    @contextmanager
-    def stage(self, label: str, total: int) -> Iterator[Callable[[], None]]:
-        """Open a stage and time it."""
-        started = time.monotonic()
-        try:
-            with self._progress.stage(label, total) as advance:
-                yield advance
-        finally:
-            took = time.monotonic() - started
-            self.spent[label] = self.spent.get(label, 0.0) + took
-
-
-def _who(source: Source, settings: Settings, device: str) -> RunInfo:
+def _who(source: Source, settings: Settings, device: str, command: str) -> RunInfo:
     return RunInfo(
         machine=machine(),
         pid=os.getpid(),
@@ -252,7 +237,7 @@ def _who(source: Source, settings: Settings, device: str) -> RunInfo:
         | {name: version(name) for name in ("lambda-nas", "torch", "timm", "optuna", "ray")},
         seed=settings.seed,
         workers=settings.workers,
-        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        command=command,
     )
 
 

@@ -8,8 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lambda_nas.core.cost import Price
-from lambda_nas.report.words import short_name
+from lambda_nas.report.tables import FRONT_HEAD, front_rows, front_title
 from lambda_nas.search.values import FrontPoint, StudyInfo
 
 stdout = Console(highlight=False)
@@ -31,32 +30,20 @@ def note(text: str) -> None:
 
 def front_table(info: StudyInfo, front: Sequence[FrontPoint]) -> Table:
     """Return the baseline and the front, cheapest last."""
-    title = f"{info.name}: {short_name(info.model)} on {short_name(info.data)}, {info.device}"
     # With lines between the columns, the last one would not fit into 80.
     table = Table(
-        title=escape(title),
+        title=escape(front_title(info)),
         title_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,
         collapse_padding=True,
     )
-    table.add_column("trial", justify="right")
-    table.add_column("removed layers", overflow="fold", min_width=14)
-    for column in ("top-1", "change", "speed-up", "images/s", "memory", "params"):
-        table.add_column(column, justify="right")
-    table.add_row("", "none", *_cells(info.baseline_accuracy, info.baseline, info), style="dim")
-    for point in front:
-        cells = _cells(point.accuracy, point.price, info)
-        table.add_row(str(point.trial), str(point.removal), *cells)
+    for column in FRONT_HEAD:
+        if column == "removed layers":
+            table.add_column(column, overflow="fold", min_width=14)
+        else:
+            table.add_column(column, justify="right")
+    for row in front_rows(info, front):
+        # The unpruned model has no trial.
+        table.add_row(*row, style=None if row[0] else "dim")
     return table
-
-
-def _cells(accuracy: float, price: Price, info: StudyInfo) -> list[str]:
-    return [
-        f"{100 * accuracy:.2f}%",
-        f"{100 * (accuracy - info.baseline_accuracy):+.2f}",
-        f"{price.speedup:.2f}x",
-        f"{price.throughput:.1f}",
-        f"{price.memory_bytes / 1e6:.1f} MB",
-        f"{price.params / 1e6:.2f} M",
-    ]

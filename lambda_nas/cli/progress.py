@@ -18,9 +18,8 @@ from rich.table import Table
 
 from lambda_nas.cli.output import stderr
 from lambda_nas.core.removal import RemovalSet
+from lambda_nas.report.tables import BEST_HEAD, best_rows
 from lambda_nas.search.values import FrontPoint, TrialCounts
-
-BEST_SHOWN = 6
 
 
 @contextmanager
@@ -77,11 +76,7 @@ class SearchProgress:
             self._live.start()
             self._bar.start_task(self._task)
             self._live_on = True
-        text = (
-            f"{counts.complete} done, {counts.stopped} stopped early, {counts.refused} pruned, "
-            f"{counts.failed} failed"
-        )
-        self._bar.update(self._task, description=text, completed=counts.evaluated)
+        self._bar.update(self._task, description=str(counts), completed=counts.evaluated)
         self._live.update(Group(self._bar, _best(front)))
 
     def failed(self, removal: RemovalSet, reason: str) -> None:
@@ -90,9 +85,7 @@ class SearchProgress:
 
 
 def _best(front: Sequence[FrontPoint]) -> Table:
-    table = Table("best so far", "top-1", "speed-up", box=None)
-    for point in sorted(front, key=lambda point: -point.accuracy)[:BEST_SHOWN]:
-        table.add_row(
-            str(point.removal), f"{100 * point.accuracy:.2f}%", f"{point.price.speedup:.2f}x"
-        )
+    table = Table(*BEST_HEAD, box=None)
+    for row in best_rows(front):
+        table.add_row(*row)
     return table

@@ -1,6 +1,5 @@
 """``lambda-nas search``."""
 
-import os
 from typing import Annotated
 
 import typer
@@ -17,13 +16,10 @@ from lambda_nas.cli.options import (
     ModelOption,
     PretrainedOption,
     StorageOption,
-    parse_budget,
-    parse_bytes,
 )
 from lambda_nas.cli.progress import SearchProgress
 from lambda_nas.cli.show import study_json
-from lambda_nas.errors import InputError
-from lambda_nas.search.job import Settings
+from lambda_nas.inputs.units import parse_budget, parse_bytes
 from lambda_nas.search.limits import Limits
 
 EPILOG = """[bold]Examples[/bold]
@@ -82,52 +78,35 @@ def search(
     """
     parsed_budget = parse_budget(budget)
     limits = Limits(max_params, parse_bytes(max_memory), min_throughput, min_speedup)
-    if min_throughput is not None and min_speedup is not None:
-        raise InputError("give --min-throughput or --min-speedup, not both")
-
-    cores = os.cpu_count() or 1
-    if ray_address is None and workers > cores:
-        raise InputError(f"--workers {workers}: this machine has {cores} cores, one a worker")
-    gpus = _gpus(gpus_per_trial, sharers=1 if ray_address else workers)
 
     from lambda_nas import run
-    from lambda_nas.inputs.spaces import load_space
-    from lambda_nas.registry import DIGITS_ARCHITECTURE
-    from lambda_nas.store.store import Store
+    from lambda_nas.request import Request, prepare
 
-    chosen = load_space(space) if space else None
-    if chosen is None and model is None and data is None:
-        chosen = load_space("digits")
-    elif chosen and model is None and chosen.model != DIGITS_ARCHITECTURE:
-        model = chosen.model
-    store = Store.open(storage)
+    request = Request(
+        budget=parsed_budget,
+        model=model,
+        data=data,
+        checkpoint=checkpoint,
+        pretrained=pretrained,
+        class_map=class_map,
+        space=space,
+        study=study,
+        storage=storage,
+        workers=workers,
+        gpus_per_trial=gpus_per_trial,
+        ray_address=ray_address,
+        limits=limits,
+        seed=seed,
+    )
     with second_interrupt_exits(), SearchProgress(parsed_budget.trials) as progress:
-        source = run.open_source(
-            progress.stage,
-            model=model,
-            data=data,
-            checkpoint=checkpoint,
-            pretrained=pretrained,
-            class_map=class_map,
-            seed=seed,
-        )
-        for text in source.data.notes:
+        job = prepare(request, progress.stage)
+        store, name = job.store, job.name
+        for text in job.source.data.notes:
             output.note(text)
-        layers, most, seeds = run.resolve_layers(source, chosen)
-        name = study or run.default_study_name(source)
-        settings = Settings(
-            budget=parsed_budget,
-            max_removed=most,
-            layers=layers,
-            workers=workers,
-            gpus_per_trial=gpus,
-            ray_address=ray_address,
-            limits=limits,
-            seeds=seeds,
-            seed=seed,
-        )
         try:
-            outcome = run.search(source, settings, store=store, name=name, progress=progress)
+            outcome = run.search(
+                job.source, job.settings, store=store, name=name, progress=progress
+            )
         except KeyboardInterrupt:
             output.stderr.print(
                 f"interrupted; study {name} is safe: the same command takes it up again"
@@ -143,22 +122,6 @@ def search(
         f"{counts.refused} pruned by the prior, {counts.failed} failed; ended: {outcome.stopped}"
     )
     _next_steps(name, storage)
-
-
-def _gpus(given: float | None, *, sharers: int) -> float:
-    """Return each trial's part of a GPU; without a say one GPU is shared, if there is one."""
-    import torch
-
-    if given is None:
-        return 1 / sharers if torch.cuda.is_available() else 0.0
-    if given and not torch.cuda.is_available():
-        raise InputError(
-            f"--gpus-per-trial {given:g}: PyTorch sees no GPU here, and prices are measured where "
-            "the search is started; start it on a machine with a GPU"
-        )
-    if given > 1 and given != int(given):
-        raise InputError(f"--gpus-per-trial {given:g}: above one it has to be whole GPUs")
-    return given
 
 
 def _next_steps(name: str, storage: str) -> None:

@@ -20,9 +20,10 @@ class GaussianEntropy:
         mean: ``[channels]``.
         deviation: ``[channels]``, the sum of squared distances from the mean.
 
-    >>> entropy = GaussianEntropy.empty().update(torch.tensor([[0.0, 1.0], [2.0, 1.0]]))
-    >>> entropy.value, entropy.excluded
-    (0.0, 1)
+    Examples:
+        >>> entropy = GaussianEntropy.empty().update(torch.tensor([[0.0, 1.0], [2.0, 1.0]]))
+        >>> entropy.value, entropy.excluded
+        (0.0, 1)
     """
 
     count: int

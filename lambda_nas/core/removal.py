@@ -8,10 +8,11 @@ from dataclasses import dataclass
 class RemovalSet:
     """The indices of the blocks whose attention branch is removed, ascending and unique.
 
-    >>> RemovalSet.of([4, 0, 2])
-    RemovalSet(layers=(0, 2, 4))
-    >>> str(RemovalSet.of([4, 0, 2])), len(RemovalSet.of([1])), 1 in RemovalSet.of([1])
-    ('{0,2,4}', 1, True)
+    Examples:
+        >>> RemovalSet.of([4, 0, 2])
+        RemovalSet(layers=(0, 2, 4))
+        >>> str(RemovalSet.of([4, 0, 2])), len(RemovalSet.of([1])), 1 in RemovalSet.of([1])
+        ('{0,2,4}', 1, True)
     """
 
     layers: tuple[int, ...] = ()

@@ -90,12 +90,15 @@ class RemovalSampler(BaseSampler):
         baseline: Accuracy of the unpruned model, a fraction.
         seed: Of the candidates where a space is too large to consider all sets.
 
-    >>> prices = {n: Price(100 + 5 * n, 1 + n / 20, 1.0, 100 - n, 100 - n, 100) for n in range(4)}
-    >>> sampler = RemovalSampler((0, 1, 2), prices, lambda removal: sum(removal) / 10, baseline=0.9)
-    >>> directions = ["maximize", "maximize", "minimize"]
-    >>> study = optuna.create_study(directions=directions, sampler=sampler)
-    >>> sorted(name for name, gone in study.ask(distributions((0, 1, 2))).params.items() if gone)
-    ['remove layer 00', 'remove layer 01', 'remove layer 02']
+    Examples:
+        >>> prices = {n: Price(100 + 5 * n, 1 + n / 20, 1.0, 100 - n, 9, 9) for n in range(4)}
+        >>> score = lambda removal: sum(removal) / 10
+        >>> sampler = RemovalSampler((0, 1, 2), prices, score, baseline=0.9)
+        >>> directions = ["maximize", "maximize", "minimize"]
+        >>> study = optuna.create_study(directions=directions, sampler=sampler)
+        >>> asked = study.ask(distributions((0, 1, 2))).params
+        >>> sorted(name for name, gone in asked.items() if gone)
+        ['remove layer 00', 'remove layer 01', 'remove layer 02']
     """
 
     def __init__(

@@ -110,6 +110,8 @@ def run_trials(
                 name=study.study_name,
                 storage_path=scratch,
                 verbose=0,
+                # It says nothing either, but that for notebooks wipes the cell that it is in.
+                progress_reporter=tune.CLIReporter(),
                 callbacks=[],
                 stop=Emergency(searcher),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),

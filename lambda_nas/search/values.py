@@ -202,3 +202,9 @@ class TrialCounts:
     def refused(self) -> int:
         """Proposals that cost nothing."""
         return self.pruned - self.stopped
+
+    def __str__(self) -> str:
+        return (
+            f"{self.complete} done, {self.stopped} stopped early, {self.refused} pruned, "
+            f"{self.failed} failed"
+        )

@@ -28,3 +28,20 @@ def test_core_imports_nothing_of_the_outer_layers():
     script = SCRIPT.format(blocked=OUTSIDE, modules=modules)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_package_is_light_and_its_search_stays_a_function():
+    script = """
+import sys, timm, lambda_nas
+heavy = {blocked} & set(sys.modules)
+assert not heavy, heavy
+import lambda_nas.search.driver
+from lambda_nas.search import limits
+assert "lambda_nas.search.driver" in sys.modules
+assert callable(lambda_nas.search), lambda_nas.search
+"""
+    blocked = OUTSIDE | {"IPython"}
+    done = subprocess.run(
+        [sys.executable, "-c", script.format(blocked=blocked)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr

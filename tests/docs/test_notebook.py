@@ -1,0 +1,76 @@
+"""The notebook of the documentation, run as a reader would, in a folder of its own."""
+
+import json
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from lambda_nas.inputs.digits import digits_images, digits_model
+
+NOTEBOOK = Path(__file__).parents[2] / "docs" / "notebook.ipynb"
+OUTPUT_BYTES = 4000
+
+
+@pytest.fixture(scope="module")
+def read():
+    return nbformat.read(NOTEBOOK, as_version=4)
+
+
+@pytest.fixture(scope="module")
+def executed(read, tmp_path_factory):
+    # Trained in time that is not the notebook's own, unless it is cached.
+    digits_model(digits_images())
+    folder = tmp_path_factory.mktemp("notebook")
+    notebook = nbformat.from_dict(json.loads(json.dumps(read)))
+    resources = {"metadata": {"path": str(folder)}}
+    NotebookClient(notebook, timeout=600, kernel_name="python3", resources=resources).execute()
+    return folder, notebook
+
+
+def outputs(notebook, *kinds):
+    return [
+        output
+        for cell in notebook.cells
+        for output in cell.get("outputs", ())
+        if output.output_type in kinds
+    ]
+
+
+def test_it_shows_front_plot_and_best(executed):
+    _, notebook = executed
+    data = [output.data for output in outputs(notebook, "execute_result", "display_data")]
+    assert any("<table>" in found.get("text/html", "") for found in data)
+    assert any("application/vnd.plotly.v1+json" in found for found in data)
+    assert any(found.get("text/plain", "").startswith("((") for found in data)
+
+
+def test_the_best_is_faster_and_loads_the_same(executed):
+    folder, notebook = executed
+    printed = "".join(output.text for output in outputs(notebook, "stream"))
+    original, pruned = (
+        next(line for line in printed.splitlines() if line.startswith(name)).split()
+        for name in ("original", "pruned")
+    )
+    assert original[3] == "1.00x"
+    assert float(pruned[3].rstrip("x")) > 1
+    assert int(pruned[4]) < int(original[4])
+    assert float(pruned[2].rstrip("%")) >= float(original[2].rstrip("%")) - 2
+    assert "same outputs: True" in printed
+    assert (folder / "digits-exported" / "model.safetensors").is_file()
+
+
+def test_progress_leaves_nothing_in_the_cell_and_dependencies_are_silent(executed):
+    _, notebook = executed
+    (cell,) = (cell for cell in notebook.cells if "lambda_nas.search(budget" in cell.source)
+    shown, result = cell.outputs
+    assert shown.data == {"text/plain": "", "text/html": ""}
+    assert result.output_type == "execute_result"
+
+
+def test_committed_outputs_are_few_and_small(read):
+    kept = json.dumps(outputs(read, "execute_result", "display_data", "stream", "error"))
+    assert len(kept) < OUTPUT_BYTES, "clear the figure's output: it is drawn by whoever runs it"
+    assert not outputs(read, "error")
+    assert "application/vnd" not in kept

@@ -14,10 +14,11 @@ import csv
 import gc
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import timm
 import torch
@@ -69,14 +70,14 @@ def smallest(name: str, shape: dict[str, Any] | None = None) -> tuple[int, dict[
 
     ``shape`` holds arguments of the architecture that make it small.
     """
-    with torch.device("meta"):
+    with torch.device("meta"), uninitialised():
         own = timm.create_model(name).pretrained_cfg["input_size"][1:]
     sizes = [*(size for size in SIZES if size < max(own)), max(own)]
     for size in sizes:
         for more in ({"img_size": size}, {}):
             kwargs = {**(shape or {}), **more}
             try:
-                with torch.device("meta"):
+                with torch.device("meta"), uninitialised():
                     model = timm.create_model(name, **kwargs).eval()
                     model(torch.empty(1, *_channels(model), size, size))
             except Exception:
@@ -90,15 +91,44 @@ def _channels(model: nn.Module) -> tuple[int]:
     return (cfg["input_size"][0],)
 
 
+@contextmanager
+def uninitialised() -> Iterator[None]:
+    """Leave weight matrices as they are allocated: drawing them takes longer than all the rest."""
+
+    def unless_matrix(name: str) -> Any:  # noqa: ANN401
+        own = getattr(torch.Tensor, name)
+        return lambda self, *args, **kwargs: (
+            own(self, *args, **kwargs) if _is_vector(self) else self
+        )
+
+    with ExitStack() as stack:
+        for name in ("uniform_", "normal_", "erfinv_"):
+            stack.enter_context(patch.object(torch.Tensor, name, unless_matrix(name)))
+        yield
+
+
+def _is_vector(tensor: Tensor) -> bool:
+    return tensor.numel() <= max(tensor.shape, default=1)
+
+
+def create(name: str, kwargs: dict[str, Any]) -> nn.Module:
+    """Build an architecture with random weights, in eval mode."""
+    with uninitialised():
+        return randomise(timm.create_model(name, **kwargs))
+
+
 @torch.no_grad()
 def randomise(model: nn.Module) -> nn.Module:
     """Make every branch count: many families start with scales or heads of nearly zero."""
     generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(1 << 20, generator=generator)
     for parameter in model.parameters():
-        if parameter.ndim == 1 or parameter.numel() == max(parameter.shape):
+        if _is_vector(parameter):
             parameter.add_(torch.empty_like(parameter).uniform_(0.1, 0.5, generator=generator))
-        elif parameter.abs().max() < 0.01:
-            parameter.uniform_(-0.1, 0.1, generator=generator)
+        else:
+            times = -(-parameter.numel() // len(noise))
+            values = noise.repeat(times)[: parameter.numel()].view_as(parameter)
+            parameter.copy_(values * parameter[0].numel() ** -0.5)
     return model.eval()
 
 
@@ -168,7 +198,7 @@ def some_layers(model: nn.Module, layers: Sequence[int]) -> list[int]:
 def examine(name: str, gigabytes: float) -> Row:
     """Find and check the attention layers of an architecture."""
     family = model_entrypoint(name).__module__.rpartition(".")[2]
-    with torch.device("meta"):
+    with torch.device("meta"), uninitialised():
         branches = find_branches(model := timm.create_model(name))
         removable = [index for index, branch in enumerate(branches) if branch.obstacle is None]
         params = count_params(model)
@@ -181,7 +211,7 @@ def examine(name: str, gigabytes: float) -> Row:
     size, checked, failure = 0, 0, ""
     try:
         size, kwargs = smallest(name)
-        model = randomise(timm.create_model(name, **kwargs))
+        model = create(name, kwargs)
         images = torch.rand(1, *_channels(model), size, size)
         with torch.no_grad():
             unpruned = model(images)

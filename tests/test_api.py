@@ -204,5 +204,5 @@ def test_studies_that_are_not_there(searched):
 
 
 def test_models_without_attention_to_remove():
-    with pytest.raises(UnsupportedModelError, match="no removable attention layers"):
+    with pytest.raises(UnsupportedModelError, match="no residual self-attention layer"):
         lambda_nas.search(timm.create_model("resnet18"), "images", progress=False)

@@ -91,8 +91,7 @@ def small(coverage, name):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         size, kwargs = coverage.smallest(name, FAMILIES[name][0])
-        torch.manual_seed(0)
-        model = coverage.randomise(timm.create_model(name, **kwargs))
+        model = coverage.create(name, kwargs)
     return model, torch.rand(2, 3, size, size), kwargs
 
 

@@ -7,7 +7,7 @@ import safetensors.torch
 
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.errors import InfeasibleError, InputError
-from lambda_nas.export import build, export_timm
+from lambda_nas.exports.network import build, export_timm
 from lambda_nas.inputs.models import ModelConfig
 from lambda_nas.search.values import FrontPoint, StudyInfo
 

@@ -14,7 +14,7 @@ from lambda_nas.core.snapshots import Snapshot
 from lambda_nas.core.surgery import check_supported
 from lambda_nas.core.training import train
 from lambda_nas.errors import InputError, LambdaNasError
-from lambda_nas.export import export_timm
+from lambda_nas.exports.network import export_timm
 from lambda_nas.registry import DIGITS_ARCHITECTURE
 from lambda_nas.run import RUNG_LOSSES, Source, Stage
 from lambda_nas.search.job import in_percent

@@ -72,7 +72,7 @@ def train(
     The same command takes an interrupted training up where it stopped.
     """
     from lambda_nas.choice import choose
-    from lambda_nas.export import check_free
+    from lambda_nas.exports.network import check_free
     from lambda_nas.full_training import Schedule, SnapshotFile, train_fully
     from lambda_nas.inputs.images import ImageLimits
     from lambda_nas.registry import DIGITS_ARCHITECTURE

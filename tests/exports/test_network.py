@@ -11,7 +11,7 @@ from lambda_nas.core.folding import fold
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.surgery import remove_attention
 from lambda_nas.errors import InputError
-from lambda_nas.export import export_timm
+from lambda_nas.exports.network import export_timm
 from lambda_nas.inputs.models import ModelConfig, load_model
 
 SMALL = {"img_size": 32, "patch_size": 16, "embed_dim": 24, "depth": 4, "num_heads": 3}

@@ -6,7 +6,7 @@ import json
 from torch import nn
 
 from lambda_nas.errors import InputError, LambdaNasError
-from lambda_nas.export import build
+from lambda_nas.exports.network import build
 from lambda_nas.inputs.models import NOTHING, LoadedModel, ModelConfig, fingerprint
 
 

@@ -9,8 +9,10 @@ from torch import nn
 
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.errors import InfeasibleError, InputError
-from lambda_nas.export import build, export_timm
+from lambda_nas.exports.card import Results
+from lambda_nas.exports.network import Format, build, export_network
 from lambda_nas.inputs.models import ModelConfig
+from lambda_nas.report.words import short_name
 from lambda_nas.search.values import FrontPoint, StudyInfo
 
 DEFAULT_MAX_DROP = 1.0
@@ -64,14 +66,29 @@ def choose(
     return max(close, key=lambda point: point.price.throughput)
 
 
-def export_point(info: StudyInfo, point: FrontPoint, out: Path, *, plain: bool) -> None:
+def export_point(
+    info: StudyInfo,
+    point: FrontPoint,
+    out: Path,
+    *,
+    format: Format = "timm",
+    plain: bool = False,
+) -> None:
     """Write the architecture with the weights that its trial left.
 
     Raises:
-        InputError: If the weights are gone or ``out`` can't be written.
+        InputError: If the weights are gone, the format can't be had or ``out`` can't be written.
+        ExportError: If the network can't be translated or the file gives other outputs.
     """
-    model = build_point(info, point)
-    export_timm(model, model_config(info), removal=point.removal, out=out, plain=plain)
+    export_network(
+        build_point(info, point),
+        model_config(info),
+        removal=point.removal,
+        out=out,
+        format=format,
+        plain=plain,
+        results=results_of(info, point),
+    )
 
 
 def build_point(info: StudyInfo, point: FrontPoint) -> nn.Module:
@@ -91,6 +108,25 @@ def build_point(info: StudyInfo, point: FrontPoint) -> nn.Module:
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"the weights at {weights} can't be read ({error})") from error
     return build(model_config(info), removal=point.removal, state=state)
+
+
+def results_of(info: StudyInfo, point: FrontPoint) -> Results:
+    """Return what the study knows of a point of its front, for a model card."""
+    trained = f", then trained in {point.rung} short slices" if point.rung else ""
+    described = str(info.settings["data"]).rpartition(": ")[2]
+    return Results(
+        study=info.name,
+        trial=point.trial,
+        model=info.model,
+        data=f"{short_name(info.data)} ({described})",
+        device=info.device,
+        batch_size=int(info.settings["batch_size"]),  # type: ignore[call-overload]
+        weights=f"repaired in closed form{trained}",
+        accuracy=point.accuracy,
+        price=point.price,
+        baseline=info.baseline,
+        baseline_accuracy=info.baseline_accuracy,
+    )
 
 
 def model_config(info: StudyInfo) -> ModelConfig:

@@ -41,6 +41,10 @@ class InfeasibleError(LambdaNasError):
     """No architecture satisfies the limits given."""
 
 
+class ExportError(LambdaNasError, RuntimeError):
+    """A network can't be written in a format, or what was written computes something else."""
+
+
 class NonFiniteError(LambdaNasError, ArithmeticError):
     """A loss or metric became NaN or infinite."""
 

@@ -1,7 +1,7 @@
 """Long training of one architecture that a search has found (design, part 7, ``train``)."""
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,7 +14,8 @@ from lambda_nas.core.snapshots import Snapshot
 from lambda_nas.core.training import train
 from lambda_nas.core.trunk import check_isotropic
 from lambda_nas.errors import InputError, LambdaNasError
-from lambda_nas.export import export_timm
+from lambda_nas.exports.card import Results
+from lambda_nas.exports.network import export_network
 from lambda_nas.registry import DIGITS_ARCHITECTURE
 from lambda_nas.run import RUNG_LOSSES, Source, Stage
 from lambda_nas.search.job import in_percent
@@ -108,6 +109,7 @@ def train_fully(
     *,
     keeper: SnapshotFile,
     out: Path,
+    results: Results,
     stage: Stage,
 ) -> float:
     """Dilute the set's attention over the training images and export the network that is left.
@@ -120,6 +122,7 @@ def train_fully(
         schedule: How long.
         keeper: Of this training; its file goes when the training is over.
         out: Folder to write, in timm's form; must not hold anything (``check_free`` knows early).
+        results: What is known for the model card, all but the accuracy.
         stage: Shows the progress.
 
     Returns:
@@ -151,6 +154,12 @@ def train_fully(
     evaluation, size = source.data.evaluation, schedule.batch_size
     with stage("Evaluating", -(-len(evaluation) // size)) as advance:
         found = evaluate(pruned, evaluation, batch_size=size, on_batch=lambda _: advance())
-    export_timm(pruned.cpu(), source.model.config, removal=removal, out=out)
+    export_network(
+        pruned.cpu(),
+        source.model.config,
+        removal=removal,
+        out=out,
+        results=replace(results, accuracy=found.top1),
+    )
     keeper.path.unlink(missing_ok=True)
     return found.top1

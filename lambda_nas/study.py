@@ -9,6 +9,7 @@ from torch import nn
 from lambda_nas.choice import build_point, choose, export_point
 from lambda_nas.core.cost import Price
 from lambda_nas.errors import InputError
+from lambda_nas.exports.network import Format
 from lambda_nas.keywords import in_python_words
 from lambda_nas.report.tables import FRONT_HEAD, front_rows, front_title, html_table
 from lambda_nas.search import values
@@ -63,22 +64,24 @@ class Point(Measurement):
         with in_python_words():
             return build_point(self._info, self._member)
 
-    def export(self, out: str | Path, *, plain: bool = False) -> Path:
-        """Write the network as a folder that ``timm.create_model("local-dir:OUT")`` loads.
+    def export(self, out: str | Path, *, format: Format = "timm", plain: bool = False) -> Path:
+        """Write the network, by default as ``timm.create_model("local-dir:OUT")`` loads it.
 
         Args:
             out: The folder; it must not hold anything yet.
+            format: ``timm``, ``onnx`` or ``pt2``.
             plain: For timm without lambda-nas: the same outputs, no speed-up.
 
         Returns:
             The folder.
 
         Raises:
-            InputError: If the weights are gone or ``out`` can't be written.
+            InputError: If the weights are gone, the format can't be had or ``out`` can't be written.
+            ExportError: If the network can't be translated or the file gives other outputs.
         """
         folder = Path(out)
         with in_python_words():
-            export_point(self._info, self._member, folder, plain=plain)
+            export_point(self._info, self._member, folder, format=format, plain=plain)
         return folder
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from lambda_nas.adoption import adopt_model
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.errors import InputError
-from lambda_nas.export import build, export_timm
+from lambda_nas.exports.network import build, export_network
 from lambda_nas.inputs.models import load_model
 
 SMALL = {"img_size": 32, "patch_size": 16, "embed_dim": 24, "depth": 3, "num_heads": 3}
@@ -46,7 +46,9 @@ def test_half_precision_is_adopted_in_single():
 def test_a_pruned_model_is_adopted_as_the_folder_it_came_from(tmp_path):
     adopted = adopt_model(small())
     pruned = build(adopted.config, removal=RemovalSet.of([1]), state=_without(adopted.model, 1))
-    out = export_timm(pruned, adopted.config, removal=RemovalSet.of([1]), out=tmp_path / "pruned")
+    out = export_network(
+        pruned, adopted.config, removal=RemovalSet.of([1]), out=tmp_path / "pruned"
+    )
     folder = load_model(f"local-dir:{out}")
     again = adopt_model(timm.create_model(f"local-dir:{out}", pretrained=True))
     assert again.config.removed == RemovalSet.of([1])

@@ -15,13 +15,24 @@ from lambda_nas.cli.options import (
     StudyArgument,
     TrialOption,
 )
+from lambda_nas.cli.progress import stage
 
 EPILOG = """[bold]Examples[/bold]
 
 lambda-nas export deit_tiny-images --max-drop 1 --out exported
 
 lambda-nas export deit_tiny-images --trial 4 --plain --out exported
+
+lambda-nas export deit_tiny-images --min-speedup 1.2 --format onnx --out exported
 """
+
+# What the user may paste to see that it loads.
+LOADING = {
+    "timm": "import lambda_nas, timm; timm.create_model('local-dir:{out}', pretrained=True)",
+    "plain": "import timm; timm.create_model('local-dir:{out}', pretrained=True)",
+    "onnx": "import onnxruntime; onnxruntime.InferenceSession('{out}/model.onnx')",
+    "pt2": "import torch; torch.export.load('{out}/model.pt2').module()",
+}
 
 
 def register(app: typer.Typer) -> None:
@@ -35,7 +46,10 @@ def export(
     trial: TrialOption = None,
     max_drop: MaxDropOption = None,
     min_speedup: MinSpeedupOption = None,
-    format: Annotated[Literal["timm"], typer.Option(help="What to write.")] = "timm",
+    format: Annotated[
+        Literal["timm", "onnx", "pt2"],
+        typer.Option(help="A timm folder, an ONNX file, or a file of torch.export."),
+    ] = "timm",
     plain: Annotated[
         bool,
         typer.Option("--plain", help="For timm without lambda-nas: same outputs, no speed-up."),
@@ -43,21 +57,25 @@ def export(
     storage: StorageOption = DEFAULT_STORAGE,
     json: JsonOption = False,
 ) -> None:
-    """Write an architecture of a study as a model that timm loads."""
+    """Write an architecture of a study as a model that timm, ONNX runtimes or PyTorch load."""
     from lambda_nas.choice import choose, export_point
+    from lambda_nas.exports.network import check_request
     from lambda_nas.store.store import Store
 
-    del format
+    check_request(out, format=format, plain=plain)
     store = Store.open(storage, create=False)
     info = store.study(study)
     point = choose(
         info, store.front(study), trial=trial, max_drop=max_drop, min_speedup=min_speedup
     )
-    export_point(info, point, out, plain=plain)
+    with stage("Writing", 1) as advance:
+        export_point(info, point, out, format=format, plain=plain)
+        advance()
     if json:
         output.print_json(
             {
                 "out": str(out),
+                "format": format,
                 "trial": point.trial,
                 "removed": list(point.removal),
                 "accuracy": point.accuracy,
@@ -71,8 +89,5 @@ def export(
         f"speed-up {point.price.speedup:.2f}x -> {out}",
         soft_wrap=True,
     )
-    first = "import timm" if plain else "import lambda_nas, timm"
-    output.stdout.print(
-        f"  python -c \"{first}; timm.create_model('local-dir:{out}', pretrained=True)\"",
-        soft_wrap=True,
-    )
+    loading = LOADING["plain" if plain else format].format(out=out)
+    output.stdout.print(f'  python -c "{loading}"', soft_wrap=True)

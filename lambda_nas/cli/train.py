@@ -1,5 +1,6 @@
 """``lambda-nas train``."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -22,6 +23,7 @@ from lambda_nas.cli.options import (
 )
 from lambda_nas.cli.progress import stage
 from lambda_nas.errors import StudyMismatchError
+from lambda_nas.report.words import short_name
 
 EPILOG = """[bold]Examples[/bold]
 
@@ -71,8 +73,8 @@ def train(
     The unpruned model teaches it; the result is a model that timm loads.
     The same command takes an interrupted training up where it stopped.
     """
-    from lambda_nas.choice import choose
-    from lambda_nas.export import check_free
+    from lambda_nas.choice import choose, results_of
+    from lambda_nas.exports.network import check_free
     from lambda_nas.full_training import Schedule, SnapshotFile, train_fully
     from lambda_nas.inputs.images import ImageLimits
     from lambda_nas.registry import DIGITS_ARCHITECTURE
@@ -107,8 +109,23 @@ def train(
     keeper = SnapshotFile.beside(out, source, point.removal, schedule)
     if keeper.path.exists():
         output.note(f"going on at the snapshot {keeper.path}")
+    results = replace(
+        results_of(info, point),
+        data=f"{short_name(source.data_name)} ({len(source.data.evaluation)} images)",
+        weights=f"trained for {epochs} epochs while the attention faded out",
+        # Of other images, the study knows nothing.
+        baseline_accuracy=info.baseline_accuracy if source.data_name == info.data else None,
+    )
     try:
-        top1 = train_fully(source, point.removal, schedule, keeper=keeper, out=out, stage=stage)
+        top1 = train_fully(
+            source,
+            point.removal,
+            schedule,
+            keeper=keeper,
+            out=out,
+            results=results,
+            stage=stage,
+        )
     except KeyboardInterrupt:
         output.stderr.print(
             f"interrupted: the same command goes on, at most {keeper.every} steps back"

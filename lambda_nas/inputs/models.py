@@ -2,7 +2,7 @@
 
 import difflib
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from lambda_nas.errors import InputError, LambdaNasError
 from lambda_nas.registry import PRUNED_ARCHITECTURE
 
 NAMED_KEYS = 3
+ORIGIN = {"tag", "license", "description", "origin_url", "paper_name", "paper_ids", "notes"}
 NOTHING = RemovalSet()
 
 
@@ -103,6 +104,8 @@ def load_model(
             "or --model local-dir:DIR"
         )
     config = ModelConfig.of(model)
+    if checkpoint is not None:
+        config = _of_unknown_origin(config)
     return LoadedModel(model.eval(), name, config, fingerprint(model, config))
 
 
@@ -114,6 +117,12 @@ def fingerprint(model: nn.Module, config: ModelConfig) -> str:
         flat = tensor.detach().cpu().contiguous().reshape(-1)
         digest.update(flat.view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()[:16]
+
+
+def _of_unknown_origin(config: ModelConfig) -> ModelConfig:
+    """Forget what timm says of its own weights: a checkpoint's were trained and licensed apart."""
+    known = {key: value for key, value in config.pretrained_cfg.items() if key not in ORIGIN}
+    return replace(config, pretrained_cfg=known)
 
 
 def _create(name: str, *, pretrained: bool, num_classes: int | None = None) -> nn.Module:

@@ -11,7 +11,7 @@ from lambda_nas.core.dilution import dilute, finish, set_lambda
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.surgery import removable_layers, remove_attention
 from lambda_nas.errors import UnsupportedModelError
-from lambda_nas.export import build
+from lambda_nas.exports.network import build
 from lambda_nas.inputs.models import ModelConfig
 
 # The second number is how many of the layers can't be removed.

@@ -185,6 +185,9 @@ def test_a_killed_training_goes_on_and_exports_what_it_tells(interrupted):
         told["accuracy"], abs=0.002
     )
     assert told["accuracy"] > 0.5
+    card = (folder / "trained" / "README.md").read_text()
+    assert "- **Weights:** trained for 9 epochs while the attention faded out\n" in card
+    assert f"| {100 * told['accuracy']:.2f}% (" in card
     attentive = [layer for layer, block in enumerate(model.blocks) if hasattr(block, "attn")]
     assert sorted([*attentive, *told["removed"]]) == list(range(12))
     again = subprocess.run([*LAMBDA_NAS, *command], cwd=folder, capture_output=True, text=True)
@@ -218,6 +221,8 @@ def test_training_on_a_folder_of_images(interrupted, pngs):
     )
     assert told["images"] == 60
     assert told["accuracy"] > 0.2
+    # Of the unpruned model on these images, the study knows nothing.
+    assert "| top-1 | not measured | " in (pngs / "trained" / "README.md").read_text()
 
 
 @pytest.mark.usefixtures("resumed")

@@ -211,7 +211,7 @@ def test_both_nodes_run_trials_and_the_weights_come_to_the_driver(cluster, searc
     evaluation = source(DEPTH, IMAGES).data.evaluation
     for point in study.front:
         out = tmp_path / str(point.trial)
-        export_point(study.info, point, out, plain=False)
+        export_point(study.info, point, out)
         model = timm.create_model(f"local-dir:{out}", pretrained=True)
         assert evaluate(model, evaluation).top1 == point.accuracy
 

@@ -11,7 +11,7 @@ from lambda_nas.core.folding import fold
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.surgery import remove_attention
 from lambda_nas.errors import InputError
-from lambda_nas.export import export_timm
+from lambda_nas.exports.network import export_network
 from lambda_nas.inputs.models import ModelConfig, load_model
 
 SMALL = {"img_size": 32, "patch_size": 16, "embed_dim": 24, "depth": 4, "num_heads": 3}
@@ -64,7 +64,7 @@ def tensor_names(folder):
 def test_a_fresh_process_gives_the_same_logits(tmp_path, architecture, kwargs, plain):
     base = small(architecture, **kwargs)
     model = remove_attention(base, REMOVAL).model
-    folder = export_timm(
+    folder = export_network(
         model, ModelConfig.of(base), removal=REMOVAL, out=tmp_path / "out", plain=plain
     )
     images = torch.randn(3, 3, 32, 32)
@@ -79,8 +79,11 @@ def test_a_fresh_process_gives_the_same_logits(tmp_path, architecture, kwargs, p
 def test_what_is_written(tmp_path):
     base = small()
     model = remove_attention(base, REMOVAL).model
-    folder = export_timm(model, ModelConfig.of(base), removal=REMOVAL, out=tmp_path / "a" / "out")
-    assert sorted(path.name for path in folder.iterdir()) == ["config.json", "model.safetensors"]
+    folder = export_network(
+        model, ModelConfig.of(base), removal=REMOVAL, out=tmp_path / "a" / "out"
+    )
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["README.md", "config.json", "model.safetensors"]
     assert [path.name for path in folder.parent.iterdir()] == ["out"]
     config = json.loads((folder / "config.json").read_text())
     assert config["architecture"] == "lambda_nas_vit"
@@ -94,7 +97,7 @@ def test_what_is_written(tmp_path):
 def test_an_export_can_be_searched_and_exported_again(tmp_path):
     base = small()
     first = remove_attention(base, REMOVAL).model
-    folder = export_timm(first, ModelConfig.of(base), removal=REMOVAL, out=tmp_path / "first")
+    folder = export_network(first, ModelConfig.of(base), removal=REMOVAL, out=tmp_path / "first")
     loaded = load_model(f"local-dir:{folder}")
     assert loaded.config.architecture == "deit_tiny_patch16_224"
     assert loaded.config.removed == REMOVAL
@@ -103,7 +106,7 @@ def test_an_export_can_be_searched_and_exported_again(tmp_path):
     images = torch.randn(2, 3, 32, 32)
     for plain in (False, True):
         out = tmp_path / f"second-{plain}"
-        export_timm(second, loaded.config, removal=more, out=out, plain=plain)
+        export_network(second, loaded.config, removal=more, out=out, plain=plain)
         again = load_model(f"local-dir:{out}")
         assert again.config.removed == (RemovalSet() if plain else RemovalSet.of([0, 2, 3]))
         assert torch.allclose(again.model(images), second(images), atol=1e-6)
@@ -112,14 +115,14 @@ def test_an_export_can_be_searched_and_exported_again(tmp_path):
 def test_doubled_layers_round_trip(tmp_path):
     base = small()
     model = fold(remove_attention(base, REMOVAL).model, REMOVAL)
-    folder = export_timm(
+    folder = export_network(
         model, ModelConfig.of(base), removal=REMOVAL, doubled=REMOVAL, out=tmp_path / "out"
     )
     images = torch.randn(2, 3, 32, 32)
     loaded = load_model(f"local-dir:{folder}")
     assert loaded.config.doubled == REMOVAL
     assert torch.equal(loaded.model(images), model(images))
-    plain = export_timm(
+    plain = export_network(
         model,
         ModelConfig.of(base),
         removal=REMOVAL,
@@ -137,7 +140,7 @@ def test_weights_that_lack_more_than_the_removed_layers_are_refused(tmp_path):
     model = remove_attention(base, REMOVAL).model
     for plain in (False, True):
         with pytest.raises(RuntimeError, match=r"blocks\.2\.attn"):
-            export_timm(
+            export_network(
                 model,
                 ModelConfig.of(base),
                 removal=RemovalSet.of([0]),
@@ -155,14 +158,25 @@ def test_places_that_are_taken(tmp_path):
     (taken / "note.txt").write_text("mine")
     for out in (taken, taken / "note.txt"):
         with pytest.raises(InputError, match="exists and is not empty: choose another --out"):
-            export_timm(base, config, removal=RemovalSet(), out=out)
+            export_network(base, config, removal=RemovalSet(), out=out)
     with pytest.raises(InputError, match="can't write the export folder"):
-        export_timm(base, config, removal=RemovalSet(), out=taken / "note.txt" / "out")
+        export_network(base, config, removal=RemovalSet(), out=taken / "note.txt" / "out")
     assert [path.name for path in taken.iterdir()] == ["note.txt"]
     empty = tmp_path / "empty"
     empty.mkdir()
-    assert export_timm(base, config, removal=RemovalSet.of([]), out=empty) == empty
+    assert export_network(base, config, removal=RemovalSet.of([]), out=empty) == empty
     assert (empty / "config.json").is_file()
+
+
+@pytest.mark.parametrize("format", ["onnx", "pt2"])
+def test_what_is_refused_before_any_work(tmp_path, format):
+    (tmp_path / "note.txt").write_text("mine")
+    request = {"removal": RemovalSet(), "out": tmp_path, "format": format}
+    with pytest.raises(InputError, match=rf"--plain goes with --format timm: {format} needs"):
+        export_network(None, None, plain=True, **request)
+    with pytest.raises(InputError, match="exists and is not empty: choose another --out"):
+        export_network(None, None, **request)
+    assert [path.name for path in tmp_path.iterdir()] == ["note.txt"]
 
 
 @pytest.mark.real
@@ -173,7 +187,7 @@ def test_real_deit_tiny(tmp_path, shared_data):
     with torch.inference_mode():
         expected = model(images)
     for plain in (False, True):
-        folder = export_timm(
+        folder = export_network(
             model, loaded.config, removal=REMOVAL, out=tmp_path / f"{plain}", plain=plain
         )
         logits = fresh_logits(folder, images, tmp_path, ours=not plain)

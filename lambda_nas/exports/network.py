@@ -1,7 +1,7 @@
-"""Timm folders of pruned networks."""
+"""Builds a pruned network from what timm needs, and writes it in the format that is asked for."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import timm
 import torch
@@ -11,21 +11,28 @@ from torch import Tensor, nn
 from lambda_nas.core.anatomy import find_branches
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.errors import InputError
+from lambda_nas.exports.card import Results, render_card
+from lambda_nas.exports.onnx import check_installed, write_onnx
+from lambda_nas.exports.pt2 import write_pt2
 from lambda_nas.inputs.folders import new_folder
 from lambda_nas.inputs.models import NOTHING, ModelConfig
 from lambda_nas.registry import PRUNED_ARCHITECTURE
 
+Format = Literal["timm", "onnx", "pt2"]
 
-def export_timm(
+
+def export_network(
     model: nn.Module,
     config: ModelConfig,
     *,
     removal: RemovalSet,
     out: Path,
     doubled: RemovalSet = NOTHING,
+    format: Format = "timm",
     plain: bool = False,
+    results: Results | None = None,
 ) -> Path:
-    """Write ``config.json`` and ``model.safetensors``, complete or not at all.
+    """Write the network and its model card ``README.md``, complete or not at all.
 
     Args:
         model: The pruned (and folded) network.
@@ -33,24 +40,44 @@ def export_timm(
         removal: Layers removed from it since.
         out: The folder to write; it must not hold anything yet.
         doubled: Layers of ``removal`` whose doubled residual was folded.
+        format: ``timm`` writes ``config.json`` and ``model.safetensors``, ``onnx`` writes
+            ``model.onnx``, ``pt2`` what ``torch.export`` loads, ``model.pt2``.
         plain: Write the unpruned architecture with zeros in the removed branches: the same
             outputs with nothing of ours installed, but no speed-up. Of a folded network they
             are the same up to the norms' ``eps``, which plain timm does not record.
+        results: What was measured, for the card.
 
     Returns:
         ``out``.
 
     Raises:
-        InputError: If ``out`` can't be written or holds something.
+        InputError: If the format can't be had, or ``out`` can't be written or holds something.
+        ExportError: If the network can't be translated or the file gives other outputs.
     """
-    check_free(out)
+    check_request(out, format=format, plain=plain)
     rebuilt = build(config, removal=removal, doubled=doubled, state=model.state_dict(), plain=plain)
+    card = render_card(rebuilt, config, removal, format=format, plain=plain, results=results)
     try:
         with new_folder(out) as folder:
-            save_for_hf(rebuilt, str(folder), safe_serialization=True)
+            (folder / "README.md").write_text(card, encoding="utf-8")
+            if format == "timm":
+                save_for_hf(rebuilt, str(folder), safe_serialization=True)
+            elif format == "onnx":
+                write_onnx(rebuilt, folder / "model.onnx")
+            else:
+                write_pt2(rebuilt, folder / "model.pt2")
     except OSError as error:
         raise InputError(f"can't write the export folder {out} ({error})") from error
     return out
+
+
+def check_request(out: Path, *, format: Format, plain: bool) -> None:
+    """Raise ``InputError`` if it is known before any work that the export must fail."""
+    if plain and format != "timm":
+        raise InputError(f"--plain goes with --format timm: {format} needs nothing of ours anyway")
+    if format == "onnx":
+        check_installed()
+    check_free(out)
 
 
 def check_free(out: Path) -> None:

@@ -1,0 +1,1 @@
+"""Writes pruned networks for those who will use them."""

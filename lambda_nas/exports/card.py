@@ -1,0 +1,162 @@
+"""The model card of an export, in the form of the Hugging Face hub."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from huggingface_hub import ModelCardData
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from timm.data import resolve_input_data_config
+from timm.models import get_pretrained_cfg, parse_model_name
+from torch import nn
+
+from lambda_nas.core.cost import Price
+from lambda_nas.core.removal import RemovalSet
+from lambda_nas.inputs.models import ModelConfig
+from lambda_nas.report.words import short_name
+
+TASK = "image-classification"
+TAGS = (TASK, "vision-transformer", "pruned", "lambda-nas")
+
+LIBRARIES = {"timm": "timm", "onnx": "onnx", "pt2": "pytorch"}
+"""By format, under the names that the hub knows."""
+
+DATASETS = {"in1k": "imagenet-1k", "in12k": "imagenet-12k", "in21k": "imagenet-21k"}
+"""By their abbreviations in timm's tags, under the names of timm's own cards."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """What was measured of an exported network.
+
+    Attributes:
+        study: The study's name.
+        trial: The trial's number in it.
+        model: The unpruned model, as the user named it.
+        data: What accuracy was measured on, in words.
+        device: Where prices were measured.
+        batch_size: Of the prices.
+        weights: How they came about, in words.
+        accuracy: Top-1, a fraction.
+        price: In PyTorch.
+        baseline: The unpruned model's price.
+        baseline_accuracy: Top-1 of the unpruned model on the same images, where it is known.
+    """
+
+    study: str
+    trial: int
+    model: str
+    data: str
+    device: str
+    batch_size: int
+    weights: str
+    accuracy: float
+    price: Price
+    baseline: Price
+    baseline_accuracy: float | None
+
+
+def render_card(
+    model: nn.Module,
+    config: ModelConfig,
+    removal: RemovalSet,
+    *,
+    format: str,
+    plain: bool,
+    results: Results | None,
+) -> str:
+    """Return the card: what the network is, what it is worth, how to load and evaluate it.
+
+    Args:
+        model: The exported network.
+        config: How the network was built before the search.
+        removal: Layers removed from it since.
+        format: As ``export_network`` takes it.
+        plain: Whether the removed branches are there, zeroed.
+        results: What was measured, if anything was.
+    """
+    removed = ", ".join(map(str, RemovalSet.of([*config.removed, *removal])))
+    base = base_model(config, results.model if results else "")
+    environment = Environment(
+        loader=PackageLoader("lambda_nas.exports"),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+        undefined=StrictUndefined,
+    )
+    return environment.get_template("card.md").render(
+        metadata=_metadata(config, base, format),
+        architecture=config.architecture,
+        base=_base(config, base, results),
+        removed=removed,
+        facts=_facts(results) if results else [],
+        rows=_rows(results, plain=plain) if results else [],
+        data=resolve_input_data_config(model),
+        format=format,
+        plain=plain,
+        results=results,
+    )
+
+
+def base_model(config: ModelConfig, name: str) -> str | None:
+    """Return the hub's name of the unpruned model, if it came from there.
+
+    Args:
+        config: timm's tag in it names the weights.
+        name: As the user named the model.
+    """
+    source, rest = parse_model_name(name) if name else ("", "")
+    if source == "hf-hub":
+        return str(rest).partition("@")[0]
+    tag = config.pretrained_cfg.get("tag")
+    try:
+        known = get_pretrained_cfg(f"{config.architecture}.{tag}") if tag else None
+    except RuntimeError:
+        # A tag of the user's own.
+        return None
+    return known.hf_hub_id if known else None
+
+
+def _metadata(config: ModelConfig, base: str | None, format: str) -> str:
+    parts = str(config.pretrained_cfg.get("tag") or "").split("_")
+    datasets = [name for part, name in DATASETS.items() if part in parts]
+    return ModelCardData(
+        library_name=LIBRARIES[format],
+        pipeline_tag=TASK,
+        tags=[*TAGS, LIBRARIES[format]],
+        base_model=base,
+        license=config.pretrained_cfg.get("license"),
+        datasets=datasets or None,
+    ).to_yaml()
+
+
+def _base(config: ModelConfig, base: str | None, results: Results | None) -> str:
+    name = f"[{base}](https://huggingface.co/{base})" if base else f"`{config.architecture}`"
+    # Where the user keeps it is of no use to others.
+    return f"{name}, given as `{short_name(results.model)}`" if results else name
+
+
+def _facts(results: Results) -> list[tuple[str, str]]:
+    return [
+        ("Weights", results.weights),
+        ("Accuracy measured on", results.data),
+        ("Found in", f"study `{results.study}`, trial {results.trial}"),
+    ]
+
+
+def _rows(results: Results, *, plain: bool) -> list[tuple[str, str, str]]:
+    unpruned = results.baseline_accuracy
+    change = "" if unpruned is None else f" ({100 * (results.accuracy - unpruned):+.2f})"
+    before = "not measured" if unpruned is None else f"{100 * unpruned:.2f}%"
+    rows = [("top-1", before, f"{100 * results.accuracy:.2f}%{change}")]
+    if plain:
+        return rows
+    columns: dict[str, Callable[[Price], str]] = {
+        "speed-up": lambda price: f"{price.speedup:.2f}x",
+        "throughput": lambda price: f"{price.throughput:.1f} images/s",
+        "memory": lambda price: f"{price.memory_bytes / 1e6:.1f} MB",
+        "parameters": lambda price: f"{price.params / 1e6:.2f} M",
+        "MACs of an image": lambda price: f"{price.macs / 1e9:.3g} G",
+    }
+    return rows + [
+        (name, write(results.baseline), write(results.price)) for name, write in columns.items()
+    ]

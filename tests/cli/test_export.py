@@ -1,0 +1,153 @@
+"""`export` of a small study: what it writes and prints, and what it refuses before any work."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import safetensors.torch
+import timm
+import torch
+from huggingface_hub import metadata_load
+
+from lambda_nas.cli import main
+from lambda_nas.core.cost import Price
+from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.surgery import remove_attention
+from lambda_nas.exports.onnx import load_onnx
+from lambda_nas.inputs.models import ModelConfig
+from lambda_nas.search.values import History, RungResult, StudyInfo
+from lambda_nas.store.store import Store
+
+SMALL = {"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 3, "num_heads": 2}
+BASE = Price(100.0, 1.0, 320.0, 40_000_000, 5_000_000, 1_000_000_000)
+PRICES = {0: BASE, 1: Price(125.0, 1.25, 256.0, 39_000_000, 4_900_000, 900_000_000)}
+REMOVAL = RemovalSet.of([1])
+
+
+@pytest.fixture
+def pruned(monkeypatch, tmp_path):
+    """A study in the working directory; the network that its only trial has left."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    base = timm.create_model("deit_tiny_patch16_224", num_classes=5, **SMALL).eval()
+    config = ModelConfig.of(base)
+    model = remove_attention(base, REMOVAL).model
+    info = StudyInfo(
+        name="vit-images",
+        model="local-dir:/home/someone/vit",
+        model_fingerprint="m",
+        data="/home/someone/images",
+        data_fingerprint="d",
+        device="AMD EPYC",
+        layers=(0, 1, 2),
+        seed=0,
+        baseline_accuracy=0.8,
+        baseline=BASE,
+        settings={
+            "architecture": config.architecture,
+            "model_args": config.model_args,
+            "pretrained_cfg": config.pretrained_cfg,
+            "removed_before": [],
+            "doubled_before": [],
+            "data": "/home/someone/images: 20 calibration, 30 evaluation",
+            "batch_size": 32,
+        },
+    )
+    safetensors.torch.save_file(model.state_dict(), tmp_path / "weights.safetensors")
+    store = Store.open("sqlite:///studies/lambda_nas.db")
+    store.create_study(info, PRICES)
+    history = History(0, REMOVAL, (RungResult(0, 0.795, 1.0),))
+    store.record(info.name, history, str(tmp_path / "weights.safetensors"))
+    return model
+
+
+def export(*args):
+    command = [sys.executable, "-m", "lambda_nas", "export", "vit-images", "--out", "out", *args]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+@pytest.fixture
+def refused(monkeypatch, capsys):
+    def call(*args):
+        command = ["lambda-nas", "export", "vit-images", "--out", "out", *args]
+        monkeypatch.setattr(sys, "argv", command)
+        with pytest.raises(SystemExit) as stop:
+            main()
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        return stop.value.code, captured.err
+
+    return call
+
+
+def test_onnx_says_nothing_but_what_was_written(pruned, tmp_path):
+    done = export("--format", "onnx")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == (
+        "trial 0: {1} removed, top-1 79.50% (-0.50), speed-up 1.25x -> out\n"
+        "  python -c \"import onnxruntime; onnxruntime.InferenceSession('out/model.onnx')\"\n"
+    )
+    images = torch.randn(3, 3, 16, 16)
+    logits = load_onnx(tmp_path / "out" / "model.onnx")(images)
+    assert torch.allclose(logits, pruned(images), atol=1e-4)
+
+
+def test_pt2_as_json_with_a_card(pruned, tmp_path):
+    done = export("--format", "pt2", "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert json.loads(done.stdout) == {
+        "out": "out",
+        "format": "pt2",
+        "trial": 0,
+        "removed": [1],
+        "accuracy": 0.795,
+        "speedup": 1.25,
+    }
+    images = torch.randn(3, 3, 16, 16)
+    loaded = torch.export.load(tmp_path / "out" / "model.pt2").module()
+    assert torch.allclose(loaded(images), pruned(images), atol=1e-5)
+    card = tmp_path / "out" / "README.md"
+    assert metadata_load(card)["base_model"] == "timm/deit_tiny_patch16_224.fb_in1k"
+    text = card.read_text()
+    assert "| top-1 | 80.00% | 79.50% (-0.50) |" in text
+    assert "| throughput | 100.0 images/s | 125.0 images/s |" in text
+    assert "- **Accuracy measured on:** images (20 calibration, 30 evaluation)\n" in text
+    assert "/home/someone" not in text
+
+
+@pytest.mark.parametrize("format", ["onnx", "pt2"])
+def test_plain_goes_with_timm_only(refused, tmp_path, monkeypatch, format):
+    monkeypatch.chdir(tmp_path)
+    code, error = refused("--format", format, "--plain")
+    assert code == 2
+    assert error == (
+        f"error: --plain goes with --format timm: {format} needs nothing of ours anyway\n"
+    )
+
+
+@pytest.mark.usefixtures("pruned")
+def test_onnx_without_its_packages(refused, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    assert refused("--format", "onnx") == (
+        2,
+        "error: --format onnx needs onnx: pip install 'lambda-nas[onnx]'\n",
+    )
+
+
+@pytest.mark.usefixtures("pruned")
+@pytest.mark.parametrize("format", ["timm", "onnx", "pt2"])
+def test_a_full_folder_and_missing_weights(refused, tmp_path, format):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "note.txt").write_text("mine")
+    code, error = refused("--format", format)
+    assert code == 2
+    assert "export folder out exists and is not empty: choose another --out" in error
+    assert [path.name for path in out.iterdir()] == ["note.txt"]
+    (out / "note.txt").unlink()
+    (tmp_path / "weights.safetensors").unlink()
+    code, error = refused("--format", format)
+    assert code == 2
+    assert "the weights of trial 0 are not at" in error
+    assert list(out.iterdir()) == []

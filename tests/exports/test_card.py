@@ -1,0 +1,143 @@
+"""The card is what the hub expects, tells what is known, and its code runs."""
+
+import re
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+import timm
+import torch
+from huggingface_hub import ModelCard, metadata_load
+
+from lambda_nas.core.removal import RemovalSet
+from lambda_nas.exports.card import base_model, render_card
+from lambda_nas.exports.network import export_network
+from lambda_nas.inputs.models import ModelConfig, load_model
+
+DEIT = "timm/deit_tiny_patch16_224.fb_in1k"
+
+
+def card(pair, results=None, *, format="timm", plain=False, config=None):
+    config = config or pair.config
+    return render_card(
+        pair.model, config, pair.removal, format=format, plain=plain, results=results
+    )
+
+
+@pytest.mark.parametrize(
+    ("format", "library"), [("timm", "timm"), ("onnx", "onnx"), ("pt2", "pytorch")]
+)
+def test_the_hub_reads_its_metadata(pair, results, tmp_path, format, library):
+    (tmp_path / "README.md").write_text(card(pair, results, format=format))
+    assert metadata_load(tmp_path / "README.md") == {
+        "base_model": DEIT,
+        "datasets": ["imagenet-1k"],
+        "library_name": library,
+        "license": "apache-2.0",
+        "pipeline_tag": "image-classification",
+        "tags": ["image-classification", "vision-transformer", "pruned", "lambda-nas", library],
+    }
+    loaded = ModelCard.load(tmp_path / "README.md")
+    assert loaded.data.base_model == DEIT
+    assert loaded.text.startswith("# deit_tiny_patch16_224 without attention in blocks 0, 2\n\nAn")
+
+
+def test_what_was_measured(pair, results):
+    text = card(pair, results)
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert rows == [
+        "| | unpruned | this model |",
+        "|---|---|---|",
+        "| top-1 | 77.20% | 78.40% (+1.20) |",
+        "| speed-up | 1.00x | 1.03x |",
+        "| throughput | 50.0 images/s | 51.5 images/s |",
+        "| memory | 100.2 MB | 99.6 MB |",
+        "| parameters | 5.72 M | 5.57 M |",
+        "| MACs of an image | 1.26 G | 1.08 G |",
+    ]
+    assert "batch size 32 on a processor" in text
+    assert "- **Found in:** study `deit-images`, trial 3\n" in text
+    assert "- **Weights:** repaired in closed form\n" in text
+    assert "- **Accuracy measured on:** images (20 calibration, 30 evaluation)\n" in text
+    # Where the user keeps the original is left out.
+    assert "given as `deit_tiny`" in text
+    assert "/home/me" not in text
+
+
+def test_what_was_not_measured(pair, results):
+    unknown = card(pair, replace(results, baseline_accuracy=None))
+    assert "| top-1 | not measured | 78.40% |" in unknown
+    nothing = card(pair)
+    assert "## Results" not in nothing
+    assert "## Use" in nothing
+
+
+def test_a_plain_folder_claims_no_speed(pair, results):
+    text = card(pair, results, plain=True)
+    assert "| top-1 | 77.20% | 78.40% (+1.20) |" in text
+    assert "speed-up" not in text
+    assert "import lambda_nas" not in text
+    assert re.search(r"nothing is faster or smaller\.[^#]*\n1\.03x the speed", text)
+
+
+def test_nothing_removed(make_pair):
+    text = card(make_pair(removal=[]))
+    assert "\n# deit_tiny_patch16_224\n\nAn image classifier" in text
+    assert "- **Blocks without attention, counted from 0:** none\n" in text
+
+
+def test_layers_that_were_gone_before_are_named_too(make_pair):
+    pair = make_pair(removal=[3])
+    text = card(pair, config=replace(pair.config, removed=RemovalSet.of([1])))
+    assert "- **Blocks without attention, counted from 0:** 1, 3\n" in text
+
+
+def test_where_the_base_model_comes_from(pair, tmp_path):
+    assert base_model(pair.config, "deit_tiny_patch16_224") == DEIT
+    assert base_model(pair.config, "hf-hub:someone/flowers@main") == "someone/flowers"
+    own = replace(pair.config, pretrained_cfg={"tag": "my_own"})
+    assert base_model(own, "local-dir:mine") is None
+    assert base_model(ModelConfig("digits_vit"), "digits_vit") is None
+
+
+def test_a_checkpoint_is_not_taken_for_timms_weights(tmp_path):
+    model = timm.create_model("test_vit.r160_in1k")
+    torch.save(model.state_dict(), tmp_path / "weights.pth")
+    config = load_model("test_vit.r160_in1k", checkpoint=tmp_path / "weights.pth").config
+    known, unknown = (
+        render_card(model, each, RemovalSet(), format="timm", plain=False, results=None)
+        for each in (ModelConfig.of(model), config)
+    )
+    for key in ("base_model", "license", "datasets"):
+        assert f"\n{key}:" in known
+        assert f"\n{key}:" not in unknown
+
+
+@pytest.mark.parametrize(
+    ("format", "plain", "channels"),
+    [
+        ("timm", False, 3),
+        ("timm", True, 3),
+        ("onnx", False, 3),
+        ("pt2", False, 3),
+        ("timm", False, 1),
+    ],
+)
+def test_its_code_loads_and_evaluates(make_pair, images, top1, tmp_path, format, plain, channels):
+    pair = make_pair(in_chans=channels)
+    folder = export_network(
+        pair.model,
+        pair.config,
+        removal=pair.removal,
+        out=tmp_path / "out",
+        format=format,
+        plain=plain,
+    )
+    blocks = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    code = "\n".join(blocks).replace("IMAGES", str(images))
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    found = float(done.stdout.removeprefix("top-1: "))
+    assert found == pytest.approx(top1(pair.model), abs=1e-4)

@@ -1,0 +1,74 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+
+from lambda_nas.errors import ExportError
+from lambda_nas.exports import checks
+from lambda_nas.exports.network import export_network
+from lambda_nas.exports.pt2 import write_pt2
+
+FRESH = """
+import sys
+sys.modules.update(dict.fromkeys(["lambda_nas", "timm"]))  # As if they were not installed.
+import torch
+model = torch.export.load(sys.argv[1]).module()
+batches = torch.load(sys.argv[2])
+with torch.no_grad():
+    torch.save([model(batch) for batch in batches], sys.argv[3])
+"""
+
+
+@pytest.fixture(scope="module")
+def written(pair, tmp_path_factory):
+    out = tmp_path_factory.mktemp("pt2") / "out"
+    return export_network(pair.model, pair.config, removal=pair.removal, out=out, format="pt2")
+
+
+def test_a_fresh_process_needs_nothing_but_torch(written, pair, tmp_path):
+    assert sorted(path.name for path in written.iterdir()) == ["README.md", "model.pt2"]
+    batches = [torch.randn(size, 3, 32, 32) for size in (1, 5)]
+    torch.save(batches, tmp_path / "batches.pt")
+    paths = [written / "model.pt2", tmp_path / "batches.pt", tmp_path / "logits.pt"]
+    command = [sys.executable, "-c", FRESH, *map(str, paths)]
+    subprocess.run(command, check=True, capture_output=True, text=True)
+    logits = torch.load(tmp_path / "logits.pt")
+    for batch, found in zip(batches, logits, strict=True):
+        assert torch.allclose(found, pair.model(batch), atol=1e-5)
+
+
+def test_what_is_in_the_file(written):
+    program = torch.export.load(written / "model.pt2")
+    attention = torch.ops.aten.scaled_dot_product_attention.default
+    assert sum(node.target is attention for node in program.graph.nodes) == 2
+    assert "blocks.0.attn.qkv.weight" not in program.state_dict
+    assert "blocks.1.attn.qkv.weight" in program.state_dict
+    assert str(Path(timm.__file__).parent).encode() not in (written / "model.pt2").read_bytes()
+
+
+def test_other_outputs_leave_nothing_behind(pair, tmp_path, monkeypatch):
+    monkeypatch.setattr(checks, "TOLERANCE", 0.0)
+    with pytest.raises(ExportError, match="the pt2 file gives other outputs than the network"):
+        export_network(
+            pair.model, pair.config, removal=pair.removal, out=tmp_path / "out", format="pt2"
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+class Fickle(torch.nn.Module):
+    """A network whose path depends on its input: no graph holds it."""
+
+    def forward(self, x):
+        return x if x.sum() > 0 else -x
+
+
+def test_a_network_that_cannot_be_exported(tmp_path, capfd):
+    with pytest.raises(
+        ExportError,
+        match=r"^can't write a pt2 file of this network \(Could not guard on data-",
+    ):
+        write_pt2(Fickle(), tmp_path / "model.pt2")
+    assert capfd.readouterr() == ("", "")

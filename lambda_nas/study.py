@@ -76,7 +76,7 @@ class Point(Measurement):
             The folder.
 
         Raises:
-            InputError: If the weights are gone, the format can't be had or ``out`` can't be written.
+            InputError: If the weights are gone, or the format or ``out`` can't be had.
             ExportError: If the network can't be translated or the file gives other outputs.
         """
         folder = Path(out)

@@ -1,8 +1,14 @@
+import os
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+
+# Two test processes share the cores, and the commands that they run: two threads of each would wait
+# for one another most of the time.
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
@@ -11,16 +17,6 @@ def pytest_addoption(parser):
     parser.addoption(
         "--full", action="store_true", help="tests of faults at full length: 20 kills, 300 trials"
     )
-
-
-@pytest.fixture(autouse=True)
-def one_thread(request):
-    """Tiny models gain nothing from threads, and on a busy machine wait long for each other."""
-    threads = torch.get_num_threads()
-    if not request.node.get_closest_marker("real"):
-        torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

@@ -36,12 +36,8 @@ NAME = "deit_tiny_patch16_224-images"
 @pytest.fixture(scope="module", autouse=True)
 def one_ray():
     """What is running already is not started anew by each search."""
-    threads = torch.get_num_threads()
-    # For the module's fixtures, which are made before those of a test.
-    torch.set_num_threads(1)
     with ray_running(Settings(Budget(trials=0), max_removed=1, layers=(0,)), Quiet()):
         yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

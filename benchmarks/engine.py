@@ -33,7 +33,8 @@ from lambda_nas.core.exhaustive import every_removal, set_of
 from lambda_nas.core.prefixes import PrefixStates
 from lambda_nas.core.prior import Scorer, nose_path
 from lambda_nas.core.removal import RemovalSet
-from lambda_nas.core.trunk import check_isotropic, remove_attention
+from lambda_nas.core.surgery import remove_attention
+from lambda_nas.core.trunk import check_isotropic
 from lambda_nas.inputs.images import ImageData
 from lambda_nas.inputs.models import LoadedModel, ModelConfig
 from lambda_nas.search import tuning

@@ -31,7 +31,8 @@ from lambda_nas.core.data import ImageSet
 from lambda_nas.core.entropy import GaussianEntropy, relative_entropy
 from lambda_nas.core.exhaustive import SetOutput, every_removal, every_transplant
 from lambda_nas.core.prefixes import PrefixStates
-from lambda_nas.core.trunk import check_isotropic, removable_layers
+from lambda_nas.core.surgery import removable_layers
+from lambda_nas.core.trunk import check_isotropic
 from lambda_nas.run import device_name, open_source
 
 SAVE_EVERY_S = 60.0

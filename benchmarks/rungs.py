@@ -17,9 +17,10 @@ from lambda_nas.core.evaluation import evaluate
 from lambda_nas.core.prefixes import PrefixStates
 from lambda_nas.core.recipe import Fade, Losses, Recipe
 from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.surgery import remove_attention
 from lambda_nas.core.training import train
 from lambda_nas.core.transplant import transplant
-from lambda_nas.core.trunk import check_isotropic, remove_attention
+from lambda_nas.core.trunk import check_isotropic
 from lambda_nas.inputs.digits import digits_images, digits_model
 from lambda_nas.run import RUNG_LOSSES
 

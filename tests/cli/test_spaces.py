@@ -3,15 +3,15 @@
 import json
 import sys
 
+import pytest
+
 from lambda_nas.cli import main
 
 
 def printed(monkeypatch, capsys, *args):
     monkeypatch.setattr(sys, "argv", ["lambda-nas", "spaces", *args, "--json"])
-    try:
+    with pytest.raises(SystemExit, match="0"):
         main()
-    except SystemExit as end:
-        assert not end.code
     return json.loads(capsys.readouterr().out)
 
 

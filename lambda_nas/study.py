@@ -1,8 +1,8 @@
 """A study and the members of its front, as Python and notebooks have them."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -19,24 +19,14 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Measurement:
-    """What was measured of a network.
+class Measurement(Price):
+    """What was measured of a network: a price and an accuracy.
 
     Attributes:
         accuracy: Top-1 on the evaluation images, a fraction.
-        throughput: Images a second.
-        speedup: Throughput over that of the unpruned model.
-        memory_bytes: At the peak of one forward, weights and input included.
-        params: Number of parameters.
-        macs: Multiply-accumulates of one image.
     """
 
     accuracy: float
-    throughput: float
-    speedup: float
-    memory_bytes: int
-    params: int
-    macs: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +93,7 @@ class Study:
     def baseline(self) -> Measurement:
         """The unpruned model; its speed-up is 1."""
         info = self._stored.info
-        return Measurement(accuracy=info.baseline_accuracy, **_costs(info.baseline))
+        return Measurement(accuracy=info.baseline_accuracy, **asdict(info.baseline))
 
     @property
     def front(self) -> list[Point]:
@@ -146,7 +136,7 @@ class Study:
             removed=member.removal.layers,
             accuracy=member.accuracy,
             rung=member.rung,
-            **_costs(member.price),
+            **asdict(member.price),
             _info=self._stored.info,
             _member=member,
         )
@@ -158,21 +148,3 @@ class Study:
     def _repr_html_(self) -> str:
         info, front = self._stored.info, self._stored.front
         return html_table(FRONT_HEAD, front_rows(info, front), front_title(info))
-
-
-class _Costs(TypedDict):
-    throughput: float
-    speedup: float
-    memory_bytes: int
-    params: int
-    macs: int
-
-
-def _costs(price: Price) -> _Costs:
-    return {
-        "throughput": price.throughput,
-        "speedup": price.speedup,
-        "memory_bytes": price.memory_bytes,
-        "params": price.params,
-        "macs": price.macs,
-    }

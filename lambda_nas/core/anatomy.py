@@ -54,7 +54,6 @@ UNREMOVABLE = {
 }
 DOWNSAMPLES = "its attention also downsamples"
 
-
 POST_NORM_BLOCKS = {
     vision_transformer.ResPostBlock: "norm1",
     vision_transformer_relpos.ResPostRelPosBlock: "norm1",
@@ -75,12 +74,13 @@ class _Convention(NamedTuple):
 
 
 _LAYER_SCALES = ("ls1", "gamma_1", "gamma1", "layer_scale1", "layer_scale_1")
+# The first that fits holds.
 CONVENTIONS = (
-    _Convention("attn", ("norm1", *_LAYER_SCALES, "drop_path1"), beside="mlp"),
     # Gemma's norm2 belongs to the attention, norm3 and norm4 to the MLP.
     _Convention("attn", ("norm1", "norm2"), beside="norm4"),
     _Convention("attn", ("layer_scale_1",), beside="linear"),
     _Convention("attn", ("norm", "layer_scale"), beside="layer_scale"),
+    _Convention("attn", ("norm1", *_LAYER_SCALES, "drop_path1"), beside="mlp"),
     _Convention("token_mixer", ("norm1", "norm", *_LAYER_SCALES, "drop_path1"), beside="mlp"),
     _Convention("attn_in", ("norm_in",)),
     _Convention("attn_out", ("norm_out",)),
@@ -138,11 +138,10 @@ def _branches_of(path: str, module: nn.Module) -> Iterator[Branch]:
         if _attends(getattr(module, attention, None)):
             yield Branch(path, attention, (attention,), attention, _obstacle(module))
     taken: set[str] = set()
-    # The conventions after the first are more special.
-    for convention in reversed(CONVENTIONS):
+    for convention in CONVENTIONS:
         name, child = convention.attention, getattr(module, convention.attention, None)
         fits = convention.beside is None or hasattr(module, convention.beside)
-        if name not in taken and fits and (_attends(child) or isinstance(child, NoAttention)):
+        if name not in taken and fits and _attends(child):
             taken.add(name)
             parts = (name, *(part for part in convention.parts if _has(module, part)))
             last = POST_NORM_BLOCKS.get(type(module), name)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lambda_nas.core.anatomy import Branch, find_branches
 from lambda_nas.core.folding import check_foldable, fold
 from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.replacements import pass_through, zeros
 from lambda_nas.core.surgery import (
     ATTENTION_WITH_SIZE,
     ModelT,
@@ -51,7 +52,7 @@ class FadingAttention(_Fading):
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         """Return what the module does, times lambda; a size that it returns besides stays."""
         if not self.active and not isinstance(self.whole, ATTENTION_WITH_SIZE):
-            return x.new_zeros(()).expand(x.shape)
+            return zeros(x)
         found = self.whole(x, *args, **kwargs)
         if isinstance(found, tuple):
             return self.lam * found[0], *found[1:]
@@ -66,7 +67,8 @@ class CompensatedAttention(_Fading):
 
     def __init__(self, block: nn.Module, parts: Sequence[str]) -> None:
         super().__init__()
-        self.order = tuple(parts)
+        self.attention, *others = parts
+        self.after = tuple(name for name in others if name != "norm1")
         for name in parts:
             setattr(self, name, getattr(block, name))
         self.train(block.training)
@@ -75,13 +77,9 @@ class CompensatedAttention(_Fading):
         """Map the block's input ``[batch, tokens, channels]`` to what is added to it."""
         if not self.active:
             return x
-        attention, *others = self.order
-        out = getattr(self, attention)(self.get_submodule("norm1")(x), *args, **kwargs)
-        for name in others:
-            part = getattr(self, name)
-            if name != "norm1":
-                out = part * out if isinstance(part, Tensor) else part(out)
-        return (1 - self.lam) * x + self.lam * out
+        normed = self.get_submodule("norm1")(x)
+        out = self.get_submodule(self.attention)(normed, *args, **kwargs)
+        return (1 - self.lam) * x + self.lam * pass_through(self, self.after, out)
 
 
 def dilute(model: ModelT, removal: RemovalSet, *, compensation: Compensation = "paper") -> ModelT:
@@ -108,9 +106,8 @@ def _dilute(block: nn.Module, branch: Branch, compensation: Compensation) -> Non
         setattr(block, branch.last, FadingAttention(block.get_submodule(branch.last)))
         return
     whole = CompensatedAttention(block, branch.parts)
-    attention, *others = branch.parts
-    setattr(block, attention, whole)
-    for name in others:
+    setattr(block, branch.attention, whole)
+    for name in branch.parts[1:]:
         bypass(block, name)
 
 
@@ -141,15 +138,9 @@ def finish(model: ModelT) -> ModelT:
     }
     if any(branch.active for branch in branches.values()):
         raise InputError("the diluted model still attends: call set_lambda(model, 0) first")
-    whole = copy.deepcopy(model)
     if not branches:
-        return whole
-    for branch in find_branches(whole):
-        block = whole.get_submodule(branch.path)
-        for name, child in list(block.named_children()):
-            if isinstance(child, FadingAttention):
-                setattr(block, name, child.whole)
-    plain = remove_attention(whole, RemovalSet.of(branches)).model
+        return copy.deepcopy(model)
+    plain = remove_attention(model, RemovalSet.of(branches)).model
     doubled = RemovalSet.of(
         index for index, fading in branches.items() if isinstance(fading, CompensatedAttention)
     )

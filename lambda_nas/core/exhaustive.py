@@ -79,8 +79,9 @@ def every_removal(model: nn.Module, images: Tensor, *, first: int = 0) -> Iterat
     def visit(index: int, code: int, state: Tensor) -> Iterator[SetOutput]:
         if index == len(blocks):
             yield _output(vit, None, code, [state])
-        elif index not in without:
-            args, kwargs = given[index]
+            return
+        args, kwargs = given[index]
+        if index not in without:
             yield from visit(index + 1, code, blocks[index](state, *args, **kwargs))
         else:
             left = sum(layer > index for layer in layers)
@@ -88,7 +89,6 @@ def every_removal(model: nn.Module, images: Tensor, *, first: int = 0) -> Iterat
                 following = 2 * code + removed
                 if _last(following, left) >= first:
                     run = without[index] if removed else blocks[index]
-                    args, kwargs = given[index]
                     yield from visit(index + 1, following, run(state, *args, **kwargs))
 
     yield from visit(0, 0, stem(vit).forward_features(images))

@@ -4,10 +4,25 @@ Notation used for tensor shapes: ``[batch, tokens, channels]``; hierarchical mod
 ``[batch, height, width, channels]``, and the like, instead.
 """
 
+from collections.abc import Sequence
+
 from torch import Tensor, nn
 
 AFTER_MLP = ("ls2", "gamma_2", "drop_path2", "drop_path")
 """What a block may put between its MLP and its residual stream."""
+
+
+def pass_through(block: nn.Module, parts: Sequence[str], x: Tensor) -> Tensor:
+    """Return what a block's scales, which may be bare parameters, and drop paths make of ``x``."""
+    for name in parts:
+        part = getattr(block, name)
+        x = part * x if isinstance(part, Tensor) else part(x)
+    return x
+
+
+def zeros(x: Tensor) -> Tensor:
+    """Return zeros of the same shape, which take no memory."""
+    return x.new_zeros(()).expand(x.shape)
 
 
 class AttentionFreeBlock(nn.Module):
@@ -33,11 +48,7 @@ class AttentionFreeBlock(nn.Module):
 
     def forward(self, x: Tensor, *_: object, **__: object) -> Tensor:
         """Map ``[batch, tokens, channels]`` to the same shape; masks have nothing to act on."""
-        out = self.mlp(self.norm2(x))
-        for name in self.after_mlp:
-            part = getattr(self, name)
-            out = part * out if isinstance(part, Tensor) else part(out)
-        return x + out
+        return x + pass_through(self, self.after_mlp, self.mlp(self.norm2(x)))
 
     @property
     def layer_scale(self) -> Tensor | float:
@@ -52,11 +63,11 @@ class NoBranch(nn.Identity):
 
 
 class Zeros(nn.Module):
-    """Gives zeros, which take no memory."""
+    """Gives zeros."""
 
     def forward(self, x: Tensor, *_: object, **__: object) -> Tensor:
         """Map ``[batch, tokens, channels]`` to zeros of the same shape."""
-        return x.new_zeros(()).expand(x.shape)
+        return zeros(x)
 
 
 class NoAttention(Zeros):
@@ -70,4 +81,4 @@ class NoSizedAttention(NoAttention):
         self, x: Tensor, size: list[int]
     ) -> tuple[Tensor, list[int]]:
         """Map ``[batch, tokens, channels]`` to zeros of the same shape; the size stays."""
-        return super().forward(x), size
+        return zeros(x), size

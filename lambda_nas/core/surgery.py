@@ -22,7 +22,6 @@ from lambda_nas.errors import LayerIndexError, UnsupportedModelError
 
 ATTENTION_WITH_SIZE = (MultiScaleAttention, MultiScaleAttentionPoolFirst)
 
-
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
 
@@ -98,10 +97,11 @@ def _remove(model: nn.Module, branch: Branch) -> None:
     elif branch.attention in WRAPPED:
         model.set_submodule(branch.path, NoBranch())
     else:
-        attention, *parts = branch.parts
-        gives_size = isinstance(block.get_submodule(attention), ATTENTION_WITH_SIZE)
-        setattr(block, attention, NoSizedAttention() if gives_size else NoAttention())
-        for name in parts:
+        # It may be wrapped, while it is diluted.
+        inside = block.get_submodule(branch.attention).modules()
+        gives_size = any(isinstance(module, ATTENTION_WITH_SIZE) for module in inside)
+        setattr(block, branch.attention, NoSizedAttention() if gives_size else NoAttention())
+        for name in branch.parts[1:]:
             bypass(block, name)
 
 

@@ -25,11 +25,8 @@ SUPPORTED = "pre-norm ViT, DeiT, DINO, EVA, BEiT, CaiT and relative position ViT
 class Context(NamedTuple):
     """What a model gives a block besides its input, such as rotary embeddings."""
 
-    args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = {}  # noqa: RUF012  # Never written to.
-
-
-NO_CONTEXT = Context()
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
 
 
 def check_isotropic(model: nn.Module) -> Isotropic:
@@ -80,7 +77,7 @@ def contexts(model: Isotropic, images: Tensor) -> tuple[Context, ...]:
     return tuple(listener.context for listener in listeners)
 
 
-def attend(block: nn.Module, x: Tensor, context: Context = NO_CONTEXT) -> Tensor:
+def attend(block: nn.Module, x: Tensor, context: Context) -> Tensor:
     """Return the first half of a block: its input plus its attention branch, if it has one.
 
     ``AttentionFreeBlock(block)`` is the second half. Both map ``[batch, tokens, channels]``.

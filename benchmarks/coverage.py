@@ -71,14 +71,14 @@ def smallest(name: str, shape: dict[str, Any] | None = None) -> tuple[int, dict[
 
     ``shape`` holds arguments of the architecture that make it small.
     """
-    with torch.device("meta"), uninitialised():
+    with torch.device("meta"), undrawn():
         own = timm.create_model(name).pretrained_cfg["input_size"][1:]
     sizes = [*(size for size in SIZES if size < max(own)), max(own)]
     for size in sizes:
         for more in ({"img_size": size}, {}):
             kwargs = {**(shape or {}), **more}
             try:
-                with torch.device("meta"), uninitialised():
+                with torch.device("meta"), undrawn():
                     model = timm.create_model(name, **kwargs).eval()
                     model(torch.empty(1, *_channels(model), size, size))
             except Exception:
@@ -93,13 +93,13 @@ def _channels(model: nn.Module) -> tuple[int]:
 
 
 @contextmanager
-def uninitialised() -> Iterator[None]:
-    """Leave weight matrices as they are allocated: drawing them takes longer than all the rest."""
+def undrawn() -> Iterator[None]:
+    """Leave weight matrices zero: drawing them takes longer than all the rest."""
 
     def unless_matrix(name: str) -> Any:  # noqa: ANN401
         own = getattr(torch.Tensor, name)
         return lambda self, *args, **kwargs: (
-            own(self, *args, **kwargs) if _is_vector(self) else self
+            own(self, *args, **kwargs) if _is_vector(self) else self.zero_()
         )
 
     with ExitStack() as stack:
@@ -114,7 +114,7 @@ def _is_vector(tensor: Tensor) -> bool:
 
 def create(name: str, kwargs: dict[str, Any]) -> nn.Module:
     """Build an architecture with random weights, in eval mode."""
-    with uninitialised():
+    with undrawn():
         return randomise(timm.create_model(name, **kwargs))
 
 
@@ -199,7 +199,7 @@ def some_layers(model: nn.Module, layers: Sequence[int]) -> list[int]:
 def examine(name: str, gigabytes: float) -> Row:
     """Find and check the attention layers of an architecture."""
     family = model_entrypoint(name).__module__.rpartition(".")[2]
-    with torch.device("meta"), uninitialised():
+    with torch.device("meta"), undrawn():
         branches = find_branches(model := timm.create_model(name))
         removable = [index for index, branch in enumerate(branches) if branch.obstacle is None]
         params = count_params(model)

@@ -105,7 +105,7 @@ def test_family(coverage, name, small):
     for layer in coverage.some_layers(model, layers):
         coverage.check_layer(model, layer, images, unpruned)
     _check_gradients(model, remove_attention(model, RemovalSet.of(layers[:1])).model, images)
-    with coverage.uninitialised():
+    with coverage.undrawn():
         _check_all_removed(model, images, RemovalSet.of(layers), name, kwargs)
 
 

@@ -79,7 +79,8 @@ def stored(searched):
 def test_the_front_is_what_the_store_and_the_command_line_have(searched, stored):
     shown = study_json(Store.open("sqlite:///studies/lambda_nas.db"), NAME)
     assert searched.name == NAME
-    assert vars(searched.baseline) == shown["baseline"] | {"speedup": 1.0}
+    assert shown["baseline"].items() <= vars(searched.baseline).items()
+    assert searched.baseline.speedup == 1
     assert len(searched.front) == len(shown["front"]) > 0
     for point, row in zip(searched.front, shown["front"], strict=True):
         assert {key: getattr(point, key) for key in row} == row | {"removed": point.removed}

@@ -34,7 +34,7 @@ from lambda_nas.core.prefixes import PrefixStates
 from lambda_nas.core.prior import Scorer, nose_path
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.surgery import remove_attention
-from lambda_nas.core.trunk import check_isotropic
+from lambda_nas.core.trunk import check_trunk
 from lambda_nas.inputs.images import ImageData
 from lambda_nas.inputs.models import LoadedModel, ModelConfig
 from lambda_nas.search import tuning
@@ -53,7 +53,7 @@ def main() -> None:
     source = run.open_source(
         stage, model=options.model, data=options.data, class_map=options.class_map
     )
-    model = check_isotropic(source.model.model).eval()
+    model = check_trunk(source.model.model).eval()
     images = source.data.calibration.subset(torch.arange(options.images))
     batch, _ = next(images.batches(options.walk_images))
     print("| what | each set on its own | ours | |\n|---|---|---|---|")

@@ -32,7 +32,7 @@ from lambda_nas.core.entropy import GaussianEntropy, relative_entropy
 from lambda_nas.core.exhaustive import SetOutput, every_removal, every_transplant
 from lambda_nas.core.prefixes import PrefixStates
 from lambda_nas.core.surgery import removable_layers
-from lambda_nas.core.trunk import check_isotropic
+from lambda_nas.core.trunk import check_trunk
 from lambda_nas.run import device_name, open_source
 
 SAVE_EVERY_S = 60.0
@@ -50,7 +50,7 @@ class Walks:
         source = open_source(
             stage, model=options.model, data=options.data, class_map=options.class_map
         )
-        self._model = check_isotropic(source.model.model).eval().to(options.device)
+        self._model = check_trunk(source.model.model).eval().to(options.device)
         self._layers = removable_layers(self._model)
         self._sets = 1 << len(self._layers)
         self._calibration = _first(source.data.calibration, options.calibration)

@@ -23,7 +23,7 @@ from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.surgery import remove_attention
 from lambda_nas.core.training import train
 from lambda_nas.core.transplant import transplant
-from lambda_nas.core.trunk import check_isotropic
+from lambda_nas.core.trunk import check_trunk
 from lambda_nas.inputs.images import ImageData, load_images
 from lambda_nas.inputs.models import load_model
 
@@ -45,7 +45,7 @@ TAUGHT = Recipe(
 def main() -> None:
     """Print a Markdown table, a row a removal set."""
     options = _options()
-    model = check_isotropic(load_model(options.model).model)
+    model = check_trunk(load_model(options.model).model)
     rows: dict[RemovalSet, list[list[float]]] = {removal: [] for removal in options.sets}
     unpruned = []
     with stage("Repairing", options.splits * len(rows)) as advance:
@@ -54,7 +54,7 @@ def main() -> None:
             unpruned.append(evaluate(model, data.evaluation).top1)
             prefixes = PrefixStates(model, data.calibration)
             # The unpruned states serve all sets: they are not part of a repair's time.
-            prefixes.block_input(RemovalSet(), prefixes.depth)
+            prefixes.stream(RemovalSet(), prefixes.depth)
             for removal, found in rows.items():
                 found.append(_measure(prefixes, removal, data, distill=options.distill))
                 advance()

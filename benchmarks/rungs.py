@@ -20,7 +20,7 @@ from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.surgery import remove_attention
 from lambda_nas.core.training import train
 from lambda_nas.core.transplant import transplant
-from lambda_nas.core.trunk import check_isotropic
+from lambda_nas.core.trunk import check_trunk
 from lambda_nas.inputs.digits import digits_images, digits_model
 from lambda_nas.run import RUNG_LOSSES
 
@@ -43,7 +43,7 @@ def main() -> None:
     # The operations are too small for a second thread to pay.
     torch.set_num_threads(1)
     data = digits_images()
-    model = check_isotropic(digits_model(data).model)
+    model = check_trunk(digits_model(data).model)
     assert data.training is not None
     prefixes = PrefixStates(model, data.calibration)
     print(f"unpruned: {_percent(model, data.evaluation)}; {STEPS} steps of 64 images\n")

@@ -12,7 +12,7 @@ from lambda_nas.core.recipe import Augmentation, Recipe
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.snapshots import Snapshot
 from lambda_nas.core.training import train
-from lambda_nas.core.trunk import check_isotropic
+from lambda_nas.core.trunk import check_trunk
 from lambda_nas.errors import InputError, LambdaNasError
 from lambda_nas.exports.card import Results
 from lambda_nas.exports.network import export_network
@@ -135,7 +135,7 @@ def train_fully(
     images = source.data.training
     if images is None:
         raise InputError(f"{source.data_name} has no train/ and val/ below it: nothing to train on")
-    teacher = check_isotropic(source.model.model)
+    teacher = check_trunk(source.model.model)
     teacher.to("cuda" if torch.cuda.is_available() else "cpu")
     diluted = dilute(teacher, removal, compensation="none")
     recipe = schedule.recipe(len(images), natural=source.model.name != DIGITS_ARCHITECTURE)

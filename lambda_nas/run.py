@@ -18,7 +18,7 @@ from lambda_nas.adoption import adopt_model
 from lambda_nas.core.recipe import Fade, Losses, Recipe
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.surgery import check_removal, removable_layers
-from lambda_nas.core.trunk import check_isotropic
+from lambda_nas.core.trunk import check_trunk
 from lambda_nas.errors import InputError
 from lambda_nas.inputs.digits import digits_images, digits_model
 from lambda_nas.inputs.images import ImageData, ImageLimits, load_images
@@ -89,7 +89,7 @@ def open_source(
     else:
         loaded = adopt_model(model)
     removable_layers(loaded.model)
-    check_isotropic(loaded.model)
+    check_trunk(loaded.model)
     with stage("Reading images", 100) as advance:
         images = load_images(
             data,

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from typing import Any, Literal, cast
 
 import torch
+from timm.layers import to_2tuple
+from timm.models.swin_transformer import SwinTransformerBlock
 from torch import Tensor, nn
 
 from lambda_nas.core.anatomy import Branch, find_branches
@@ -18,7 +20,7 @@ from lambda_nas.core.surgery import (
     check_removal,
     remove_attention,
 )
-from lambda_nas.errors import InputError, LayerIndexError
+from lambda_nas.errors import InputError, LayerIndexError, UnsupportedModelError
 
 Compensation = Literal["paper", "none"]
 
@@ -87,7 +89,8 @@ def dilute(model: ModelT, removal: RemovalSet, *, compensation: Compensation = "
 
     Raises:
         LayerIndexError: If a layer does not exist or has no attention, or if the model is diluted.
-        UnsupportedModelError: If the paper's compensation could not be folded afterwards.
+        UnsupportedModelError: If the paper's compensation could not be folded afterwards, or Swin's
+            windows reach beyond the feature map: what is put there is no input to compensate.
     """
     check_removal(model, removal)
     if any(isinstance(module, _Fading) for module in model.modules()):
@@ -97,8 +100,21 @@ def dilute(model: ModelT, removal: RemovalSet, *, compensation: Compensation = "
     diluted = copy.deepcopy(model)
     branches = find_branches(diluted)
     for layer in removal:
-        _dilute(diluted.get_submodule(branches[layer].path), branches[layer], compensation)
+        block = diluted.get_submodule(branches[layer].path)
+        if compensation == "paper" and isinstance(block, SwinTransformerBlock):
+            _check_windows(block)
+        _dilute(block, branches[layer], compensation)
     return diluted.to(next(diluted.parameters()).device)
+
+
+def _check_windows(block: SwinTransformerBlock) -> None:
+    size: Any = block.input_resolution
+    window = to_2tuple(block.window_size)
+    if size[0] % window[0] or size[1] % window[1]:
+        raise UnsupportedModelError(
+            f"windows of {window[0]}x{window[1]} don't fill a feature map of {size[0]}x{size[1]}; "
+            'train with compensation="none"'
+        )
 
 
 def _dilute(block: nn.Module, branch: Branch, compensation: Compensation) -> None:

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from lambda_nas.core.entropy import relative_entropy
 from lambda_nas.core.recipe import Losses
-from lambda_nas.core.trunk import Isotropic, prefix_tokens
+from lambda_nas.core.trunk import blocks, check_trunk, prefix_tokens
 
 
 class Objective:
@@ -24,7 +24,7 @@ class Objective:
         losses: The weights.
     """
 
-    def __init__(self, student: Isotropic, teacher: Isotropic | None, losses: Losses) -> None:
+    def __init__(self, student: nn.Module, teacher: nn.Module | None, losses: Losses) -> None:
         self._student = student
         self._teacher = teacher
         self._losses = losses
@@ -35,7 +35,7 @@ class Objective:
         self._hooks = [
             block.register_forward_hook(self._keep)
             for model in self._watched
-            for block in model.blocks
+            for block in blocks(check_trunk(model))
         ]
         self._outputs: list[Tensor] = []
         return self
@@ -57,7 +57,7 @@ class Objective:
             if self._losses.logits:
                 loss = loss + self._losses.logits * relative_entropy(taught_logits, logits)
             if self._losses.hidden:
-                prefix = prefix_tokens(self._student)
+                prefix = prefix_tokens(check_trunk(self._student))
                 loss = loss + self._losses.hidden * hidden_distance(taught, hidden, prefix)
         return loss
 

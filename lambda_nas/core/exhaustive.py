@@ -23,10 +23,12 @@ from lambda_nas.core.replacements import AttentionFreeBlock
 from lambda_nas.core.surgery import removable_layers
 from lambda_nas.core.transplant import Repair, advance
 from lambda_nas.core.trunk import (
-    Isotropic,
+    Trunk,
     attend,
-    check_isotropic,
+    blocks,
+    check_trunk,
     contexts,
+    entries,
     final_norm,
     leave,
     stem,
@@ -70,25 +72,26 @@ def every_removal(model: nn.Module, images: Tensor, *, first: int = 0) -> Iterat
         images: ``[batch, channels, height, width]``, normalised.
         first: The code to begin with.
     """
-    vit = check_isotropic(model)
+    vit = check_trunk(model)
     given = contexts(vit, images[:1])
     layers = removable_layers(vit)
-    blocks = list(vit.blocks)
-    without = {layer: AttentionFreeBlock(blocks[layer]) for layer in layers}
+    row, before = blocks(vit), entries(vit)
+    without = {layer: AttentionFreeBlock(row[layer]) for layer in layers}
 
     def visit(index: int, code: int, state: Tensor) -> Iterator[SetOutput]:
-        if index == len(blocks):
+        if index == len(row):
             yield _output(vit, None, code, [state])
             return
         args, kwargs = given[index]
+        state = (before[index] or nn.Identity())(state)
         if index not in without:
-            yield from visit(index + 1, code, blocks[index](state, *args, **kwargs))
+            yield from visit(index + 1, code, row[index](state, *args, **kwargs))
         else:
             left = sum(layer > index for layer in layers)
             for removed in (0, 1):
                 following = 2 * code + removed
                 if _last(following, left) >= first:
-                    run = without[index] if removed else blocks[index]
+                    run = without[index] if removed else row[index]
                     yield from visit(index + 1, following, run(state, *args, **kwargs))
 
     yield from visit(0, 0, stem(vit).forward_features(images))
@@ -115,10 +118,13 @@ def every_transplant(
     def visit(index: int, code: int, states: States, judged: States) -> Iterator[SetOutput]:
         """Run block ``index``, whose layer is removed if the last bit of the code says so."""
         removed = index in layers and bool(code & 1)
-        block = copy.deepcopy(model.blocks[index])
+        block, entry = copy.deepcopy((prefixes.blocks[index], prefixes.entries[index]))
         if removed:
             block = AttentionFreeBlock(block)
         states, judged = list(states), list(judged)
+        if entry is not None:
+            repair.enter(entry, index, states, pruned=code > removed, refit=removed)
+            advance(judged, entry)
         repair.to_middle(block, index, states, pruned=code > 0)
         advance(judged, partial(attend, block, context=prefixes.contexts[index]))
         following = index + 1
@@ -147,7 +153,7 @@ def every_transplant(
     for removed in (0, 1) if 0 in layers else (0,):
         if _last(removed, sum(layer > 0 for layer in layers)) >= first:
             # A copy: its position embedding is changed.
-            view, states = copy.deepcopy(stem(model)), prefixes.block_input(RemovalSet(), 0)
+            view, states = copy.deepcopy(stem(model)), prefixes.stream(RemovalSet(), 0)
             if removed:
                 shift = repair.shift_positions(view)
                 states = [state + shift for state in states]
@@ -162,6 +168,6 @@ def _last(code: int, left: int) -> int:
     return (code + 1 << left) - 1
 
 
-def _output(model: Isotropic, norm: nn.Module | None, code: int, states: States) -> SetOutput:
+def _output(model: Trunk, norm: nn.Module | None, code: int, states: States) -> SetOutput:
     features, logits = zip(*(leave(model, state, norm) for state in states), strict=True)
     return SetOutput(code, torch.cat(features), torch.cat(logits))

@@ -1,7 +1,8 @@
 """Exact removal of the factor that the paper's dilution leaves behind (design, part 2).
 
 A diluted block ends as ``2x + mlp(norm2(2x)) = 2 * (x + mlp(norm2(2x)) / 2)``. The factor is
-passed down the residual stream, dividing each later branch, until the final norm swallows it.
+passed down the residual stream, dividing each later branch, until a norm swallows it: the final
+one, or that of the downsampling in front of the next stage.
 The factors are powers of two, so nothing is rounded on the way.
 """
 
@@ -17,7 +18,7 @@ from torch import nn
 
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.replacements import AttentionFreeBlock
-from lambda_nas.core.trunk import Isotropic, check_isotropic
+from lambda_nas.core.trunk import Trunk, blocks, check_trunk, entries
 from lambda_nas.errors import LayerIndexError, UnsupportedModelError
 
 # Norms that give the same for ``c * x`` as for ``x`` once their eps is multiplied by ``c ** 2``.
@@ -33,7 +34,7 @@ class _Reader(NamedTuple):
 
 
 @torch.no_grad()
-def fold(model: nn.Module, doubled: RemovalSet) -> Isotropic:
+def fold(model: nn.Module, doubled: RemovalSet) -> Trunk:
     """Return a copy whose plain blocks give the outputs that doubled ones would.
 
     Outputs are the same from the final norm on; the residual stream before it is smaller.
@@ -47,9 +48,10 @@ def fold(model: nn.Module, doubled: RemovalSet) -> Isotropic:
         UnsupportedModelError: If the factor can't be passed on: see ``check_foldable``.
     """
     check_foldable(model, doubled)
-    folded = copy.deepcopy(check_isotropic(model))
+    folded = copy.deepcopy(check_trunk(model))
+    row = blocks(folded)
     for index in doubled:
-        if not isinstance(folded.blocks[index], AttentionFreeBlock):
+        if not isinstance(row[index], AttentionFreeBlock):
             raise LayerIndexError(f"block {index} still has attention, so it can't be folded")
     for reader in _readers(folded, doubled):
         if reader.last is not None:
@@ -68,7 +70,7 @@ def scale_norms(model: nn.Module, doubled: RemovalSet) -> None:
     Raises:
         LayerIndexError, UnsupportedModelError: As ``check_foldable``.
     """
-    for norm, _, scale in list(_readers(check_isotropic(model), doubled)):
+    for norm, _, scale in list(_readers(check_trunk(model), doubled)):
         norm.eps = norm.eps / scale**2  # type: ignore[operator, assignment]
 
 
@@ -80,15 +82,19 @@ def check_foldable(model: nn.Module, doubled: RemovalSet) -> None:
         UnsupportedModelError: If a branch does not end in a linear layer, if a norm is not scale
             invariant, or if none follows the last block, so that the factor would reach the head.
     """
-    list(_readers(check_isotropic(model), doubled))
+    list(_readers(check_trunk(model), doubled))
 
 
-def _readers(model: Isotropic, doubled: RemovalSet) -> Iterator[_Reader]:
+def _readers(model: Trunk, doubled: RemovalSet) -> Iterator[_Reader]:
     """Yield all that reads the stream behind the first doubled block, in order."""
-    if any(index not in range(len(model.blocks)) for index in doubled):
-        raise LayerIndexError(f"can't fold {doubled}: the model has {len(model.blocks)} blocks")
+    row = blocks(model)
+    if any(index not in range(len(row)) for index in doubled):
+        raise LayerIndexError(f"can't fold {doubled}: the model has {len(row)} blocks")
     scale = 1.0
-    for index, block in enumerate(model.blocks):
+    for index, (block, entry) in enumerate(zip(row, entries(model), strict=True)):
+        if entry is not None and scale != 1:
+            yield _Reader(_invariant(entry, "norm"), None, scale)
+            scale = 1.0
         if index in doubled:
             scale *= 2.0
         if scale == 1:
@@ -122,7 +128,7 @@ def _invariant(parent: nn.Module, name: str) -> nn.Module:
     return norm
 
 
-def _final_norm(model: Isotropic) -> nn.Module:
+def _final_norm(model: Trunk) -> nn.Module:
     """Return the norm that swallows the factor; only plain pooling may come before it."""
     if not isinstance(model.norm, nn.Identity):
         return _invariant(model, "norm")

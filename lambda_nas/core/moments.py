@@ -1,6 +1,6 @@
 """Matching of a norm's outputs, channel by channel, in mean and standard deviation.
 
-Notation used for tensor shapes: ``[batch, tokens, channels]``.
+Notation used for tensor shapes: ``[batch, tokens, channels]``; tokens may have two dimensions.
 """
 
 from collections.abc import Iterable
@@ -41,7 +41,7 @@ def _moments(batches: Iterable[Tensor], weights: Tensor) -> tuple[Tensor, Tensor
     count = 0.0
     first = second = torch.zeros((), dtype=torch.float64, device=weights.device)
     for batch in batches:
-        values, share = batch.double(), weights.double().view(1, -1, 1)
+        values, share = batch.double().flatten(1, -2), weights.double().view(1, -1, 1)
         count += len(batch) * share.sum().item()
         first = first + (share * values).sum((0, 1))
         second = second + (share * values.square()).sum((0, 1))

@@ -1,6 +1,6 @@
-"""Hidden states of a model under many removal sets, each block input computed once.
+"""Hidden states of a model under many removal sets, each computed once.
 
-The input of block ``i`` depends only on the part of the removal set below ``i``, so sets that
+The stream before block ``i`` depends only on the part of the removal set below ``i``, so sets that
 agree there share it. Prior and transplant both walk on this.
 """
 
@@ -15,7 +15,16 @@ from lambda_nas.core.data import ImageSet
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.replacements import AttentionFreeBlock
 from lambda_nas.core.surgery import removable_layers
-from lambda_nas.core.trunk import Context, attend, check_isotropic, contexts, leave, stem
+from lambda_nas.core.trunk import (
+    Context,
+    attend,
+    blocks,
+    check_trunk,
+    contexts,
+    entries,
+    leave,
+    stem,
+)
 
 States = list[Tensor]
 MOST_PLACES = 128
@@ -34,7 +43,7 @@ class _Place(NamedTuple):
 
 
 class PrefixStates:
-    """Block inputs of a fixed model on fixed images, cached by what they depend on.
+    """The streams of a fixed model on fixed images, cached by what they depend on.
 
     Args:
         model: The unpruned model, put in eval mode; its weights must not change afterwards.
@@ -44,6 +53,8 @@ class PrefixStates:
             they are recomputed from the longest prefix left when asked for again.
 
     Attributes:
+        blocks: The model's blocks in order.
+        entries: What stands before each block, see ``trunk.entries``.
         block_runs: How many blocks have been run on all images so far.
     """
 
@@ -58,18 +69,20 @@ class PrefixStates:
         batch_size: int = 64,
         limit_bytes: int = 3 << 28,
     ) -> None:
-        self.model = check_isotropic(model).eval()
+        self.model = check_trunk(model).eval()
         self.images = images
         self.layers = removable_layers(model)
-        self.depth = len(self.model.blocks)
+        self.blocks = blocks(self.model)
+        self.entries = entries(self.model)
+        self.depth = len(self.blocks)
         self.block_runs = 0
         self._batch_size = batch_size
         self._limit_bytes = limit_bytes
         self._bytes = 0
         self._cache: OrderedDict[_Place, States] = OrderedDict()
 
-    def block_input(self, removal: RemovalSet, index: int) -> States:
-        """Return the input of block ``index``, a ``[batch, tokens, channels]`` tensor a batch.
+    def stream(self, removal: RemovalSet, index: int) -> States:
+        """Return what reaches block ``index``, a ``[batch, tokens, channels]`` tensor a batch.
 
         ``index`` equal to the depth gives the last block's output. Do not write into the result.
         """
@@ -83,14 +96,19 @@ class PrefixStates:
         return states
 
     @torch.inference_mode()
+    def unpruned_input(self, index: int) -> States:
+        """Return the unpruned model's input of block ``index``: downsampled, at a new stage."""
+        entry, states = self.entries[index], self.stream(UNPRUNED, index)
+        return states if entry is None else [entry(state) for state in states]
+
+    @torch.inference_mode()
     def unpruned_middle(self, index: int) -> States:
         """Return the unpruned model's stream between attention and MLP of block ``index``."""
         place = _Place(UNPRUNED, index, middle=True)
         if place in self._cache:
             return self._get(place)
-        block = self.model.blocks[index]
-        inputs, context = self.block_input(UNPRUNED, index), self.contexts[index]
-        states = [attend(block, state, context) for state in inputs]
+        block, context = self.blocks[index], self.contexts[index]
+        states = [attend(block, state, context) for state in self.unpruned_input(index)]
         self._put(place, states)
         return states
 
@@ -98,7 +116,7 @@ class PrefixStates:
     def head(self, removal: RemovalSet) -> tuple[Tensor, Tensor]:
         """Return ``(features [images, channels], logits [images, classes])`` under the set."""
         features, logits = [], []
-        for state in self.block_input(removal, self.depth):
+        for state in self.stream(removal, self.depth):
             ends = leave(self.model, state)
             features.append(ends[0])
             logits.append(ends[1])
@@ -119,11 +137,11 @@ class PrefixStates:
 
     @torch.inference_mode()
     def _run_block(self, states: States, index: int, *, removed: bool) -> States:
-        block = self.model.blocks[index]
+        block, entry = self.blocks[index], self.entries[index] or nn.Identity()
         run = AttentionFreeBlock(block) if removed else block
         self.block_runs += 1
         args, kwargs = self.contexts[index]
-        return [run(state, *args, **kwargs) for state in states]
+        return [run(entry(state), *args, **kwargs) for state in states]
 
     @torch.inference_mode()
     def _embed(self) -> States:

@@ -141,7 +141,7 @@ def _branch_entropies(
         found[key] = found.get(key, GaussianEntropy.empty()).update(output)
 
     hooks = [
-        getattr(prefixes.model.blocks[layer], branch).register_forward_hook(
+        getattr(prefixes.blocks[layer], branch).register_forward_hook(
             partial(collect, (layer, branch))
         )
         for layer in prefixes.layers

@@ -44,10 +44,11 @@ class NormalEquations:
         """Add a batch; images are dealt to the folds in turn.
 
         Args:
-            inputs: ``[batch, tokens, width - 1]``.
+            inputs: ``[batch, tokens, width - 1]``; tokens may have two dimensions.
             lacking: ``[batch, tokens, channels]``.
             weights: ``[tokens]``, how much a squared error at each token counts.
         """
+        inputs, lacking = inputs.flatten(1, -2), lacking.flatten(1, -2)
         root = weights.sqrt().view(1, -1, 1)
         design = torch.cat([inputs, inputs.new_ones(*inputs.shape[:2], 1)], dim=-1).mul_(root)
         right = lacking * root

@@ -70,12 +70,13 @@ def high_frequency_shares(prefixes: PrefixStates, removal: RemovalSet) -> tuple[
     """
     model = prefixes.model
     patches: Any = model.patch_embed
-    height, width = patches.dynamic_feat_size(prefixes.images.images.shape[-2:])
+    size = patches.dynamic_feat_size(prefixes.images.images.shape[-2:])
     shares = []
     for index in range(1, prefixes.depth + 1):
         power = SpatialPower(0.0, 0.0)
-        for states in prefixes.block_input(removal, index):
-            maps = states[:, prefix_tokens(model) :].unflatten(1, (height, width))
+        for state in prefixes.stream(removal, index):
+            flat = state.ndim == 3
+            maps = state[:, prefix_tokens(model) :].unflatten(1, size) if flat else state
             power = power.merge(SpatialPower.of(maps))
         shares.append(power.high_share)
     return tuple(shares)

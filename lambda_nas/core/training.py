@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from timm.optim import create_optimizer_v2
@@ -11,25 +12,24 @@ from timm.scheduler.scheduler import Scheduler
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
+from lambda_nas.core.anatomy import find_branches
 from lambda_nas.core.augmentation import EndlessOrder, seeded, training_batches
 from lambda_nas.core.data import ImageSet
 from lambda_nas.core.dilution import is_diluted, set_lambda
 from lambda_nas.core.distillation import Objective
 from lambda_nas.core.recipe import Recipe
-from lambda_nas.core.replacements import AttentionFreeBlock
 from lambda_nas.core.snapshots import Keeper, Moving
-from lambda_nas.core.trunk import Isotropic
 from lambda_nas.errors import InputError, NonFiniteError
 
-Rate = Callable[[Isotropic], float]
+Rate = Callable[[nn.Module], float]
 
 
 def train(
-    model: Isotropic,
+    model: nn.Module,
     images: ImageSet,
     recipe: Recipe,
     *,
-    teacher: Isotropic | None = None,
+    teacher: nn.Module | None = None,
     rate: Rate | None = None,
     on_step: Callable[[int, float], None] | None = None,
     keeper: Keeper | None = None,
@@ -69,7 +69,7 @@ def train(
         precision, scaler = _mixed_precision(device)
         average = ModelEmaV3(model, decay=recipe.ema_decay) if recipe.ema_decay else None
         order = EndlessOrder(len(images), recipe.batch_size)
-        batches = training_batches(images, order, recipe, model.num_classes, device)
+        batches = training_batches(images, order, recipe, _classes(model), device)
         moving = Moving(model, optimizer, scaler, average, order, device)
         snapshot = keeper.load() if keeper else None
         first = moving.restore(snapshot) if snapshot else 0
@@ -110,7 +110,7 @@ class _Best:
         self._rating = -math.inf
         self.weights: dict[str, Tensor] | None = None
 
-    def offer(self, model: Isotropic) -> None:
+    def offer(self, model: nn.Module) -> None:
         assert self._rate
         set_lambda(model, 0.0)
         rating = self._rate(model.eval())
@@ -127,16 +127,16 @@ def _check(images: ImageSet, recipe: Recipe, teacher: nn.Module | None) -> None:
 
 
 @contextmanager
-def _only_trainable(model: Isotropic, recipe: Recipe) -> Iterator[None]:
+def _only_trainable(model: nn.Module, recipe: Recipe) -> Iterator[None]:
     """Freeze what the recipe leaves alone, as long as training lasts."""
     if recipe.trainable == "all":
         yield
         return
     chosen = {
         id(parameter)
-        for block in model.blocks
-        if isinstance(block, AttentionFreeBlock) or is_diluted(block)
-        for parameter in block.parameters()
+        for branch in find_branches(model)
+        if branch.removed or is_diluted(model.get_submodule(branch.path))
+        for parameter in model.get_submodule(branch.path).parameters()
     }
     if not chosen:
         raise InputError("no attention is removed from the model: there is no block to train")
@@ -148,6 +148,11 @@ def _only_trainable(model: Isotropic, recipe: Recipe) -> Iterator[None]:
     finally:
         for parameter, wanted in before.items():
             parameter.requires_grad_(wanted)
+
+
+def _classes(model: nn.Module) -> int:
+    classes: Any = model.num_classes
+    return int(classes)
 
 
 def _optimizer(model: nn.Module, recipe: Recipe) -> tuple[torch.optim.Optimizer, Scheduler]:

@@ -5,14 +5,19 @@ before a removed branch is refitted to give what branch and MLP gave together, t
 give the whole block's output. Regression shrinks what it can't predict, so from there on the norms
 are matched in mean and standard deviation: later branches see the contrast they were trained on.
 
+Where a stage begins, the downsampling before it is repaired like the blocks: its norm is matched,
+and its linear layer refitted if the stage's first attention is gone.
+
 Notation used for tensor shapes: ``[batch, tokens, channels]``; a block's ``middle`` is its stream
 between attention and MLP.
 """
 
+import copy
 from collections.abc import Callable
 from functools import partial
 
 import torch
+from timm.models.swin_transformer import PatchMerging
 from torch import Tensor, nn
 
 from lambda_nas.core.moments import match_moments
@@ -21,7 +26,7 @@ from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.replacements import AttentionFreeBlock
 from lambda_nas.core.ridge import NormalEquations
 from lambda_nas.core.surgery import remove_attention
-from lambda_nas.core.trunk import Isotropic, attend, final_norm, prefix_tokens
+from lambda_nas.core.trunk import Trunk, attend, blocks, entries, final_norm, prefix_tokens
 from lambda_nas.errors import NonFiniteError, UnsupportedModelError
 
 FOLDS = 5
@@ -32,7 +37,7 @@ PREFIX_WEIGHT = 20.0
 @torch.no_grad()
 def transplant(
     prefixes: PrefixStates, removal: RemovalSet, *, prefix_weight: float = PREFIX_WEIGHT
-) -> Isotropic:
+) -> Trunk:
     """Remove the set's attention and make up for it in the layers around it.
 
     The blocks are walked in order, from the one before the first removed one, with the pruned
@@ -55,12 +60,15 @@ def transplant(
     first = removal.layers[0]
     start = max(0, first - 1)
     # A list of our own: its tensors are replaced one by one, so that two are never whole.
-    states = list(prefixes.block_input(UNPRUNED, start))
+    states = list(prefixes.stream(UNPRUNED, start))
     if first == 0:
         shift = repair.shift_positions(pruned)
         states = [state + shift for state in states]
+    row, before = blocks(pruned), entries(pruned)
     for index in range(start, prefixes.depth):
-        block = pruned.blocks[index]
+        block, entry = row[index], before[index]
+        if entry is not None:
+            repair.enter(entry, index, states, pruned=index > first, refit=index in removal)
         repair.to_middle(block, index, states, pruned=index >= first)
         mlp = AttentionFreeBlock(block)
         if index in removal or index + 1 in removal:
@@ -84,13 +92,13 @@ class Repair:
         model = prefixes.model
         self._read = slice(0, prefix_tokens(model) if model.global_pool == "token" else None)
 
-    def shift_positions(self, model: Isotropic) -> Tensor:
+    def shift_positions(self, model: Trunk) -> Tensor:
         """Add block 0's mean attention output at each position to a model's position embedding.
 
         Returns:
             What was added, ``[1, tokens, channels]``; zero if the embedding can't hold it.
         """
-        states = self._prefixes.block_input(UNPRUNED, 0)
+        states = self._prefixes.stream(UNPRUNED, 0)
         position, tokens = getattr(model, "pos_embed", None), states[0].shape[1]
         direct = isinstance(getattr(model, "norm_pre", None), nn.Identity | None)
         if position is None or position.shape[1] != tokens or not direct:
@@ -102,15 +110,41 @@ class Repair:
         position.add_(shift)
         return shift
 
+    def enter(
+        self, entry: PatchMerging, index: int, states: States, *, pruned: bool, refit: bool
+    ) -> None:
+        """Downsample the states to block ``index``'s input.
+
+        Args:
+            entry: The pruned model's downsampling, changed in place.
+            index: Of the block behind it.
+            states: Replaced.
+            pruned: Whether any layer is gone so far: the norm is matched then.
+            refit: Whether the block has lost its attention: the linear layer is to give it too.
+        """
+        at_norm = copy.copy(entry)
+        at_norm._modules = {"norm": nn.Identity(), "reduction": nn.Identity()}
+        grouped = [at_norm(state) for state in states]
+        weights = self._weights(grouped)
+        if pruned:
+            original = self._prefixes.entries[index]
+            assert original is not None
+            streams = self._prefixes.stream(UNPRUNED, index)
+            match_moments(entry.norm, grouped, map(original.norm, map(at_norm, streams)), weights)
+        if refit:
+            targets = self._prefixes.unpruned_middle(index)
+            _refit(entry, entry.reduction, index, states, targets, weights)
+        advance(states, entry)
+
     def to_middle(self, block: nn.Module, index: int, states: States, *, pruned: bool) -> None:
         """Advance the states to the block's middle; match its norms if any layer is gone so far."""
         run = partial(attend, block, context=self._prefixes.contexts[index])
         if not pruned:
             advance(states, run)
             return
-        original = self._prefixes.model.blocks[index]
+        original = self._prefixes.blocks[index]
         if not isinstance(block, AttentionFreeBlock):
-            inputs = self._prefixes.block_input(UNPRUNED, index)
+            inputs = self._prefixes.unpruned_input(index)
             targets = map(original.get_submodule("norm1"), inputs)
             match_moments(block.get_submodule("norm1"), states, targets, self._weights(states))
         advance(states, run)
@@ -120,19 +154,28 @@ class Repair:
     def refit(
         self, mlp: AttentionFreeBlock, index: int, states: States, *, next_removed: bool
     ) -> None:
-        """Refit a block's MLP from its middle, to give the next attention too if that goes."""
-        if next_removed:
+        """Refit a block's MLP from its middle, to give the next attention too if that goes.
+
+        The last MLP of a stage can't give the next one's; ``enter`` does.
+        """
+        if next_removed and self._prefixes.entries[index + 1] is None:
             targets = self._prefixes.unpruned_middle(index + 1)
         else:
-            targets = self._prefixes.block_input(UNPRUNED, index + 1)
-        _refit(mlp, index, states, targets, self._weights(states))
+            targets = self._prefixes.stream(UNPRUNED, index + 1)
+        linear = getattr(mlp.mlp, "fc2", None)
+        if not isinstance(linear, nn.Linear):
+            raise UnsupportedModelError(
+                f"the MLP of block {index} ({type(mlp.mlp).__name__}) has no linear layer `fc2` "
+                "to refit"
+            )
+        _refit(mlp, linear, index, states, targets, self._weights(states))
 
     def match_final(self, norm: nn.Module | None, states: States) -> None:
         """Match the norm behind the last block, if any, at the tokens that the head reads."""
         original = final_norm(self._prefixes.model)
         if norm is None or original is None:
             return
-        ends = self._prefixes.block_input(UNPRUNED, self._prefixes.depth)
+        ends = self._prefixes.stream(UNPRUNED, self._prefixes.depth)
         match_moments(
             norm,
             (state[:, self._read] for state in states),
@@ -142,7 +185,7 @@ class Repair:
 
     def _weights(self, states: States) -> Tensor:
         """Return how much an error at each token counts, ``[tokens]``."""
-        weights = states[0].new_ones(states[0].shape[1])
+        weights = states[0].new_ones(states[0].shape[1:-1].numel())
         weights[: prefix_tokens(self._prefixes.model)] = self._prefix_weight
         return weights
 
@@ -154,16 +197,15 @@ def advance(states: States, run: Callable[[Tensor], Tensor]) -> None:
 
 
 def _refit(
-    block: AttentionFreeBlock, index: int, states: States, targets: States, weights: Tensor
+    run: AttentionFreeBlock | PatchMerging,
+    linear: nn.Linear,
+    index: int,
+    states: States,
+    targets: States,
+    weights: Tensor,
 ) -> None:
-    """Change ``fc2`` so that the MLP half of a block maps its inputs nearer to the targets."""
-    linear = getattr(block.mlp, "fc2", None)
-    if not isinstance(linear, nn.Linear):
-        raise UnsupportedModelError(
-            f"the MLP of block {index} ({type(block.mlp).__name__}) has no linear layer `fc2` "
-            "to refit"
-        )
-    change = _normal_equations(block, linear, states, targets, weights).solve()
+    """Change the linear layer so that its module maps its inputs nearer to the targets."""
+    change = _normal_equations(run, linear, states, targets, weights).solve()
     if not torch.isfinite(change).all():
         raise NonFiniteError(
             f"the transplant of block {index} is not finite: check the weights and images"
@@ -174,16 +216,17 @@ def _refit(
 
 
 def _normal_equations(
-    block: AttentionFreeBlock,
+    run: AttentionFreeBlock | PatchMerging,
     linear: nn.Linear,
     states: States,
     targets: States,
     weights: Tensor,
 ) -> NormalEquations:
-    """Sum up over all batches what the layer reads and what the block's output lacks.
+    """Sum up over all batches what the layer reads and what the module's output lacks.
 
-    A block with nothing to make up for lacks exactly zero, and is left exactly alone.
+    A module with nothing to make up for lacks exactly zero, and is left exactly alone.
     """
+    scale = run.layer_scale if isinstance(run, AttentionFreeBlock) else 1.0
     seen: list[Tensor] = []
     hook = linear.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     equations = NormalEquations.empty(
@@ -194,7 +237,7 @@ def _normal_equations(
     )
     try:
         for state, target in zip(states, targets, strict=True):
-            lacking = (target - block(state)) / block.layer_scale
+            lacking = (target - run(state)) / scale
             equations.add(seen.pop(), lacking, weights)
     finally:
         hook.remove()

@@ -1,6 +1,8 @@
-"""A model as a row of equal blocks: what comes before it, what each block is told, what follows.
+"""A model as a row of blocks: what comes before it, what each block is told, what follows.
 
-Notation used for tensor shapes: ``[batch, tokens, channels]``.
+Notation used for tensor shapes: ``[batch, tokens, channels]``, where a Swin transformer has
+``[batch, height, width, channels]``. The stream in front of a block is what the block before it has
+given; where a stage begins, the block's own input is that stream after downsampling.
 """
 
 import copy
@@ -10,6 +12,7 @@ import torch
 from timm.models.beit import Beit
 from timm.models.cait import Cait
 from timm.models.eva import Eva
+from timm.models.swin_transformer import PatchMerging, SwinTransformer
 from timm.models.vision_transformer import VisionTransformer
 from timm.models.vision_transformer_relpos import VisionTransformerRelPos
 from torch import Tensor, nn
@@ -18,8 +21,8 @@ from lambda_nas.core.anatomy import PRE_NORM_BLOCKS
 from lambda_nas.core.replacements import AttentionFreeBlock, Zeros
 from lambda_nas.errors import UnsupportedModelError
 
-Isotropic = VisionTransformer | Eva | Beit | Cait | VisionTransformerRelPos
-SUPPORTED = "pre-norm ViT, DeiT, DINO, EVA, BEiT, CaiT and relative position ViT"
+Trunk = VisionTransformer | Eva | Beit | Cait | VisionTransformerRelPos | SwinTransformer
+SUPPORTED = "pre-norm ViT, DeiT, DINO, EVA, BEiT, CaiT, relative position ViT and Swin"
 
 
 class Context(NamedTuple):
@@ -29,18 +32,18 @@ class Context(NamedTuple):
     kwargs: dict[str, Any]
 
 
-def check_isotropic(model: nn.Module) -> Isotropic:
+def check_trunk(model: nn.Module) -> Trunk:
     """Return the model itself if it is a row of pre-norm blocks.
 
     Raises:
         UnsupportedModelError: Names the model or block type and the supported families.
     """
-    if not isinstance(model, Isotropic):
+    if not isinstance(model, Trunk):
         raise UnsupportedModelError(
-            f"{type(model).__name__} is no row of equal blocks, which this needs; supported: "
+            f"{type(model).__name__} is no plain row of blocks, which this needs; supported: "
             f"{SUPPORTED}"
         )
-    for index, block in enumerate(model.blocks):
+    for index, block in enumerate(blocks(model)):
         if not isinstance(block, (*PRE_NORM_BLOCKS, AttentionFreeBlock)):
             raise UnsupportedModelError(
                 f"block {index} is a {type(block).__name__}, no pre-norm block; supported: "
@@ -49,13 +52,41 @@ def check_isotropic(model: nn.Module) -> Isotropic:
     return model
 
 
-def stem(model: Isotropic, *blocks: nn.Module) -> Isotropic:
-    """Return a view (shared weights) whose ``forward_features`` gives the first block's input.
+def is_trunk(model: nn.Module) -> bool:
+    """Say whether ``check_trunk`` lets a model pass."""
+    try:
+        check_trunk(model)
+    except UnsupportedModelError:
+        return False
+    return True
 
-    If blocks are given, they stand in place of the model's own.
+
+def blocks(model: Trunk) -> list[nn.Module]:
+    """Return the blocks in order, those of all stages."""
+    stages: Any = model.layers if isinstance(model, SwinTransformer) else [model]
+    return [block for stage in stages for block in stage.blocks]
+
+
+def entries(model: Trunk) -> list[PatchMerging | None]:
+    """Return what stands before each block and makes its input of the stream, if anything does."""
+    if not isinstance(model, SwinTransformer):
+        return [None] * len(model.blocks)
+    found: list[PatchMerging | None] = []
+    stages: Any = model.layers
+    for stage in stages:
+        merges = isinstance(stage.downsample, PatchMerging)
+        found += [stage.downsample if merges else None, *[None] * (len(stage.blocks) - 1)]
+    return found
+
+
+def stem(model: Trunk, *listeners: nn.Module) -> Trunk:
+    """Return a view (shared weights) whose ``forward_features`` gives the stream before block 0.
+
+    If listeners are given, they stand in place of the model's blocks.
     """
     view = copy.copy(model)
-    view._modules = dict(model._modules, blocks=nn.Sequential(*blocks), norm=nn.Identity())
+    row = "layers" if isinstance(model, SwinTransformer) else "blocks"
+    view._modules = {**model._modules, row: nn.Sequential(*listeners), "norm": nn.Identity()}
     if isinstance(model, Cait):
         view._modules["blocks_token_only"] = None
     return view
@@ -70,8 +101,10 @@ class _Listener(nn.Module):
 
 
 @torch.no_grad()
-def contexts(model: Isotropic, images: Tensor) -> tuple[Context, ...]:
+def contexts(model: Trunk, images: Tensor) -> tuple[Context, ...]:
     """Return the context of each block; it holds for all images of this size."""
+    if isinstance(model, SwinTransformer):
+        return (Context((), {}),) * len(blocks(model))
     listeners = [_Listener() for _ in model.blocks]
     stem(model, *listeners).forward_features(images)
     return tuple(listener.context for listener in listeners)
@@ -96,18 +129,18 @@ def attend(block: nn.Module, x: Tensor, context: Context) -> Tensor:
     return half(x, *context.args, **context.kwargs)
 
 
-def prefix_tokens(model: Isotropic) -> int:
+def prefix_tokens(model: Trunk) -> int:
     """Return how many tokens of the blocks' states are no patches."""
     # CaiT's class token comes behind the blocks.
-    return 0 if isinstance(model, Cait) else model.num_prefix_tokens
+    return 0 if isinstance(model, Cait | SwinTransformer) else model.num_prefix_tokens
 
 
-def final_norm(model: Isotropic) -> nn.Module | None:
+def final_norm(model: Trunk) -> nn.Module | None:
     """Return the norm right behind the last block; CaiT has class attention there."""
     return None if isinstance(model, Cait) else model.norm
 
 
-def leave(model: Isotropic, state: Tensor, norm: nn.Module | None = None) -> tuple[Tensor, Tensor]:
+def leave(model: Trunk, state: Tensor, norm: nn.Module | None = None) -> tuple[Tensor, Tensor]:
     """Return features ``[images, channels]`` and logits ``[images, classes]`` of a last state.
 
     ``norm`` is used instead of the model's final norm.

@@ -4,13 +4,13 @@ import time
 
 import torch
 from ray.tune import Trainable
+from torch import nn
 
 from lambda_nas.core.evaluation import evaluate
 from lambda_nas.core.prefixes import PrefixStates
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.training import train
 from lambda_nas.core.transplant import transplant
-from lambda_nas.core.trunk import Isotropic
 from lambda_nas.errors import LambdaNasError
 from lambda_nas.search.job import Material
 from lambda_nas.search.weights import WeightsFolder
@@ -39,7 +39,7 @@ class RemovalTrial(Trainable):
         self._number = int(str(new_config["trial"]))
         self._rung = -1
         self._best = -1.0
-        self._model: Isotropic | None = None
+        self._model: nn.Module | None = None
         return True
 
     def step(self) -> dict[str, object]:

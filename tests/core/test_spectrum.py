@@ -77,7 +77,7 @@ def test_shares_of_a_model_by_slow_dft(vit, removed):
     removal = RemovalSet.of(removed)
     found = high_frequency_shares(prefixes, removal)
     for index, share in enumerate(found):
-        tokens = torch.cat(prefixes.block_input(removal, index + 1))
+        tokens = torch.cat(prefixes.stream(removal, index + 1))
         patches = tokens[:, vit.num_prefix_tokens :].double().numpy().reshape(5, 4, 4, -1)
         assert share == pytest.approx(slow_share(patches), rel=1e-4)
 

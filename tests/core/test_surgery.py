@@ -13,7 +13,7 @@ from lambda_nas.core.surgery import (
     removable_layers,
     remove_attention,
 )
-from lambda_nas.core.trunk import check_isotropic, stem
+from lambda_nas.core.trunk import check_trunk, stem
 from lambda_nas.errors import LayerIndexError, UnsupportedModelError
 
 SETS = [RemovalSet.of(layers) for layers in ([0], [1, 3], [0, 1, 2, 3])]
@@ -174,7 +174,7 @@ def test_a_block_of_another_kind(make_vit):
     model.blocks[2] = make_vit(block_fn=ResPostBlock).blocks[2]
     assert removable_layers(model) == (0, 1, 2, 3)
     with pytest.raises(UnsupportedModelError, match=r"block 2 is a ResPostBlock.*supported: pre"):
-        check_isotropic(model)
+        check_trunk(model)
 
 
 def test_a_model_of_another_kind():

@@ -1,4 +1,4 @@
-"""Everything that walks the blocks in a row, for each family of isotropic models."""
+"""Everything that walks the blocks in a row, for each family that is one."""
 
 import copy
 
@@ -16,7 +16,7 @@ from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.replacements import AttentionFreeBlock
 from lambda_nas.core.surgery import remove_attention
 from lambda_nas.core.transplant import transplant
-from lambda_nas.core.trunk import attend, check_isotropic, contexts, stem
+from lambda_nas.core.trunk import attend, blocks, check_trunk, contexts, entries, stem
 from lambda_nas.errors import UnsupportedModelError
 
 TINY = {"img_size": 16, "patch_size": 4, "embed_dim": 32, "num_heads": 2, "num_classes": 5}
@@ -31,20 +31,28 @@ FAMILIES = {
     "cait": ("cait_xxs24_224", {"depth": 4}),
     "relpos": ("vit_relpos_small_patch16_224", {"depth": 4}),
     "relpos class token": ("vit_relpos_base_patch16_clsgap_224", {"depth": 4}),
+    "swin": (
+        "swin_tiny_patch4_window7_224",
+        {"patch_size": 2, "window_size": 2, "depths": (2, 2), "num_heads": (2, 4)},
+    ),
 }
 REMOVAL = RemovalSet.of([0, 2])
 
 
-@pytest.fixture(params=FAMILIES)
-def model(request):
-    name, kwargs = FAMILIES[request.param]
+def build(family, **changes):
+    name, kwargs = FAMILIES[family]
     torch.manual_seed(0)
-    model = create_model(name, **{**TINY, **kwargs})
+    model = create_model(name, **{**TINY, **kwargs, **changes})
     with torch.no_grad():
         for parameter in model.parameters():
             # Layer scales begin near zero, and nothing would show.
             parameter.add_(torch.randn_like(parameter), alpha=0.2)
     return model.eval()
+
+
+@pytest.fixture(params=FAMILIES)
+def model(request):
+    return build(request.param)
 
 
 @pytest.fixture
@@ -70,7 +78,9 @@ def test_the_walk_gives_what_the_model_does(model, images, removal):
 def test_two_halves_make_a_block(model, images):
     pixels, _ = next(images.batches(4))
     state = stem(model).forward_features(pixels)
-    for block, context in zip(model.blocks, contexts(model, pixels[:1]), strict=True):
+    row = zip(blocks(model), entries(model), contexts(model, pixels[:1]), strict=True)
+    for block, entry, context in row:
+        state = state if entry is None else entry(state)
         middle = attend(block, state, context)
         assert not torch.allclose(middle, state, atol=1e-3)
         whole = block(state, *context.args, **context.kwargs)
@@ -129,6 +139,26 @@ def test_the_given_model_is_left_alone(model, images):
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
-def test_a_hierarchical_model_is_no_row():
-    with pytest.raises(UnsupportedModelError, match="SwinTransformer is no row of equal blocks"):
-        check_isotropic(create_model("swin_tiny_patch4_window7_224"))
+def test_downsampling_makes_up_for_the_first_attention_of_a_stage(images):
+    model, first = build("swin", window_size=2), RemovalSet.of([2])
+    unpruned = outputs(model, images)
+    repaired = transplant(PrefixStates(model, images), first)
+    plain = outputs(remove_attention(model, first).model, images)
+    before = model.layers[1].downsample.reduction.weight
+    assert not torch.equal(repaired.layers[1].downsample.reduction.weight, before)
+    assert relative_entropy(unpruned, outputs(repaired, images)) < 0.6 * relative_entropy(
+        unpruned, plain
+    )
+
+
+def test_windows_that_reach_beyond_the_map(images):
+    model = build("swin", window_size=3)
+    diluted = dilute(model, REMOVAL, compensation="none")
+    torch.testing.assert_close(outputs(diluted, images), outputs(model, images))
+    with pytest.raises(UnsupportedModelError, match=r"windows of 3x3 don't fill .* of 8x8; train"):
+        dilute(model, REMOVAL, compensation="paper")
+
+
+def test_a_model_with_convolutions_between_is_no_row():
+    with pytest.raises(UnsupportedModelError, match="MetaFormer is no plain row of blocks"):
+        check_trunk(create_model("caformer_s18"))

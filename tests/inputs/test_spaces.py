@@ -4,7 +4,7 @@ import torch
 
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.surgery import check_removal, removable_layers
-from lambda_nas.core.trunk import check_isotropic
+from lambda_nas.core.trunk import check_trunk
 from lambda_nas.errors import InputError
 from lambda_nas.inputs.spaces import load_space, shipped_spaces
 
@@ -28,7 +28,7 @@ def test_shipped_spaces():
 def test_a_shipped_space_fits_its_model(name):
     space = load_space(name)
     with torch.device("meta"):
-        model = check_isotropic(timm.create_model(space.model))
+        model = check_trunk(timm.create_model(space.model))
     for seed in space.seeds.values():
         check_removal(model, RemovalSet.of(seed))
     assert space.max_removed < len(removable_layers(model))

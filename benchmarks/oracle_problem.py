@@ -10,6 +10,7 @@ from oracle_table import OracleTable
 from lambda_nas.core.cost import Price
 from lambda_nas.core.exhaustive import code_of
 from lambda_nas.core.removal import RemovalSet
+from lambda_nas.search.prices import PriceList
 from lambda_nas.search.values import FrontPoint
 from lambda_nas.store.fronts import hypervolume
 
@@ -49,7 +50,8 @@ class Problem:
     def __init__(self, table: OracleTable, repair: str, seed: int | None) -> None:
         self.layers = table.layers
         self.sizes = tuple(range(1, len(table.layers)))
-        self.prices = {size: _price(table, size) for size in (0, *self.sizes, len(table.layers))}
+        numbers = (0, *self.sizes, len(table.layers))
+        self.prices = PriceList.by_number(self.layers, {n: _price(table, n) for n in numbers})
         self._accuracy = _bootstrap(table, repair, seed)
         self._entropy = table.relative_entropy
         self._sets = table.sets
@@ -75,7 +77,7 @@ class Problem:
 
     def values(self, removal: RemovalSet) -> tuple[float, float, float]:
         """Return a trial's objectives."""
-        price = self.prices[len(removal)]
+        price = self.prices.of(removal)
         return self.accuracy(removal), price.throughput, float(price.memory_bytes)
 
     def shares(self, trials: Sequence[RemovalSet], budget: int) -> NDArray[np.float64]:
@@ -112,11 +114,12 @@ class Problem:
         return path
 
     def _volume(self, accuracies: Sequence[float]) -> float:
+        removals = [RemovalSet(self.layers[:size]) for size in self.sizes]
         points = [
-            FrontPoint(size, RemovalSet(self.layers[:size]), accuracy, 0, self.prices[size], None)
-            for size, accuracy in zip(self.sizes, accuracies, strict=True)
+            FrontPoint(len(removal), removal, accuracy, 0, self.prices.of(removal), None)
+            for removal, accuracy in zip(removals, accuracies, strict=True)
         ]
-        return hypervolume(points, self.prices[0])
+        return hypervolume(points, self.prices.unpruned)
 
 
 class Counted:

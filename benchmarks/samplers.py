@@ -73,7 +73,7 @@ def run(name: str, problem: Problem, seed: int, budget: int) -> Race:
 
 def new_sampler(problem: Problem, score: Callable[[RemovalSet], float]) -> RemovalSampler:
     """Return ours; in a space this small it draws nothing, so it takes no seed."""
-    prices = {size: problem.prices[size] for size in (0, *problem.sizes)}
+    prices = problem.prices.only((size,) for size in problem.sizes)
     return RemovalSampler(problem.layers, prices, score, baseline=problem.baseline)
 
 

@@ -15,10 +15,10 @@ import optuna
 
 from lambda_nas import run
 from lambda_nas.cli.progress import SearchProgress, stage
-from lambda_nas.core.cost import Price
 from lambda_nas.inputs.spaces import load_space
 from lambda_nas.search import driver
 from lambda_nas.search.job import Budget, Settings
+from lambda_nas.search.prices import PriceList
 from lambda_nas.search.sampler import RemovalSampler
 from lambda_nas.search.values import FrontPoint
 from lambda_nas.store.fronts import hypervolume
@@ -55,7 +55,7 @@ def main() -> None:
     options = _options()
     source = run.open_digits(stage)
     curves: dict[str, list[tuple[float, float]]] = {}
-    prices: dict[int, Price] = {}
+    prices: PriceList | None = None
     for name, sampler in (("ours", RemovalSampler), ("tpe", TPEInstead)):
         driver.RemovalSampler = sampler  # type: ignore[misc]
         curves[name], prices = search(source, name, options, prices)
@@ -73,8 +73,8 @@ def main() -> None:
 
 
 def search(
-    source: run.Source, name: str, options: argparse.Namespace, prices: dict[int, Price]
-) -> tuple[list[tuple[float, float]], dict[int, Price]]:
+    source: run.Source, name: str, options: argparse.Namespace, prices: PriceList | None
+) -> tuple[list[tuple[float, float]], PriceList]:
     """Run one search; return its hypervolume after so many seconds, and the prices.
 
     Both are judged by the prices of the first: theirs differ by the machine's noise alone.
@@ -100,10 +100,10 @@ def search(
     for number in sorted({*points, *stopped}, key=lambda number: ended[number]):
         if number in points:
             point = points[number]
-            repriced = prices[len(point.removal)]
+            repriced = prices.of(point.removal)
             seen.append(FrontPoint(number, point.removal, point.accuracy, 0, repriced, None))
         spent = (ended[number] - begun).total_seconds()
-        curve.append((spent, hypervolume(seen, prices[0])))
+        curve.append((spent, hypervolume(seen, prices.unpruned)))
     return curve, prices
 
 

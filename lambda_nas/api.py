@@ -109,7 +109,7 @@ def search(
         with watched(request.budget.trials, visible=progress) as shown:
             job = prepare(request, shown.stage)
             if progress:
-                _tell(job.source.data.notes)
+                _tell(job.source.notes)
             run.search(
                 job.source,
                 job.settings,

@@ -112,7 +112,6 @@ def build_point(info: StudyInfo, point: FrontPoint) -> nn.Module:
 
 def results_of(info: StudyInfo, point: FrontPoint) -> Results:
     """Return what the study knows of a point of its front, for a model card."""
-    trained = f", then trained in {point.rung} short slices" if point.rung else ""
     described = str(info.settings["data"]).rpartition(": ")[2]
     return Results(
         study=info.name,
@@ -121,12 +120,19 @@ def results_of(info: StudyInfo, point: FrontPoint) -> Results:
         data=f"{short_name(info.data)} ({described})",
         device=info.device,
         batch_size=int(info.settings["batch_size"]),  # type: ignore[call-overload]
-        weights=f"repaired in closed form{trained}",
+        weights=_describe_weights(point.rung, repaired=bool(info.settings.get("repair", True))),
         accuracy=point.accuracy,
         price=point.price,
         baseline=info.baseline,
         baseline_accuracy=info.baseline_accuracy,
     )
+
+
+def _describe_weights(rung: int, *, repaired: bool) -> str:
+    slices = f"in {rung} short slices"
+    if repaired:
+        return f"repaired in closed form{f', then trained {slices}' if rung else ''}"
+    return f"diluted and trained {slices}" if rung else "those of the base model"
 
 
 def model_config(info: StudyInfo) -> ModelConfig:

@@ -8,16 +8,15 @@ import torch
 
 from lambda_nas.core.dilution import dilute, finish
 from lambda_nas.core.evaluation import evaluate
-from lambda_nas.core.recipe import Augmentation, Recipe
+from lambda_nas.core.recipe import Augmentation, Losses, Recipe
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.snapshots import Snapshot
 from lambda_nas.core.training import train
-from lambda_nas.core.trunk import check_trunk
 from lambda_nas.errors import InputError, LambdaNasError
 from lambda_nas.exports.card import Results
 from lambda_nas.exports.network import export_network
 from lambda_nas.registry import DIGITS_ARCHITECTURE
-from lambda_nas.run import RUNG_LOSSES, Source, Stage
+from lambda_nas.run import Source, Stage, losses_for
 from lambda_nas.search.job import in_percent
 
 NATURAL = Augmentation(crop=0.7, hflip=0.5)
@@ -40,14 +39,14 @@ class Schedule:
     lr: float = 3e-4
     seed: int = 0
 
-    def recipe(self, images: int, *, natural: bool) -> Recipe:
+    def recipe(self, images: int, losses: Losses, *, natural: bool) -> Recipe:
         """Return the recipe for so many images; natural ones are cropped and flipped."""
         return Recipe(
             steps=max(1, self.epochs * images // self.batch_size),
             batch_size=self.batch_size,
             lr=self.lr,
             seed=self.seed,
-            losses=RUNG_LOSSES,
+            losses=losses,
             augmentation=NATURAL if natural else Augmentation(),
         )
 
@@ -135,10 +134,11 @@ def train_fully(
     images = source.data.training
     if images is None:
         raise InputError(f"{source.data_name} has no train/ and val/ below it: nothing to train on")
-    teacher = check_trunk(source.model.model)
+    teacher = source.model.model
     teacher.to("cuda" if torch.cuda.is_available() else "cpu")
     diluted = dilute(teacher, removal, compensation="none")
-    recipe = schedule.recipe(len(images), natural=source.model.name != DIGITS_ARCHITECTURE)
+    natural = source.model.name != DIGITS_ARCHITECTURE
+    recipe = schedule.recipe(len(images), losses_for(teacher), natural=natural)
     keeper.path.parent.mkdir(parents=True, exist_ok=True)
     with stage("Training", 100) as advance:
         show = in_percent(advance)

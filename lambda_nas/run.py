@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from lambda_nas.adoption import adopt_model
 from lambda_nas.core.recipe import Fade, Losses, Recipe
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.surgery import check_removal, removable_layers
-from lambda_nas.core.trunk import check_trunk
+from lambda_nas.core.trunk import is_trunk
 from lambda_nas.errors import InputError
 from lambda_nas.inputs.digits import digits_images, digits_model
 from lambda_nas.inputs.images import ImageData, ImageLimits, load_images
@@ -49,6 +49,22 @@ class Source:
     model: LoadedModel
     data: ImageData
     data_name: str
+
+    @property
+    def has_repair(self) -> bool:
+        """Whether there is a closed-form repair for the model."""
+        return is_trunk(self.model.model)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user must be told before the search."""
+        if self.has_repair:
+            return self.data.notes
+        return (
+            *self.data.notes,
+            f"{type(self.model.model).__name__} is no plain row of blocks: no closed-form repair, "
+            "sets are judged by plain removal and, with training images, by dilution",
+        )
 
 
 def open_digits(stage: Stage) -> Source:
@@ -89,7 +105,6 @@ def open_source(
     else:
         loaded = adopt_model(model)
     removable_layers(loaded.model)
-    check_trunk(loaded.model)
     with stage("Reading images", 100) as advance:
         images = load_images(
             data,
@@ -196,7 +211,7 @@ def _search(
                 layers=settings.layers,
                 seed=settings.seed,
                 baseline_accuracy=accuracy,
-                baseline=prices[0],
+                baseline=prices.unpruned,
                 settings=_describe(source, settings, rungs=len(material.rungs) + 1),
             ),
             prices,
@@ -251,6 +266,11 @@ def device_name(device: str) -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
+def losses_for(model: nn.Module) -> Losses:
+    """Return what trains best; the hidden states of a row of blocks can be compared one by one."""
+    return RUNG_LOSSES if is_trunk(model) else replace(RUNG_LOSSES, hidden=0.0)
+
+
 def _rungs(source: Source, seed: int) -> tuple[Recipe, ...]:
     """Return the slices of training that a trial gets where there are training images."""
     if source.data.training is None:
@@ -261,9 +281,9 @@ def _rungs(source: Source, seed: int) -> tuple[Recipe, ...]:
             batch_size=64,
             lr=3e-4 / (rung + 1),
             seed=seed + rung,
-            # The transplant has taken lambda to zero.
-            fade=Fade(start=0.0),
-            losses=RUNG_LOSSES,
+            # Lambda is zero after a transplant, and after the first dilution.
+            fade=Fade(start=0.0) if source.has_repair or rung else Fade(),
+            losses=losses_for(source.model.model),
         )
         for rung in range(RUNGS)
     )
@@ -281,6 +301,7 @@ def _describe(source: Source, settings: Settings, *, rungs: int) -> dict[str, ob
         "max_removed": settings.max_removed,
         "batch_size": settings.batch_size,
         "rungs": rungs,
+        "repair": source.has_repair,
         "seeds": [list(seed) for seed in settings.seeds],
         "limits": asdict(settings.limits),
     }

@@ -42,5 +42,5 @@ def test_a_full_disk_leaves_the_last_snapshot(tmp_path):
 
 
 def test_a_schedule_counts_steps_over_all_epochs():
-    assert Schedule(epochs=3, batch_size=64).recipe(100, natural=True).steps == 4
-    assert Schedule(epochs=1, batch_size=64).recipe(10, natural=True).steps == 1
+    assert Schedule(epochs=3, batch_size=64).recipe(100, Losses(), natural=True).steps == 4
+    assert Schedule(epochs=1, batch_size=64).recipe(10, Losses(), natural=True).steps == 1

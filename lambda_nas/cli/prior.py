@@ -55,7 +55,7 @@ def prior(
 ) -> None:
     """Show what each layer is worth, and the NOSE path, without any trial."""
     from lambda_nas import run
-    from lambda_nas.core.prefixes import PrefixStates
+    from lambda_nas.core.forwards import forwards_of
     from lambda_nas.core.prior import measure_prior
 
     source = run.open_source(
@@ -68,9 +68,9 @@ def prior(
         seed=seed,
     )
     # The greedy path comes back to many states; the default leaves room for a transplant.
-    prefixes = PrefixStates(source.model.model, source.data.calibration, limit_bytes=2 << 30)
-    with stage("Measuring the prior", 2 * len(prefixes.layers)) as advance:
-        found = measure_prior(prefixes, score=score, target=target, order=order, on_step=advance)
+    forwards = forwards_of(source.model.model, source.data.calibration, limit_bytes=2 << 30)
+    with stage("Measuring the prior", 2 * len(forwards.layers)) as advance:
+        found = measure_prior(forwards, score=score, target=target, order=order, on_step=advance)
     layers = [asdict(layer) for layer in found.layers]
     path = [step.row() for step in found.path]
     if plot:
@@ -101,10 +101,10 @@ def prior(
         table.add_row(
             str(layer.index),
             f"{layer.entropy_attn:.2f}",
-            f"{layer.entropy_mlp:.2f}",
+            "" if layer.entropy_mlp is None else f"{layer.entropy_mlp:.2f}",
             f"{layer.transfer_entropy:+.3f}",
             f"{layer.relative_entropy:.4f}",
-            f"{layer.high_frequency:.1%}",
+            "" if layer.high_frequency is None else f"{layer.high_frequency:.1%}",
         )
     output.stdout.print(table)
     steps = Table("step", "added", "removal set", score, title=f"NOSE path, {found.images} images")

@@ -101,7 +101,7 @@ def search(
     with second_interrupt_exits(), SearchProgress(parsed_budget.trials) as progress:
         job = prepare(request, progress.stage)
         store, name = job.store, job.name
-        for text in job.source.data.notes:
+        for text in job.source.notes:
             output.note(text)
         try:
             outcome = run.search(

@@ -134,7 +134,7 @@ def peak_memory(model: nn.Module, sample: Tensor) -> int:
     """
     owned = [*model.parameters(), *model.buffers(), sample]
     if sample.is_cuda:
-        return _peak_cuda(model, sample, _storage_bytes(owned))
+        return _peak_cuda(model, sample, storage_bytes(owned))
     with torch.no_grad(), _LiveBytes(owned) as live:
         model(sample)
     return live.peak
@@ -150,7 +150,8 @@ def _peak_cuda(model: nn.Module, sample: Tensor, owned: int) -> int:
     return owned + torch.cuda.max_memory_allocated(sample.device) - before
 
 
-def _storage_bytes(tensors: Sequence[Tensor]) -> int:
+def storage_bytes(tensors: Sequence[Tensor]) -> int:
+    """Return the bytes of all that the tensors lie in, shared ones once."""
     storages = {tensor.untyped_storage()._cdata: tensor.untyped_storage() for tensor in tensors}
     return sum(storage.nbytes() for storage in storages.values())
 

@@ -31,6 +31,8 @@ MOST_PLACES = 128
 """States kept at most, however small: a greedy path through 12 layers needs 78, and a long search
 must not grow."""
 
+LIMIT_BYTES = 3 << 28
+
 UNPRUNED = RemovalSet()
 
 
@@ -67,7 +69,7 @@ class PrefixStates:
         # system when they are freed. With batches of 32 it held on to half a gigabyte
         # (benchmarks/repair_memory.py).
         batch_size: int = 64,
-        limit_bytes: int = 3 << 28,
+        limit_bytes: int = LIMIT_BYTES,
     ) -> None:
         self.model = check_trunk(model).eval()
         self.images = images

@@ -7,9 +7,11 @@ from functools import partial
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from lambda_nas.core.anatomy import find_branches
 from lambda_nas.core.entropy import GaussianEntropy, relative_entropy
+from lambda_nas.core.forwards import Forwards
 from lambda_nas.core.prefixes import PrefixStates
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.spectrum import high_frequency_shares
@@ -24,22 +26,24 @@ Order = Literal["absolute", "signed"]
 class LayerPrior:
     """One layer: entropies (nats) of its branches' outputs, scores of removing it alone.
 
-    ``high_frequency`` is the high-frequency share of the unpruned block's output.
+    ``high_frequency`` is the high-frequency share of the unpruned block's output. Where a model is
+    no row of blocks with an MLP each, what can't be said is ``None``.
     """
 
     index: int
     entropy_attn: float
-    entropy_mlp: float
+    entropy_mlp: float | None
     transfer_entropy: float
     relative_entropy: float
-    high_frequency: float
+    high_frequency: float | None
 
 
 @dataclass(frozen=True)
 class NoseStep:
     """One greedy step: the layer added, the set reached, its score.
 
-    ``high_frequency`` is the high-frequency share of every block's output under the set.
+    ``high_frequency`` is the high-frequency share of every block's output under the set; empty for
+    a model that is no row of blocks.
     """
 
     added: int
@@ -70,21 +74,21 @@ class Prior:
 
 
 class Scorer:
-    """Scores removal sets by plain removal, from cached prefixes, each set once.
+    """Scores removal sets by plain removal, each set once.
 
     Args:
-        prefixes: The unpruned model on the calibration images.
+        forwards: The unpruned model on the calibration images.
         target: Where transfer entropy is measured: ``head`` (logits) or ``features`` before it.
 
     Raises:
         NonFiniteError: If the unpruned model's outputs are not finite.
     """
 
-    def __init__(self, prefixes: PrefixStates, *, target: Target = "head") -> None:
-        self.prefixes = prefixes
+    def __init__(self, forwards: Forwards, *, target: Target = "head") -> None:
+        self.forwards = forwards
         self.target = target
         self._scores: dict[RemovalSet, tuple[float, float]] = {}
-        with _branch_entropies(prefixes) as self.branch_entropies:
+        with _branch_entropies(forwards) as self.branch_entropies:
             features, logits = self._outputs(RemovalSet())
         self._logits = logits.double()
         self._entropy = self._target_entropy(features, logits)
@@ -117,7 +121,7 @@ class Scorer:
         return self._scores[removal]
 
     def _outputs(self, removal: RemovalSet) -> tuple[Tensor, Tensor]:
-        features, logits = self.prefixes.head(removal)
+        features, logits = self.forwards.head(removal)
         if not torch.isfinite(logits).all():
             raise NonFiniteError(
                 f"the model's outputs with {removal} removed are not finite: "
@@ -132,7 +136,7 @@ class Scorer:
 
 @contextmanager
 def _branch_entropies(
-    prefixes: PrefixStates,
+    forwards: Forwards,
 ) -> Iterator[dict[tuple[int, str], GaussianEntropy]]:
     """Collect the entropy of every attention and MLP output while the unpruned model runs."""
     found: dict[tuple[int, str], GaussianEntropy] = {}
@@ -140,13 +144,14 @@ def _branch_entropies(
     def collect(key: tuple[int, str], _module: object, _args: object, output: Tensor) -> None:
         found[key] = found.get(key, GaussianEntropy.empty()).update(output)
 
-    hooks = [
-        getattr(prefixes.blocks[layer], branch).register_forward_hook(
-            partial(collect, (layer, branch))
-        )
-        for layer in prefixes.layers
-        for branch in ("attn", "mlp")
-    ]
+    branches = find_branches(forwards.model)
+    hooks = []
+    for layer in forwards.layers:
+        block = forwards.model.get_submodule(branches[layer].path)
+        for kind, name in (("attn", branches[layer].attention), ("mlp", "mlp")):
+            module = getattr(block, name, None)
+            if isinstance(module, nn.Module):
+                hooks.append(module.register_forward_hook(partial(collect, (layer, kind))))
     try:
         yield found
     finally:
@@ -159,17 +164,18 @@ def layer_priors(
 ) -> tuple[LayerPrior, ...]:
     """Return the prior of each removable layer on its own (paper, figures 1 and 2)."""
     rows = []
-    shares = high_frequency_shares(scorer.prefixes, RemovalSet())
-    for layer in scorer.prefixes.layers:
+    shares = _high_frequency(scorer.forwards, RemovalSet())
+    for layer in scorer.forwards.layers:
         alone = RemovalSet.of([layer])
+        mlp = scorer.branch_entropies.get((layer, "mlp"))
         rows.append(
             LayerPrior(
                 index=layer,
                 entropy_attn=scorer.branch_entropies[layer, "attn"].value,
-                entropy_mlp=scorer.branch_entropies[layer, "mlp"].value,
+                entropy_mlp=mlp.value if mlp else None,
                 transfer_entropy=scorer.transfer_entropy(alone),
                 relative_entropy=scorer.relative_entropy(alone),
-                high_frequency=shares[layer],
+                high_frequency=shares[layer] if shares else None,
             )
         )
         if on_layer:
@@ -196,7 +202,7 @@ def nose_path(
         candidates: Layers that may be removed; all removable ones when not given.
         on_step: Called after each step.
     """
-    left = list(scorer.prefixes.layers if candidates is None else candidates)
+    left = list(scorer.forwards.layers if candidates is None else candidates)
     path: list[NoseStep] = []
     current = RemovalSet()
     while left and len(path) < length:
@@ -204,16 +210,22 @@ def nose_path(
         added = min(left, key=scores.__getitem__)
         left.remove(added)
         current = current.add(added)
-        shares = high_frequency_shares(scorer.prefixes, current)
+        shares = _high_frequency(scorer.forwards, current)
         path.append(NoseStep(added, current, scores[added], shares))
-        scorer.prefixes.keep_only_above(current)
+        scorer.forwards.keep_only_above(current)
         if on_step:
             on_step()
     return tuple(path)
 
 
+def _high_frequency(forwards: Forwards, removal: RemovalSet) -> tuple[float, ...]:
+    if isinstance(forwards, PrefixStates):
+        return high_frequency_shares(forwards, removal)
+    return ()
+
+
 def measure_prior(
-    prefixes: PrefixStates,
+    forwards: Forwards,
     *,
     score: ScoreName = "relative-entropy",
     target: Target = "head",
@@ -222,13 +234,13 @@ def measure_prior(
     on_step: Callable[[], None] | None = None,
 ) -> Prior:
     """Measure every layer on its own and walk the NOSE path over the chosen score."""
-    scorer = Scorer(prefixes, target=target)
-    steps = len(prefixes.layers) if length is None else length
+    scorer = Scorer(forwards, target=target)
+    steps = len(forwards.layers) if length is None else length
     return Prior(
         layers=layer_priors(scorer, on_layer=on_step),
         path=nose_path(scorer, length=steps, score=score, order=order, on_step=on_step),
         score=score,
         target=target,
         order=order,
-        images=len(prefixes.images),
+        images=len(forwards.images),
     )

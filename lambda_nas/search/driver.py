@@ -9,16 +9,17 @@ from typing import Any, cast
 import optuna
 from optuna.storages import RDBStorage
 
-from lambda_nas.core.cost import Price
 from lambda_nas.core.evaluation import evaluate
-from lambda_nas.core.prefixes import PrefixStates
+from lambda_nas.core.forwards import forwards_of
 from lambda_nas.core.prior import Scorer, layer_priors, nose_path
 from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.stages import find_stages
 from lambda_nas.errors import ConnectionLostError
 from lambda_nas.search.cluster import ray_running
 from lambda_nas.search.job import Ledger, Material, Progress, Pulse, Settings, in_percent
-from lambda_nas.search.limits import check_params, feasible_sizes
+from lambda_nas.search.limits import check_params, feasible_signatures
 from lambda_nas.search.owners import reap
+from lambda_nas.search.prices import PriceList, signatures_up_to
 from lambda_nas.search.pricing import count_signature_params, price_signatures
 from lambda_nas.search.sampler import RemovalSampler
 from lambda_nas.search.trials import (
@@ -45,26 +46,28 @@ class Outcome:
 
 def measure_baseline(
     material: Material, settings: Settings, progress: Progress
-) -> tuple[float, dict[int, Price]]:
-    """Return the unpruned model's top-1 and the prices of all signatures, the model's own at 0.
+) -> tuple[float, PriceList]:
+    """Return the unpruned model's top-1 and the prices of all signatures, the model's own too.
 
     Raises:
         InfeasibleError: If no price is within the limits; as soon as that is known.
     """
-    sizes = range(1, settings.max_removed + 1)
-    check_params(count_signature_params(material.model, settings.layers, sizes), settings.limits)
     model = material.model.to(material.device)
+    image, _ = next(material.evaluation.batches(1, device=material.device))
+    stages = find_stages(model, image)
+    signatures = signatures_up_to(stages, settings.layers, settings.max_removed)
+    check_params(count_signature_params(model, stages, signatures[1:]), settings.limits)
     with progress.stage("Measuring throughput and memory", 100) as advance:
         prices = price_signatures(
             model,
-            settings.layers,
-            sizes,
+            stages,
+            signatures,
             material.evaluation,
             batch_size=settings.batch_size,
             device=material.device,
             on_step=in_percent(advance),
         )
-    feasible_sizes(prices, settings.limits)
+    feasible_signatures(prices, settings.limits)
     batches = -(-len(material.evaluation) // settings.batch_size)
     with progress.stage("Evaluating the unpruned model", batches) as advance:
         accuracy = evaluate(
@@ -97,14 +100,14 @@ def run_search(
         StorageError: If the database fails, or its server stays away.
     """
     prices = ledger.prices(name)
-    sizes = feasible_sizes(prices, settings.limits)
+    feasible = prices.only(feasible_signatures(prices, settings.limits))
     score = _prior_score(name, material, settings, ledger, progress)
     baseline = ledger.study(name).baseline_accuracy
 
     def go_on() -> str:
         sampler = RemovalSampler(
             settings.layers,
-            {size: prices[size] for size in (0, *sizes)},
+            feasible,
             score,
             baseline=baseline,
             seed=settings.seed,
@@ -163,7 +166,7 @@ def _prior_score(
         import torch
 
         images = images.subset(torch.arange(settings.prior_images))
-    scorer = Scorer(PrefixStates(material.model, images))
+    scorer = Scorer(forwards_of(material.model, images))
     saved = ledger.prior(name)
     if saved is None:
         steps = settings.max_removed + len(settings.layers)

@@ -1,4 +1,4 @@
-"""Early stopping against a front: asynchronous successive halving, one price class at a time.
+"""Early stopping against a front: asynchronous successive halving, one number of layers at a time.
 
 After each rung but the last a trial goes on only if its final accuracy could still enter the front
 at its price. Price is known before a trial starts, so the only question is accuracy, and a trial's
@@ -7,11 +7,11 @@ accuracy is its best rung's:
     final  =  best so far  +  share * (1 - best so far)
 
 ``share`` is the part of the errors left that the rungs to come take away. It is learned from the
-trials that went to the end: of the same price class (the same cost signature, here the number of
-removed layers) once ``ENOUGH`` of them did, of all before; while fewer than ``ENOUGH`` did in all,
-nothing is stopped. A share and not a number of points, because a set that the transplant repaired
-badly gains more from training than those that were good enough to go to the end. Even its share is
-larger, so the bound is best where the decision is close, among trials alike, and low far below.
+trials that went to the end: of as many removed layers once ``ENOUGH`` of them did, of all before;
+while fewer than ``ENOUGH`` did in all, nothing is stopped. A share and not a number of points,
+because a set that the transplant repaired badly gains more from training than those that were good
+enough to go to the end. Even its share is larger, so the bound is best where the decision is close,
+among trials alike, and low far below.
 
 The highest final accuracy that is still credible is the mean of what is learned plus
 ``DEVIATIONS`` standard deviations. The deviation is never below the binomial standard error of an
@@ -95,11 +95,11 @@ def learn_shares(finished: Sequence[History], size: int, rung: int) -> list[floa
 
     Args:
         finished: The evaluated trials.
-        size: The price class whose trials are preferred.
+        size: The number of removed layers whose trials are preferred.
         rung: Index of the rung.
 
     Returns:
-        One share a trial, of the price class or of all, or ``None`` if these are too few.
+        One share a trial, of that size or of all, or ``None`` if these are too few.
     """
     complete = [trial for trial in finished if trial.stopped is None]
     same = [trial for trial in complete if len(trial.removal) == size]

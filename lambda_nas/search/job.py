@@ -7,11 +7,11 @@ from typing import Protocol
 
 from torch import nn
 
-from lambda_nas.core.cost import Price
 from lambda_nas.core.data import ImageSet
 from lambda_nas.core.recipe import Recipe
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.search.limits import Limits
+from lambda_nas.search.prices import PriceList
 from lambda_nas.search.values import (
     Answer,
     Claim,
@@ -113,8 +113,8 @@ class Ledger(Protocol):
     def study(self, name: str) -> StudyInfo:
         """Return what the study is about."""
 
-    def prices(self, study: str) -> dict[int, Price]:
-        """Return the prices measured so far, by number of layers removed."""
+    def prices(self, study: str) -> PriceList:
+        """Return the prices measured when the study was begun."""
 
     def prior(self, study: str) -> dict[str, object] | None:
         """Return the prior as it was saved."""

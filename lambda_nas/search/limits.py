@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from lambda_nas.core.cost import Price
 from lambda_nas.errors import InfeasibleError
+from lambda_nas.search.prices import PriceList, Signature
 
 
 @dataclass(frozen=True)
@@ -37,60 +38,67 @@ class Limits:
         return {f"--max-params {self.max_params}": params / self.max_params}
 
 
-def check_params(params: Mapping[int, int], limits: Limits) -> None:
-    """Refuse a limit on parameters that no number of removed layers keeps.
+def check_params(params: Mapping[Signature, int], limits: Limits) -> None:
+    """Refuse a limit on parameters that no signature keeps.
 
-    ``params`` is by number of layers removed, without the unpruned model.
+    ``params`` is by cost signature, without the unpruned model.
 
     Raises:
-        InfeasibleError: Names the number that comes nearest.
+        InfeasibleError: Names the signature that comes nearest.
     """
     _feasible(
-        {size: limits.broken_by_params(count) for size, count in params.items()},
-        lambda size: f"{params[size]} params",
+        {signature: limits.broken_by_params(count) for signature, count in params.items()},
+        lambda signature: f"{params[signature]} params",
     )
 
 
-def feasible_sizes(prices: Mapping[int, Price], limits: Limits) -> tuple[int, ...]:
-    """Return the numbers of removed layers whose price is within the limits.
-
-    ``prices`` is by number of layers removed; the unpruned model's, at 0, does not count.
+def feasible_signatures(prices: PriceList, limits: Limits) -> tuple[Signature, ...]:
+    """Return the cost signatures whose price is within the limits, but for the unpruned model's.
 
     Raises:
-        InfeasibleError: If there is none; names the numbers that come nearest.
+        InfeasibleError: If there is none; names those that come nearest.
     """
+    priced = prices.by_signature
     return _feasible(
-        {size: limits.broken(price) for size, price in prices.items() if size},
-        lambda size: _describe(prices[size]),
+        {signature: limits.broken(price) for signature, price in priced.items() if any(signature)},
+        lambda signature: _describe(priced[signature]),
     )
 
 
 def _feasible(
-    broken: Mapping[int, Mapping[str, float]], describe: Callable[[int], str]
-) -> tuple[int, ...]:
-    """Return the sizes that break no limit, or raise with the nearest and their descriptions."""
-    sizes = tuple(sorted(size for size, limits in broken.items() if not limits))
-    if sizes:
-        return sizes
+    broken: Mapping[Signature, Mapping[str, float]], describe: Callable[[Signature], str]
+) -> tuple[Signature, ...]:
+    """Return the signatures that break no limit, or raise with the nearest and what they are."""
+    kept = tuple(sorted(signature for signature, limits in broken.items() if not limits))
+    if kept:
+        return kept
     points = "; ".join(
-        f"nearest to {' and '.join(limits)}: {size} {'layer' if size == 1 else 'layers'} removed, "
-        f"{describe(size)}"
-        for size, limits in _nearest(broken).items()
+        f"nearest to {' and '.join(limits)}: {layers_removed(signature)}, {describe(signature)}"
+        for signature, limits in _nearest(broken).items()
     )
     raise InfeasibleError(f"no architecture is within the limits; {points}: relax a limit")
 
 
-def _nearest(broken: Mapping[int, Mapping[str, float]]) -> dict[int, list[str]]:
-    """Return the sizes to tell of, each with the limits that it is the nearest to.
+def layers_removed(signature: Signature) -> str:
+    """Write a signature.
 
-    Only sizes that break the fewest limits are worth telling of: there, relaxing those is enough.
+    >>> layers_removed((1,)), layers_removed((1, 0, 2))
+    ('1 layer removed', '1+0+2 layers removed')
+    """
+    return f"{'+'.join(map(str, signature))} {'layer' if signature == (1,) else 'layers'} removed"
+
+
+def _nearest(broken: Mapping[Signature, Mapping[str, float]]) -> dict[Signature, list[str]]:
+    """Return the signatures to tell of, each with the limits that it is the nearest to.
+
+    Only those that break the fewest limits are worth telling of: there, relaxing them is enough.
     """
     fewest = min(len(limits) for limits in broken.values())
-    close = {size: limits for size, limits in broken.items() if len(limits) == fewest}
-    nearest: dict[int, list[str]] = {}
+    close = {signature: limits for signature, limits in broken.items() if len(limits) == fewest}
+    nearest: dict[Signature, list[str]] = {}
     for limit in dict.fromkeys(limit for limits in close.values() for limit in limits):
-        size = min((s for s in close if limit in close[s]), key=lambda s: close[s][limit])
-        nearest.setdefault(size, []).append(limit)
+        signature = min((s for s in close if limit in close[s]), key=lambda s: close[s][limit])
+        nearest.setdefault(signature, []).append(limit)
     return nearest
 
 

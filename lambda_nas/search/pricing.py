@@ -1,72 +1,154 @@
-"""Prices by cost signature: in an isotropic ViT only the number of removed layers matters."""
+"""Measures what each cost signature costs, from a few architectures.
 
-from collections.abc import Callable, Sequence
+A layer of a stage takes the same time as the others of it, so the time that a signature saves is a
+sum over its stages. Whatever departs from that is the machine's noise, and that can be larger than
+the gain of one layer. In an isotropic ViT every signature is timed, for the line through them;
+elsewhere each whole stage alone, and all together.
+"""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 
+import numpy as np
 import torch
-from torch import nn
+from scipy.optimize import nnls
+from torch import Tensor, nn
 
-from lambda_nas.core.cost import Price, measure_prices
+from lambda_nas.core.cost import Price, measure_prices, peak_memory, storage_bytes
 from lambda_nas.core.data import ImageSet
 from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.stages import Stages
 from lambda_nas.core.surgery import count_params, remove_attention
+from lambda_nas.search.prices import PriceList, Signature, representative
+
+Bare = tuple[bool, ...]
+"""Which stages have lost all their attention: it decides how much the activations take."""
 
 
 def price_signatures(
     model: nn.Module,
-    layers: Sequence[int],
-    sizes: Sequence[int],
+    stages: Stages,
+    signatures: Sequence[Signature],
     images: ImageSet,
     *,
     batch_size: int,
     device: str,
     on_step: Callable[[int, int], None] | None = None,
-) -> dict[int, Price]:
-    """Price the unpruned model (0) and one architecture for each number of removed layers.
+) -> PriceList:
+    """Price signatures, the unpruned model's among them.
 
-    All are measured in one interleaved run, so that the ratios hold on a busy machine too, and
-    put on a line: see ``straighten``.
+    All that are timed are measured in one interleaved run, so that the ratios hold on a busy
+    machine too.
     """
     repeated = torch.arange(batch_size) % len(images)
     sample, _ = next(images.subset(repeated).batches(batch_size, device=device))
-    wanted = [0, *(size for size in sizes if size > 0)]
-    models = [
-        remove_attention(model, RemovalSet.of(layers[:size])).model.eval().to(device)
-        for size in wanted
-    ]
+    timed = _timed(stages, signatures)
+    models = [_build(model, stages, signature, device) for signature in timed]
     prices = measure_prices(models, [sample] * len(models), on_step=on_step)
-    return straighten(dict(zip(wanted, prices, strict=True)))
+    return compose(model, stages, signatures, sample, dict(zip(timed, prices, strict=True)))
+
+
+def compose(
+    model: nn.Module,
+    stages: Stages,
+    signatures: Sequence[Signature],
+    sample: Tensor,
+    timed: Mapping[Signature, Price],
+) -> PriceList:
+    """Return the prices of signatures from those that were timed."""
+    unpruned = timed[(0,) * len(stages)]
+    slopes = time_saved(timed)
+    weigh = _Weigh(model, stages)
+    activations = {
+        _bare(signature, stages): price.memory_bytes - weigh.bytes(signature)
+        for signature, price in timed.items()
+    }
+    macs = _linear({signature: unpruned.macs - price.macs for signature, price in timed.items()})
+    prices = {}
+    for signature in signatures:
+        bare = _bare(signature, stages)
+        if bare not in activations:
+            built = _build(model, stages, signature, str(sample.device))
+            activations[bare] = peak_memory(built.eval(), sample) - weigh.bytes(signature)
+        speedup = 1 / (1 - float(np.dot(slopes, signature)))
+        prices[signature] = replace(
+            unpruned,
+            throughput=unpruned.throughput * speedup,
+            speedup=speedup,
+            latency_ms=unpruned.latency_ms / speedup,
+            memory_bytes=activations[bare] + weigh.bytes(signature),
+            params=weigh.params(signature),
+            macs=unpruned.macs - round(float(np.dot(macs, signature))),
+        )
+    return PriceList(stages, prices)
+
+
+def time_saved(timed: Mapping[Signature, Price]) -> np.ndarray:
+    """Return what removing one layer of each stage saves of a forward's time, a share of it.
+
+    The least squares fit to all that were timed, relative to the unpruned model; never negative.
+    """
+    return _linear({signature: 1 - 1 / price.speedup for signature, price in timed.items()})
 
 
 def count_signature_params(
-    model: nn.Module, layers: Sequence[int], sizes: Sequence[int]
-) -> dict[int, int]:
-    """Return the parameters left for each number of removed layers; nothing is run for it."""
-    unpruned = count_params(model)
-    return {
-        size: unpruned - remove_attention(model, RemovalSet.of(layers[:size])).params_removed
-        for size in sizes
-    }
+    model: nn.Module, stages: Stages, signatures: Iterable[Signature]
+) -> dict[Signature, int]:
+    """Return the parameters left under each signature; nothing is run for it."""
+    weigh = _Weigh(model, stages)
+    return {signature: weigh.params(signature) for signature in signatures}
 
 
-def straighten(prices: dict[int, Price]) -> dict[int, Price]:
-    """Put the time of a forward on one line over the number of removed layers.
+class _Weigh:
+    """What is left of a model's weights under a signature: each layer takes its own away."""
 
-    The attention layers of an isotropic ViT cost the same, so whatever departs from a line is the
-    machine's noise, and that can be larger than the gain of one layer.
-    The line goes through the unpruned model and is the least squares fit to all others.
-    """
-    unpruned = prices[0]
-    slope = sum(size * (1 / price.speedup - 1) for size, price in prices.items()) / sum(
-        size**2 for size in prices
-    )
-    speedups = {size: 1 / (1 + slope * size) for size in prices}
-    return {
-        size: replace(
-            price,
-            throughput=unpruned.throughput * speedups[size],
-            speedup=speedups[size],
-            latency_ms=unpruned.latency_ms / speedups[size],
-        )
-        for size, price in prices.items()
-    }
+    def __init__(self, model: nn.Module, stages: Stages) -> None:
+        self._stages = stages
+        self._whole = self._of(model)
+        self._without = {
+            layer: self._of(remove_attention(model, RemovalSet.of([layer])).model)
+            for layer in chain(*stages)
+        }
+
+    def params(self, signature: Signature) -> int:
+        return self._left(signature, 0)
+
+    def bytes(self, signature: Signature) -> int:
+        """Buffers included."""
+        return self._left(signature, 1)
+
+    def _left(self, signature: Signature, kind: int) -> int:
+        gone = representative(signature, self._stages)
+        whole = self._whole[kind]
+        return whole - sum(whole - self._without[layer][kind] for layer in gone)
+
+    @staticmethod
+    def _of(model: nn.Module) -> tuple[int, int]:
+        return count_params(model), storage_bytes([*model.parameters(), *model.buffers()])
+
+
+def _timed(stages: Stages, signatures: Sequence[Signature]) -> list[Signature]:
+    unpruned = (0,) * len(stages)
+    if len(stages) == 1:
+        return [unpruned, *(signature for signature in signatures if any(signature))]
+    whole = tuple(map(len, stages))
+    alone = [
+        tuple(number if other == stage else 0 for other, number in enumerate(whole))
+        for stage in range(len(stages))
+    ]
+    return [unpruned, *alone, whole]
+
+
+def _build(model: nn.Module, stages: Stages, signature: Signature, device: str) -> nn.Module:
+    return remove_attention(model, representative(signature, stages)).model.to(device)
+
+
+def _bare(signature: Signature, stages: Stages) -> Bare:
+    return tuple(gone == len(stage) for gone, stage in zip(signature, stages, strict=True))
+
+
+def _linear(saved: Mapping[Signature, float]) -> np.ndarray:
+    """Return what a layer of each stage saves, not negative, by least squares."""
+    solution, _ = nnls(np.array(list(saved), float), np.array(list(saved.values()), float))
+    return solution

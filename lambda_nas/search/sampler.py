@@ -4,10 +4,8 @@ It stands on its own: any ``study.optimize`` whose objective removes the layers 
 parameters name, and returns (accuracy, throughput, memory), can use it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from itertools import combinations
-from math import comb
 from typing import NamedTuple
 
 import numpy as np
@@ -17,11 +15,11 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
-from lambda_nas.core.cost import Price
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.errors import LambdaNasError
 from lambda_nas.search.acquisition import Gain, Measured, expected_improvement, level_to_beat
 from lambda_nas.search.beliefs import Beliefs, Candidates, Score
+from lambda_nas.search.prices import PriceList, Signature, count_sets, sets_with
 from lambda_nas.search.trials import RUNGS, distributions, to_params, to_removal
 
 WHOLE_SPACE = 8192
@@ -84,14 +82,16 @@ class RemovalSampler(BaseSampler):
 
     Args:
         layers: Layers that may be removed.
-        prices: By number of layers removed: 0, which is the unpruned model, and all that may be.
+        prices: Of the unpruned model and of all cost signatures that a set may have.
         score: The prior's score of a set, not negative, lower is better. Must be picklable for
             the sampler to be. The same set is not scored twice.
         baseline: Accuracy of the unpruned model, a fraction.
         seed: Of the candidates where a space is too large to consider all sets.
 
     Examples:
-        >>> prices = {n: Price(100 + 5 * n, 1 + n / 20, 1.0, 100 - n, 9, 9) for n in range(4)}
+        >>> from lambda_nas.core.cost import Price
+        >>> by_number = {n: Price(100 + 5 * n, 1 + n / 20, 1.0, 100 - n, 9, 9) for n in range(4)}
+        >>> prices = PriceList.by_number((0, 1, 2), by_number)
         >>> score = lambda removal: sum(removal) / 10
         >>> sampler = RemovalSampler((0, 1, 2), prices, score, baseline=0.9)
         >>> directions = ["maximize", "maximize", "minimize"]
@@ -104,22 +104,24 @@ class RemovalSampler(BaseSampler):
     def __init__(
         self,
         layers: Sequence[int],
-        prices: Mapping[int, Price],
+        prices: PriceList,
         score: Score,
         *,
         baseline: float,
         seed: int | None = None,
     ) -> None:
         self._layers = tuple(sorted(layers))
-        self._sizes = tuple(sorted(size for size in prices if size))
-        unpruned = prices[0]
-        self._gains: dict[int, Gain] = {
-            size: (
-                prices[size].throughput / unpruned.throughput,
-                max(0.0, 1 - prices[size].memory_bytes / unpruned.memory_bytes),
+        self._prices = prices
+        unpruned = prices.unpruned
+        self._gains: dict[Signature, Gain] = {
+            signature: (
+                price.throughput / unpruned.throughput,
+                max(0.0, 1 - price.memory_bytes / unpruned.memory_bytes),
             )
-            for size in self._sizes
+            for signature, price in prices.by_signature.items()
+            if any(signature)
         }
+        self._sizes = tuple(sorted(set(map(sum, self._gains))))
         self._beliefs = Beliefs(self._layers, score, baseline=baseline, depth=max(self._sizes))
         self._whole: Candidates | None = None
         self._random = np.random.default_rng(seed)
@@ -165,12 +167,15 @@ class RemovalSampler(BaseSampler):
             self._beliefs.log_score(removal)
         bounds = self._beliefs.ceilings(self._beliefs.candidates(removals), observed, DOUBT)
         front = self._measured(observed)
-        beat = {size: level_to_beat(gain, front) for size, gain in self._gains.items()}
-        return [Chance(b, beat[len(r)]) for b, r in zip(bounds.tolist(), removals, strict=True)]
+        beat = [level_to_beat(self._gain(removal), front) for removal in removals]
+        return [Chance(*chance) for chance in zip(bounds.tolist(), beat, strict=True)]
 
     def allows(self, removal: RemovalSet) -> bool:
-        """Say whether a set is within the limits: one of the sizes that have a price."""
-        return len(removal) in self._gains
+        """Say whether a set is within the limits: of a signature that has a price."""
+        return self._prices.signature(removal) in self._gains
+
+    def _gain(self, removal: RemovalSet) -> Gain:
+        return self._gains[self._prices.signature(removal)]
 
     def is_exhausted(self, study: optuna.Study) -> bool:
         """Say whether every set within the limits is taken, and none is in the queue."""
@@ -220,7 +225,8 @@ class RemovalSampler(BaseSampler):
         self._independent.reseed_rng()
 
     def _count(self) -> int:
-        return sum(comb(len(self._layers), size) for size in self._sizes)
+        stages = self._prices.stages
+        return sum(count_sets(signature, stages, self._layers) for signature in self._gains)
 
     def _standing(self, study: optuna.Study) -> Standing:
         trials = study.get_trials(deepcopy=False)
@@ -246,7 +252,9 @@ class RemovalSampler(BaseSampler):
         if self._count() > WHOLE_SPACE:
             return self._beliefs.candidates(sorted(self._surroundings(standing)))
         if self._whole is None:
-            self._whole = self._beliefs.candidates(every_set(self._layers, self._sizes))
+            stages, layers = self._prices.stages, self._layers
+            every = [s for gained in self._gains for s in sets_with(gained, stages, layers)]
+            self._whole = self._beliefs.candidates(every)
         return self._whole
 
     def _surroundings(self, standing: Standing) -> set[RemovalSet]:
@@ -278,9 +286,7 @@ class RemovalSampler(BaseSampler):
             front += self._measured(dict(zip(flying.sets, believed.tolist(), strict=True)))
         guess = self._beliefs.accuracies(candidates, standing.observed)
         improvement, margin = np.zeros(len(guess.mean)), np.zeros(len(guess.mean))
-        sizes = candidates.members.sum(1)
-        for size, gain in self._gains.items():
-            here = sizes == size
+        for gain, here in self._alike(candidates):
             mean, deviation = guess.mean[here], guess.deviation[here]
             improvement[here] = expected_improvement(mean, deviation, gain, front)
             margin[here] = mean - level_to_beat(gain, front)
@@ -292,17 +298,20 @@ class RemovalSampler(BaseSampler):
             raise ExhaustedError("all sets within the limits are measured")
         return np.array(fresh or left)
 
+    def _alike(self, candidates: Candidates) -> Iterator[tuple[Gain, NDArray[np.intp]]]:
+        """Yield each gain that candidates have, and the indices of those."""
+        stages = [[layer in stage for stage in self._prices.stages] for layer in self._layers]
+        signatures = (candidates.members @ np.array(stages, float)).astype(int)
+        found, which = np.unique(signatures, axis=0, return_inverse=True)
+        for index, signature in enumerate(found.tolist()):
+            yield self._gains[tuple(signature)], np.flatnonzero(which.ravel() == index)
+
     def _measured(self, accuracies: Mapping[RemovalSet, float]) -> list[Measured]:
         return [
-            Measured(accuracy, self._gains[len(removal)])
+            Measured(accuracy, self._gain(removal))
             for removal, accuracy in accuracies.items()
             if self.allows(removal)
         ]
-
-
-def every_set(layers: Sequence[int], sizes: Sequence[int]) -> list[RemovalSet]:
-    """Return all sets of the given numbers of layers."""
-    return [RemovalSet(chosen) for size in sizes for chosen in combinations(layers, size)]
 
 
 def _neighbours(anchor: RemovalSet, layers: Sequence[int]) -> set[RemovalSet]:

@@ -10,12 +10,12 @@ import optuna
 from optuna.trial import Trial, TrialState
 from ray.tune.search import Searcher
 
-from lambda_nas.core.cost import Price
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.errors import LambdaNasError, StorageError, TrialsFailedError
 from lambda_nas.search.beliefs import Score
 from lambda_nas.search.halving import Halving
 from lambda_nas.search.job import Ledger, Progress, Pulse
+from lambda_nas.search.prices import PriceList
 from lambda_nas.search.sampler import RemovalSampler
 from lambda_nas.search.trials import (
     count_trials,
@@ -60,7 +60,7 @@ class RemovalSearcher(Searcher):
         study: optuna.Study,
         ledger: Ledger,
         sampler: RemovalSampler,
-        prices: dict[int, Price],
+        prices: PriceList,
         halving: Halving,
         score: Score,
         *,
@@ -123,7 +123,7 @@ class RemovalSearcher(Searcher):
         self.on_trial_result(trial_id, result)
         running.stopped = self._halving.why_stop(
             self._history(running),
-            self._prices[len(running.removal)],
+            self._prices.of(running.removal),
             finished=self._evaluated,
             front=self._front,
         )
@@ -217,7 +217,7 @@ class RemovalSearcher(Searcher):
         if not removal:
             return "nothing removed: this is the baseline"
         if not self._sampler.allows(removal):
-            return f"{len(removal)} layers removed is outside the limits"
+            return f"{removal} is outside the limits"
         measured = any(history.removal == removal for history in self._evaluated)
         return "already measured" if measured else None
 
@@ -307,7 +307,7 @@ class RemovalSearcher(Searcher):
             removal=running.removal,
             accuracy=best.accuracy,
             rung=best.rung,
-            price=self._prices[len(running.removal)],
+            price=self._prices.of(running.removal),
             weights=weights,
         )
 

@@ -1,4 +1,7 @@
-"""One trial, as Ray runs it: surgery, transplant, then a rung of training a step."""
+"""One trial, as Ray runs it: surgery, transplant, then a rung of training a step.
+
+A model that is no row of blocks has no transplant: it is judged by plain removal, then by dilution.
+"""
 
 import time
 
@@ -6,11 +9,14 @@ import torch
 from ray.tune import Trainable
 from torch import nn
 
+from lambda_nas.core.dilution import dilute, finish
 from lambda_nas.core.evaluation import evaluate
 from lambda_nas.core.prefixes import PrefixStates
 from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.surgery import remove_attention
 from lambda_nas.core.training import train
 from lambda_nas.core.transplant import transplant
+from lambda_nas.core.trunk import is_trunk
 from lambda_nas.errors import LambdaNasError
 from lambda_nas.search.job import Material
 from lambda_nas.search.weights import WeightsFolder
@@ -30,7 +36,9 @@ class RemovalTrial(Trainable):
         torch.set_num_threads(threads)
         self._material = material
         self._weights = weights
-        self._prefixes = PrefixStates(material.model.to(material.device), material.calibration)
+        self._unpruned = material.model.to(material.device).eval()
+        walks = is_trunk(self._unpruned)
+        self._prefixes = PrefixStates(self._unpruned, material.calibration) if walks else None
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, object]) -> bool:
@@ -64,20 +72,29 @@ class RemovalTrial(Trainable):
 
     def _run_rung(self) -> float:
         if self._model is None:
-            self._model = transplant(self._prefixes, self._removal)
+            self._model = self._pruned()
         else:
-            assert self._material.training is not None
-            train(
-                self._model,
-                self._material.training,
-                self._material.rungs[self._rung - 1],
-                teacher=self._prefixes.model,
-            )
+            self._model = self._trained(self._model)
         top1 = evaluate(self._model, self._material.evaluation).top1
         if top1 > self._best:
             self._best = top1
             self._weights.save(self._model, self._number)
         return top1
+
+    def _pruned(self) -> nn.Module:
+        if self._prefixes is not None:
+            return transplant(self._prefixes, self._removal)
+        return remove_attention(self._unpruned, self._removal).model.eval()
+
+    def _trained(self, model: nn.Module) -> nn.Module:
+        """Return the model after the rung's training; one that fades begins from the unpruned."""
+        assert self._material.training is not None
+        recipe = self._material.rungs[self._rung - 1]
+        fades = recipe.fade.start > 0
+        if fades:
+            model = dilute(self._unpruned, self._removal, compensation="none")
+        train(model, self._material.training, recipe, teacher=self._unpruned)
+        return finish(model) if fades else model
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -10,11 +10,11 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.stopper import Stopper
 
-from lambda_nas.core.cost import Price
 from lambda_nas.search.beliefs import Score
 from lambda_nas.search.cluster import nodes, share_threads
 from lambda_nas.search.halving import Halving
 from lambda_nas.search.job import Ledger, Material, Progress, Pulse, Settings
+from lambda_nas.search.prices import PriceList
 from lambda_nas.search.sampler import RemovalSampler
 from lambda_nas.search.searcher import RemovalSearcher
 from lambda_nas.search.trainable import RemovalTrial
@@ -58,7 +58,7 @@ def run_trials(
     ledger: Ledger,
     sampler: RemovalSampler,
     score: Score,
-    prices: dict[int, Price],
+    prices: PriceList,
     *,
     pulse: Pulse,
     material: Material,

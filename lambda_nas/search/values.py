@@ -8,6 +8,7 @@ from typing import Any
 
 from lambda_nas.core.cost import Price
 from lambda_nas.core.removal import RemovalSet
+from lambda_nas.search.prices import PriceList
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ class Study:
     """All that is stored of a study.
 
     Attributes:
-        prices: By number of layers removed; 0 is the unpruned model.
+        prices: By cost signature.
         prior: As it was saved; ``None`` before it is measured.
         trials: All evaluated trials in order, those that were stopped early too.
         front: Slowest first.
@@ -166,7 +167,7 @@ class Study:
     """
 
     info: StudyInfo
-    prices: Mapping[int, Price]
+    prices: PriceList
     prior: Mapping[str, Any] | None
     trials: tuple[History, ...]
     front: tuple[FrontPoint, ...]
@@ -175,7 +176,7 @@ class Study:
     def point(self, trial: History) -> FrontPoint:
         """Return an evaluated trial with its price, as if its weights were gone."""
         best = max(trial.rungs, key=lambda rung: rung.accuracy)
-        price = self.prices[len(trial.removal)]
+        price = self.prices.of(trial.removal)
         return FrontPoint(trial.trial, trial.removal, best.accuracy, best.rung, price, None)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from lambda_nas.search.limits import layers_removed
 from lambda_nas.search.trials import objectives, to_removal
 from lambda_nas.search.values import Claim, History, Study
 from lambda_nas.store.fronts import non_dominated
@@ -123,12 +124,13 @@ def _check_front(study: Study) -> Iterator[str]:
 
 
 def _check_prices(study: Study) -> Iterator[str]:
-    unpruned = study.prices[0]
-    for count, price in study.prices.items():
+    unpruned = study.prices.unpruned
+    for signature, price in study.prices.by_signature.items():
         if not _close(price.speedup, price.throughput / unpruned.throughput):
-            yield f"the price of {count} layers removed contradicts the unpruned model's"
-    for count in sorted({len(history.removal) for history in study.trials} - {*study.prices}):
-        yield f"{count} layers removed have been measured and have no price"
+            yield f"the price of {layers_removed(signature)} contradicts the unpruned model's"
+    measured = {study.prices.signature(history.removal) for history in study.trials}
+    for signature in sorted(measured - {*study.prices.by_signature}):
+        yield f"{layers_removed(signature)}: measured, and there is no price"
 
 
 def _check_claims(claims: list[Claim], trials: Mapping[int, FrozenTrial]) -> Iterator[str]:

@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session, selectinload
 from lambda_nas.core.cost import Price
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.errors import InputError
+from lambda_nas.search.prices import PriceList
 from lambda_nas.search.values import FrontPoint, History, RungResult, StudyInfo
 from lambda_nas.store import schema
 
@@ -42,18 +43,21 @@ def info(session: Session, row: schema.Study) -> StudyInfo:
         layers=tuple(row.layers),
         seed=row.seed,
         baseline_accuracy=row.baseline_accuracy,
-        baseline=prices(session, row.id)[0],
+        baseline=prices(session, row).unpruned,
         settings=row.settings,
     )
 
 
-def prices(session: Session, study_id: int) -> dict[int, Price]:
-    """Return the prices by number of layers removed; 0 is the unpruned model."""
-    rows = session.scalars(select(schema.Price).where(schema.Price.study_id == study_id))
-    return {
-        row.removed_count: Price(**{field: getattr(row, field) for field in _PRICE_FIELDS})
+def prices(session: Session, study: schema.Study) -> PriceList:
+    """Return the prices by cost signature."""
+    rows = session.scalars(select(schema.Price).where(schema.Price.study_id == study.id))
+    by_signature = {
+        tuple(map(int, row.signature.split(","))): Price(
+            **{field: getattr(row, field) for field in _PRICE_FIELDS}
+        )
         for row in rows
     }
+    return PriceList(tuple(map(tuple, study.stages)), by_signature)
 
 
 def _architectures(session: Session, study_id: int) -> Iterable[schema.Architecture]:
@@ -64,20 +68,21 @@ def _architectures(session: Session, study_id: int) -> Iterable[schema.Architect
     )
 
 
-def points(session: Session, study_id: int) -> dict[int, FrontPoint]:
+def points(session: Session, study: schema.Study) -> dict[int, FrontPoint]:
     """Return the trials that went to the end by architecture id, each with its best rung."""
-    by_count = prices(session, study_id)
+    priced = prices(session, study)
     points = {}
-    for row in _architectures(session, study_id):
+    for row in _architectures(session, study.id):
         if row.stopped is not None:
             continue
         best = max(row.measurements, key=lambda rung: rung.accuracy)
+        removal = RemovalSet.parse(row.removed)
         points[row.id] = FrontPoint(
             trial=row.trial,
-            removal=RemovalSet.parse(row.removed),
+            removal=removal,
             accuracy=best.accuracy,
             rung=best.rung,
-            price=by_count[row.removed_count],
+            price=priced.of(removal),
             weights=row.weights,
         )
     return points
@@ -102,11 +107,11 @@ def histories(session: Session, study_id: int) -> list[History]:
     return sorted(found, key=lambda history: history.trial)
 
 
-def front(session: Session, study_id: int) -> list[FrontPoint]:
+def front(session: Session, study: schema.Study) -> list[FrontPoint]:
     """Return the front as it was stored, slowest first."""
-    by_id = points(session, study_id)
+    by_id = points(session, study)
     query = select(schema.FrontMember.architecture_id).where(
-        schema.FrontMember.study_id == study_id
+        schema.FrontMember.study_id == study.id
     )
     members = [by_id[architecture_id] for architecture_id in session.scalars(query)]
     return sorted(members, key=lambda point: (point.price.throughput, point.trial))
@@ -118,6 +123,6 @@ def prior(session: Session, study_id: int) -> dict[str, Any] | None:
     return session.scalar(query)
 
 
-def write_removal(removal: RemovalSet) -> str:
-    """Write a set as the tables have it."""
-    return ",".join(map(str, removal))
+def write_numbers(numbers: Iterable[int]) -> str:
+    """Write a removal set or a cost signature as the tables have it."""
+    return ",".join(map(str, numbers))

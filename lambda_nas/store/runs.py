@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.search.values import Answer, Claim, Counts, Run, RunInfo
 from lambda_nas.store import schema
-from lambda_nas.store.reading import write_removal
+from lambda_nas.store.reading import write_numbers
 
 _INFO_FIELDS = tuple(RunInfo.__dataclass_fields__)
 
@@ -73,7 +73,7 @@ def claim(
     budget: int | None,
 ) -> Answer:
     """Put a set into the hands of a run, unless it is measured or in another's."""
-    removed = write_removal(removal)
+    removed = write_numbers(removal)
     for table in (schema.Architecture, schema.Claim):
         there = select(table.trial).where(table.study_id == study_id, table.removed == removed)
         if session.scalar(there) is not None:

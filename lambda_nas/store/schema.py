@@ -32,7 +32,11 @@ def _now() -> datetime:
 
 
 class Study(Base):
-    """One search over one model and one data set."""
+    """One search over one model and one data set.
+
+    ``stages`` are the model's removable layers in groups of equal cost; ``layers`` are those that
+    the search may remove.
+    """
 
     __tablename__ = "lambda_studies"
 
@@ -44,6 +48,7 @@ class Study(Base):
     data_fingerprint: Mapped[str] = mapped_column(String(64))
     device: Mapped[str] = mapped_column(Text)
     layers: Mapped[list[int]] = mapped_column(JSON)
+    stages: Mapped[list[list[int]]] = mapped_column(JSON)
     seed: Mapped[int]
     baseline_accuracy: Mapped[float]
     settings: Mapped[dict[str, Any]] = mapped_column(JSON)
@@ -89,14 +94,17 @@ class Claim(Base):
 
 
 class Price(Base):
-    """What a cost signature costs; the unpruned model is ``removed_count`` 0."""
+    """What a cost signature costs.
 
-    __tablename__ = "lambda_prices"
-    __table_args__ = (UniqueConstraint("study_id", "removed_count"),)
+    ``signature`` is the number of layers removed in each of the study's stages, such as ``1,0,2``.
+    """
+
+    __tablename__ = "lambda_signatures"
+    __table_args__ = (UniqueConstraint("study_id", "signature"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey(Study.id))
-    removed_count: Mapped[int]
+    signature: Mapped[str] = mapped_column(String(NAME))
     throughput: Mapped[float]
     speedup: Mapped[float]
     latency_ms: Mapped[float]

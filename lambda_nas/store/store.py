@@ -8,9 +8,9 @@ from optuna.storages import RDBStorage
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from lambda_nas.core.cost import Price
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.errors import StorageError, StudyMismatchError
+from lambda_nas.search.prices import PriceList
 from lambda_nas.search.values import (
     Answer,
     Claim,
@@ -64,20 +64,22 @@ class Store:
             query = select(schema.Study.id).where(schema.Study.name == name)
             return session.scalar(query) is not None
 
-    def create_study(self, info: StudyInfo, prices: Mapping[int, Price]) -> None:
-        """Add a study with the prices of all its cost signatures, the baseline's at 0.
+    def create_study(self, info: StudyInfo, prices: PriceList) -> None:
+        """Add a study with the prices of all its cost signatures, the baseline's among them.
 
         One that another process has added meanwhile stays as it is.
         """
-        values = asdict(info) | {"layers": list(info.layers)}
+        stages = [list(stage) for stage in prices.stages]
+        values = asdict(info) | {"layers": list(info.layers), "stages": stages}
         del values["baseline"]
         try:
             with self._database.writing() as session:
                 row = schema.Study(**values)
                 session.add(row)
                 session.flush()
-                for count, price in prices.items():
-                    session.add(schema.Price(study_id=row.id, removed_count=count, **asdict(price)))
+                for signature, price in prices.by_signature.items():
+                    written = reading.write_numbers(signature)
+                    session.add(schema.Price(study_id=row.id, signature=written, **asdict(price)))
         except StorageError:
             if not self.has(info.name):
                 raise
@@ -107,10 +109,10 @@ class Store:
             row = reading.study(session, name)
             return Study(
                 info=reading.info(session, row),
-                prices=reading.prices(session, row.id),
+                prices=reading.prices(session, row),
                 prior=reading.prior(session, row.id),
                 trials=tuple(reading.histories(session, row.id)),
-                front=tuple(reading.front(session, row.id)),
+                front=tuple(reading.front(session, row)),
                 runs=runs.of_study(session, row.id),
             )
 
@@ -145,10 +147,10 @@ class Store:
                 "different devices do not belong on one front: choose another --study here"
             )
 
-    def prices(self, study: str) -> dict[int, Price]:
-        """Return the prices by number of layers removed; 0 is the unpruned model."""
+    def prices(self, study: str) -> PriceList:
+        """Return the prices by cost signature."""
         with self._database.reading() as session:
-            return reading.prices(session, reading.study(session, study).id)
+            return reading.prices(session, reading.study(session, study))
 
     def save_prior(self, study: str, content: dict[str, object]) -> None:
         """Keep the prior of a study in place of the one it has."""
@@ -238,19 +240,19 @@ class Store:
             The front, or ``None`` if the trial's run has lost its claim: nothing is kept then.
         """
         with self._database.writing_with_optuna() as session:
-            study_id = reading.study(session, study, lock=True).id
-            if not runs.release(session, study_id, history.trial) and history.run is not None:
+            row = reading.study(session, study, lock=True)
+            if not runs.release(session, row.id, history.trial) and history.run is not None:
                 return None
-            session.add(_architecture(study_id, history, weights))
+            session.add(_architecture(row.id, history, weights))
             session.flush()
-            front = _renew_front(session, study_id)
+            front = _renew_front(session, row)
             tell()
             return front
 
     def trials(self, study: str) -> list[FrontPoint]:
         """Return all trials that went to the end, in order."""
         with self._database.reading() as session:
-            points = reading.points(session, reading.study(session, study).id).values()
+            points = reading.points(session, reading.study(session, study)).values()
             return sorted(points, key=lambda point: point.trial)
 
     def histories(self, study: str) -> list[History]:
@@ -261,14 +263,14 @@ class Store:
     def front(self, study: str) -> list[FrontPoint]:
         """Return the front as it was stored, slowest first."""
         with self._database.reading() as session:
-            return reading.front(session, reading.study(session, study).id)
+            return reading.front(session, reading.study(session, study))
 
 
 def _architecture(study_id: int, history: History, weights: str | None) -> schema.Architecture:
     return schema.Architecture(
         study_id=study_id,
         trial=history.trial,
-        removed=reading.write_removal(history.removal),
+        removed=reading.write_numbers(history.removal),
         removed_count=len(history.removal),
         weights=weights,
         stopped=history.stopped,
@@ -279,12 +281,12 @@ def _architecture(study_id: int, history: History, weights: str | None) -> schem
     )
 
 
-def _renew_front(session: Session, study_id: int) -> list[FrontPoint]:
-    by_id = reading.points(session, study_id)
+def _renew_front(session: Session, study: schema.Study) -> list[FrontPoint]:
+    by_id = reading.points(session, study)
     front = non_dominated(list(by_id.values()))
     trials = {point.trial for point in front}
-    session.execute(delete(schema.FrontMember).where(schema.FrontMember.study_id == study_id))
+    session.execute(delete(schema.FrontMember).where(schema.FrontMember.study_id == study.id))
     for architecture_id, point in by_id.items():
         if point.trial in trials:
-            session.add(schema.FrontMember(study_id=study_id, architecture_id=architecture_id))
+            session.add(schema.FrontMember(study_id=study.id, architecture_id=architecture_id))
     return front

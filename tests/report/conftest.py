@@ -4,10 +4,11 @@ import pytest
 
 from lambda_nas.core.cost import Price
 from lambda_nas.core.removal import RemovalSet
+from lambda_nas.search.prices import PriceList
 from lambda_nas.search.values import History, Run, RungResult, RunInfo, Study, StudyInfo
 from lambda_nas.store.fronts import non_dominated
 
-PRICES = {
+BY_NUMBER = {
     number: Price(
         throughput=100.0 + 10 * number,
         speedup=1 + number / 10,
@@ -18,6 +19,7 @@ PRICES = {
     )
     for number in range(5)
 }
+PRICES = PriceList.by_number((0, 2, 3), BY_NUMBER)
 PRIOR = {
     "images": 100,
     "layers": [
@@ -86,7 +88,7 @@ def make_study():
             "layers": (0, 2, 3),
             "seed": 0,
             "baseline_accuracy": 0.8,
-            "baseline": PRICES[0],
+            "baseline": PRICES.unpruned,
             "settings": {"seeds": [[0]]},
         }
         info = StudyInfo(**(values | changes))

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from all_sets import every_set
 
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.search.beliefs import Beliefs, from_log_odds, log_odds
-from lambda_nas.search.sampler import every_set
 
 LAYERS = tuple(range(6))
 HARM = (0.8, 0.3, 0.02, 0.1, 0.05, 0.2)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import optuna
 import pytest
+from all_sets import every_set
 from optuna.trial import TrialState
 
 from lambda_nas import run
@@ -18,7 +19,6 @@ from lambda_nas.search.cluster import ray_running
 from lambda_nas.search.job import Budget, Settings
 from lambda_nas.search.limits import Limits
 from lambda_nas.search.owners import machine
-from lambda_nas.search.sampler import every_set
 from lambda_nas.search.trials import OBJECTIVES, RUNGS, distributions, parameter_name
 from lambda_nas.search.values import Answer, History, RungResult, RunInfo
 from lambda_nas.store.fronts import non_dominated

@@ -4,7 +4,8 @@ import pytest
 
 from lambda_nas.core.cost import Price
 from lambda_nas.errors import InfeasibleError
-from lambda_nas.search.limits import Limits, check_params, feasible_sizes
+from lambda_nas.search.limits import Limits, check_params, feasible_signatures
+from lambda_nas.search.prices import PriceList
 
 
 def price(params=100, memory=100, throughput=1.0, speedup=1.0):
@@ -20,6 +21,10 @@ PRICES = {
 CROSSED = {**PRICES, 3: price(4_500_000, 44_000_000, 130.0, 1.3)}
 
 
+def isotropic(prices):
+    return PriceList.by_number(range(4), prices)
+
+
 @pytest.mark.parametrize(
     ("limits", "sizes"),
     [
@@ -31,13 +36,13 @@ CROSSED = {**PRICES, 3: price(4_500_000, 44_000_000, 130.0, 1.3)}
         (Limits(min_speedup=1.1), (1, 2)),
     ],
 )
-def test_feasible_sizes(limits, sizes):
-    prices = {0: price(), 1: price(90, 90, 1.1, 1.1), 2: price(80, 80, 1.2, 1.2)}
+def test_feasible_signatures(limits, sizes):
+    prices = isotropic({0: price(), 1: price(90, 90, 1.1, 1.1), 2: price(80, 80, 1.2, 1.2)})
     if sizes:
-        assert feasible_sizes(prices, limits) == sizes
+        assert feasible_signatures(prices, limits) == tuple((size,) for size in sizes)
     else:
         with pytest.raises(InfeasibleError, match="no architecture is within the limits"):
-            feasible_sizes(prices, limits)
+            feasible_signatures(prices, limits)
 
 
 @pytest.mark.parametrize(
@@ -86,12 +91,20 @@ def test_feasible_sizes(limits, sizes):
 def test_nothing_feasible_names_the_nearest_to_each_limit(prices, limits, nearest):
     message = f"no architecture is within the limits; {nearest}: relax a limit"
     with pytest.raises(InfeasibleError, match=f"^{re.escape(message)}$"):
-        feasible_sizes(prices, limits)
+        feasible_signatures(isotropic(prices), limits)
+
+
+def test_signatures_of_several_stages_are_written_out():
+    priced = {(0, 0): price(), (1, 0): price(speedup=1.2), (1, 2): price(speedup=1.1)}
+    prices = PriceList(((0,), (1, 2)), priced)
+    assert feasible_signatures(prices, Limits(min_speedup=1.15)) == ((1, 0),)
+    with pytest.raises(InfeasibleError, match=r"nearest to --min-speedup 2: 1\+0 layers removed"):
+        feasible_signatures(prices, Limits(min_speedup=2))
 
 
 def test_params_are_checked_by_themselves():
-    check_params({1: 900, 2: 800}, Limits(max_params=800, min_speedup=1000))
-    check_params({1: 900}, Limits())
+    check_params({(1,): 900, (2,): 800}, Limits(max_params=800, min_speedup=1000))
+    check_params({(1,): 900}, Limits())
     message = "nearest to --max-params 799: 2 layers removed, 800 params: relax a limit"
     with pytest.raises(InfeasibleError, match=message):
-        check_params({1: 900, 2: 800}, Limits(max_params=799))
+        check_params({(1,): 900, (2,): 800}, Limits(max_params=799))

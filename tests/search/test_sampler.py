@@ -5,11 +5,13 @@ import pickle
 import numpy as np
 import optuna
 import pytest
+from all_sets import every_set
 
 from lambda_nas.core.cost import Price
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.search import sampler as module
-from lambda_nas.search.sampler import ExhaustedError, RemovalSampler, every_set
+from lambda_nas.search.prices import PriceList
+from lambda_nas.search.sampler import ExhaustedError, RemovalSampler
 from lambda_nas.search.trials import DIRECTIONS, distributions, to_params, to_removal
 
 LAYERS = tuple(range(6))
@@ -26,14 +28,17 @@ def accuracy(removal):
 
 
 def prices(sizes=range(7)):
-    return {n: Price(100 + 5 * n, 1 + n / 20, 1.0, 1000 - 20 * n, 100, 100) for n in (0, *sizes)}
+    by_number = {
+        n: Price(100 + 5 * n, 1 + n / 20, 1.0, 1000 - 20 * n, 100, 100) for n in (0, *sizes)
+    }
+    return PriceList.by_number(LAYERS, by_number)
 
 
 def objective(trial):
     for layer in LAYERS:
         trial.suggest_categorical(f"remove layer {layer:02d}", [False, True])
     removal = to_removal(trial.params, LAYERS)
-    price = prices()[len(removal)]
+    price = prices().of(removal)
     return float(accuracy(removal)), price.throughput, price.memory_bytes
 
 

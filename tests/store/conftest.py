@@ -6,12 +6,13 @@ from sqlalchemy import create_engine, make_url
 
 from lambda_nas.core.cost import Price
 from lambda_nas.core.removal import RemovalSet
+from lambda_nas.search.prices import PriceList
 from lambda_nas.search.values import FrontPoint, RunInfo, StudyInfo
 from lambda_nas.store.store import Store
 
 POSTGRES = "LAMBDA_NAS_TEST_POSTGRES"
 MARIADB = "LAMBDA_NAS_TEST_MARIADB"
-PRICES = {
+BY_NUMBER = {
     number: Price(
         throughput=100.0 + 10 * number,
         speedup=1 + number / 10,
@@ -22,6 +23,7 @@ PRICES = {
     )
     for number in range(6)
 }
+PRICES = PriceList.by_number((0, 1, 2, 4, 5), BY_NUMBER)
 _numbers = count()
 
 
@@ -86,7 +88,7 @@ def make_info():
             "layers": (0, 1, 2, 4, 5),
             "seed": 3,
             "baseline_accuracy": 0.8125,
-            "baseline": PRICES[0],
+            "baseline": PRICES.unpruned,
             "settings": {"max_removed": 5, "limits": {"max_params": None}, "seeds": [[0, 2]]},
         }
         return StudyInfo(**(values | changes))
@@ -118,6 +120,6 @@ def prices():
 def make_point():
     def make(trial, removed, accuracy, *, rung=0, price=None, weights=None):
         removal = RemovalSet.of(removed)
-        return FrontPoint(trial, removal, accuracy, rung, price or PRICES[len(removal)], weights)
+        return FrontPoint(trial, removal, accuracy, rung, price or PRICES.of(removal), weights)
 
     return make

@@ -81,7 +81,7 @@ def test_a_sound_study_is_sound(study):
             "trial 0 is on the front and dominated",
         ),
         (
-            "UPDATE lambda_prices SET speedup = 9 WHERE removed_count = 2",
+            "UPDATE lambda_signatures SET speedup = 9 WHERE signature = '2'",
             "the price of 2 layers removed contradicts the unpruned model's",
         ),
         (

@@ -7,6 +7,7 @@ import pytest
 
 from lambda_nas.core.cost import Price
 from lambda_nas.core.removal import RemovalSet
+from lambda_nas.search.prices import PriceList
 from lambda_nas.search.values import FrontPoint, History, RungResult
 from lambda_nas.store.store import Store
 
@@ -22,7 +23,8 @@ HOPELESS = History(
 SCORED = History(
     6, RemovalSet.of([0, 1]), (RungResult(0, 0.125, 1.0),), "rung 0: hopeless", 0.5, 1, 12.5
 )
-STOPPED = {"0001": [], "0002": [HOPELESS], "0003": [HOPELESS, SCORED]}
+LATER = [HOPELESS, SCORED]
+STOPPED = {"0001": [], "0002": [HOPELESS], "0003": LATER, "0004": LATER}
 VERSIONS = FOLDER.parents[1] / "lambda_nas" / "store" / "migrations" / "versions"
 
 
@@ -43,7 +45,7 @@ def test_old_database_opens(revision, tmp_path):
     info = store.study("old")
     assert (info.model, info.layers, info.seed) == ("deit", (0, 1, 2), 7)
     assert info.settings == {"max_removed": 2}
-    assert store.prices("old") == prices
+    assert store.prices("old") == PriceList.by_number((0, 1, 2), prices)
     assert store.prior("old") == {"path": [[1]]}
     first = FrontPoint(0, RemovalSet.of([1]), 0.625, 1, prices[1], "/weights/0")
     second = FrontPoint(1, RemovalSet.of([0, 2]), 0.25, 0, prices[2], None)

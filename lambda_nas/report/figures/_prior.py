@@ -25,7 +25,7 @@ class PriorData(NamedTuple):
     """Fields of ``LayerPrior`` by layer, and the spectra along the NOSE path.
 
     Attributes:
-        layers: Indices; the lists below go with them, entropies in nats.
+        layers: Indices; the lists below go with them, or are empty; entropies in nats.
         high_frequency: Of the unpruned model, in percent.
         spectra: By name of the step: of all blocks, in percent.
     """
@@ -42,11 +42,11 @@ class PriorData(NamedTuple):
 def prior_data(layers: Sequence[Mapping[str, Any]], path: Sequence[Mapping[str, Any]]) -> PriorData:
     """Collect what a prior says, fields of ``LayerPrior`` and ``NoseStep``.
 
-    One that was saved by an early version has no spectra.
+    One that was saved by an early version has no spectra, nor has a model that is no row of blocks.
     """
 
     def each(field: str) -> list[float]:
-        return [layer[field] for layer in layers if field in layer]
+        return [layer[field] for layer in layers if layer.get(field) is not None]
 
     return PriorData(
         layers=[layer["index"] for layer in layers],
@@ -58,7 +58,7 @@ def prior_data(layers: Sequence[Mapping[str, Any]], path: Sequence[Mapping[str, 
         spectra={
             f"{len(step['removed'])} removed": [100 * share for share in step["high_frequency"]]
             for step in path
-            if "high_frequency" in step
+            if step.get("high_frequency")
         },
     )
 

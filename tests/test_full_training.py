@@ -5,6 +5,7 @@ import resource
 import pytest
 import torch
 
+from lambda_nas.core.recipe import Losses
 from lambda_nas.errors import InputError, LambdaNasError
 from lambda_nas.full_training import Schedule, SnapshotFile
 

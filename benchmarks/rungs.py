@@ -2,13 +2,16 @@
 
 Compares, at equal numbers of steps, training the transplanted network (lambda is 0 from the start)
 with diluting the unpruned one (lambda falls from 1 to 0), and gives dilution five times the steps.
-The unpruned network teaches in all but one column, where there are labels alone.
+The unpruned network teaches in all but one column, where there are labels alone. With ``--swin``
+the network is a Swin transformer of two stages, trained at the beginning.
 
-    python benchmarks/rungs.py
+    python benchmarks/rungs.py [--swin]
 """
 
+import argparse
 from dataclasses import replace
 
+import timm
 import torch
 
 from lambda_nas.core.data import ImageSet
@@ -20,10 +23,11 @@ from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.surgery import remove_attention
 from lambda_nas.core.training import train
 from lambda_nas.core.transplant import transplant
-from lambda_nas.core.trunk import check_trunk
 from lambda_nas.inputs.digits import digits_images, digits_model
 from lambda_nas.run import RUNG_LOSSES
 
+SWIN_SETS = ((0,), (4,), (0, 1), (2, 5), (4, 5), (1, 3, 5), (0, 2, 4, 6), (1, 2, 3, 5, 6, 7))
+SWIN_STEPS = 1200
 SETS = ((0, 1, 2), (2, 3, 9), (1, 3, 5, 7), (4, 7, 8, 9, 10, 11), (0, 2, 4, 6, 8, 10))
 STEPS = 40
 COLUMNS = (
@@ -40,16 +44,19 @@ COLUMNS = (
 
 def main() -> None:
     """Print a Markdown table of top-1 on the 540 held-out digits."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--swin", action="store_true", help="a Swin transformer of 4 + 4 blocks")
+    swin = parser.parse_args().swin
     # The operations are too small for a second thread to pay.
     torch.set_num_threads(1)
     data = digits_images()
-    model = check_trunk(digits_model(data).model)
     assert data.training is not None
+    model = digits_swin(data.training) if swin else digits_model(data).model
     prefixes = PrefixStates(model, data.calibration)
     print(f"unpruned: {_percent(model, data.evaluation)}; {STEPS} steps of 64 images\n")
     print("| " + " | ".join(COLUMNS) + " |")
     print("|---" * len(COLUMNS) + "|")
-    for layers in SETS:
+    for layers in SWIN_SETS if swin else SETS:
         removal = RemovalSet.of(layers)
         row = [str(removal), _percent(remove_attention(model, removal).model, data.evaluation)]
         row.append(_percent(transplant(prefixes, removal), data.evaluation))
@@ -63,6 +70,24 @@ def main() -> None:
             train(diluted, data.training, _recipe(steps), teacher=model)
             row.append(_percent(finish(diluted), data.evaluation))
         print("| " + " | ".join(row) + " |", flush=True)
+
+
+def digits_swin(training: ImageSet) -> torch.nn.Module:
+    """Return a Swin transformer, 8x8 and then 4x4 tokens, that has learned the digits."""
+    torch.manual_seed(0)
+    model = timm.create_model(
+        "swin_tiny_patch4_window7_224",
+        img_size=8,
+        in_chans=1,
+        patch_size=1,
+        window_size=4,
+        embed_dim=32,
+        depths=(4, 4),
+        num_heads=(2, 4),
+        num_classes=10,
+    )
+    train(model, training, Recipe(steps=SWIN_STEPS, batch_size=64, lr=2e-3))
+    return model
 
 
 def _recipe(steps: int) -> Recipe:

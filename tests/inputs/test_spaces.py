@@ -15,7 +15,13 @@ def written(tmp_path, text):
 
 def test_shipped_spaces():
     spaces = {name: load_space(name) for name in shipped_spaces()}
-    assert {"deit3_base", "vit_augreg_small", "dinov2_small", "swin_tiny", "caformer_s18"} < spaces.keys()
+    assert {
+        "deit3_base",
+        "vit_augreg_small",
+        "dinov2_small",
+        "swin_tiny",
+        "caformer_s18",
+    } < spaces.keys()
     assert all(space.name == name for name, space in spaces.items())
     assert spaces["deit_base"].seeds["paper-50"] == [0, 1, 3, 4, 6, 9]
     assert spaces["deit_tiny"].seeds == {"paper-25": [0, 2, 4], "paper-30": [0, 2, 4, 6]}

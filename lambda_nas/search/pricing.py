@@ -2,8 +2,9 @@
 
 A layer of a stage takes the same time as the others of it, so the time that a signature saves is a
 sum over its stages. Whatever departs from that is the machine's noise, and that can be larger than
-the gain of one layer. In an isotropic ViT every signature is timed, for the line through them;
-elsewhere each whole stage alone, and all together.
+the gain of one layer. So few architectures are timed, and often: of an isotropic ViT those with a
+quarter, half, three quarters and all of the layers gone that may go at once; elsewhere those with
+each whole stage gone alone, and all stages together.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -131,7 +132,9 @@ class _Weigh:
 def _timed(stages: Stages, signatures: Sequence[Signature]) -> list[Signature]:
     unpruned = (0,) * len(stages)
     if len(stages) == 1:
-        return [unpruned, *(signature for signature in signatures if any(signature))]
+        ((most,),) = signatures[-1:]
+        quarters = sorted({-(-most * quarter // 4) for quarter in (1, 2, 3, 4)})
+        return [unpruned, *((number,) for number in quarters)]
     whole = tuple(map(len, stages))
     alone = [
         tuple(number if other == stage else 0 for other, number in enumerate(whole))

@@ -35,7 +35,10 @@ def run(*command, folder):
 @pytest.mark.real
 def test_an_exported_deit_is_what_the_study_says(shared_data, tmp_path):
     (tmp_path / "space.yaml").write_text(SPACE)
-    data, class_map = shared_data / "imagenet500", shared_data / "imagenet_synsets.txt"
+    data, class_map = tmp_path / "images", shared_data / "imagenet_synsets.txt"
+    data.mkdir()
+    for folder in sorted((shared_data / "imagenet500").iterdir())[::2]:
+        (data / folder.name).symlink_to(folder.resolve())
     cli = ("-m", "lambda_nas")
     study = run(
         *(*cli, "search", "--model", f"local-dir:{shared_data / 'deit_tiny_patch16_224'}"),
@@ -43,7 +46,7 @@ def test_an_exported_deit_is_what_the_study_says(shared_data, tmp_path):
         *("--study", "deit", "--budget", "2", "--json"),
         folder=tmp_path,
     )
-    assert study["baseline"]["accuracy"] == pytest.approx(0.772, abs=0.004)
+    assert study["baseline"]["accuracy"] == pytest.approx(0.808, abs=0.01)
     assert study["trials"] == {"complete": 2, "pruned": 0, "failed": 0}
     best = study["front"][-1]
     run(*cli, "export", "deit", "--trial", best["trial"], "--out", "out", "--json", folder=tmp_path)

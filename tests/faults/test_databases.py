@@ -16,7 +16,7 @@ from .conftest import check_sound, same_so_far
 from .tiny_search import STUDY, Lines
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-BUDGET = 12
+BUDGET = 8
 
 
 @pytest.fixture

@@ -3,10 +3,19 @@ import timm
 import torch
 
 import lambda_nas  # noqa: F401  (registers the models)
+from lambda_nas.core import cost
 from lambda_nas.core.data import ImageSet
 from lambda_nas.inputs.images import ImageData
 from lambda_nas.inputs.models import LoadedModel, ModelConfig, fingerprint
 from lambda_nas.run import Source
+
+
+@pytest.fixture(scope="session", autouse=True)
+def few_rounds():
+    """What is priced here takes milliseconds, and how precisely matters to no test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cost, "MAX_ROUNDS", cost.MIN_ROUNDS)
+        yield
 
 
 @pytest.fixture(scope="module")

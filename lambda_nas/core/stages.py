@@ -31,7 +31,7 @@ def find_stages(model: nn.Module, image: Tensor) -> Stages:
 
     hooks = [
         model.get_submodule(
-            f"{branches[layer].path}.{branches[layer].attention}".strip(".")
+            f"{branches[layer].path}.{branches[layer].attention}"
         ).register_forward_pre_hook(partial(note, layer))
         for layer in removable_layers(model)
     ]

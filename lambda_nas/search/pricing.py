@@ -4,7 +4,8 @@ A layer of a stage takes the same time as the others of it, so the time that a s
 sum over its stages. Whatever departs from that is the machine's noise, and that can be larger than
 the gain of one layer. So few architectures are timed, and often: of an isotropic ViT those with a
 quarter, half, three quarters and all of the layers gone that may go at once; elsewhere those with
-each whole stage gone alone, and all stages together.
+all gone, and all but those of one stage. These tell the memory too: at its peak a forward is in
+some stage, and without the stage's attention it takes no more there than with it.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,17 +15,14 @@ from itertools import chain
 import numpy as np
 import torch
 from scipy.optimize import nnls
-from torch import Tensor, nn
+from torch import nn
 
-from lambda_nas.core.cost import Price, measure_prices, peak_memory, storage_bytes
+from lambda_nas.core.cost import Price, measure_prices, storage_bytes
 from lambda_nas.core.data import ImageSet
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.stages import Stages
 from lambda_nas.core.surgery import count_params, remove_attention
 from lambda_nas.search.prices import PriceList, Signature, representative
-
-Bare = tuple[bool, ...]
-"""Which stages have lost all their attention: it decides how much the activations take."""
 
 
 def price_signatures(
@@ -47,38 +45,35 @@ def price_signatures(
     timed = _timed(stages, signatures)
     models = [_build(model, stages, signature, device) for signature in timed]
     prices = measure_prices(models, [sample] * len(models), on_step=on_step)
-    return compose(model, stages, signatures, sample, dict(zip(timed, prices, strict=True)))
+    return compose(model, stages, signatures, dict(zip(timed, prices, strict=True)))
 
 
 def compose(
     model: nn.Module,
     stages: Stages,
     signatures: Sequence[Signature],
-    sample: Tensor,
     timed: Mapping[Signature, Price],
 ) -> PriceList:
     """Return the prices of signatures from those that were timed."""
     unpruned = timed[(0,) * len(stages)]
     slopes = time_saved(timed)
     weigh = _Weigh(model, stages)
-    activations = {
-        _bare(signature, stages): price.memory_bytes - weigh.bytes(signature)
+    activations: dict[tuple[int, ...], int] = {
+        _attending(signature, stages): price.memory_bytes - weigh.bytes(signature)
         for signature, price in timed.items()
     }
     macs = _linear({signature: unpruned.macs - price.macs for signature, price in timed.items()})
     prices = {}
     for signature in signatures:
-        bare = _bare(signature, stages)
-        if bare not in activations:
-            built = _build(model, stages, signature, str(sample.device))
-            activations[bare] = peak_memory(built.eval(), sample) - weigh.bytes(signature)
+        # The whole of a stage that attends, alone; without any, what none takes.
+        parts = [activations[(stage,)] for stage in _attending(signature, stages)]
         speedup = 1 / (1 - float(np.dot(slopes, signature)))
         prices[signature] = replace(
             unpruned,
             throughput=unpruned.throughput * speedup,
             speedup=speedup,
             latency_ms=unpruned.latency_ms / speedup,
-            memory_bytes=activations[bare] + weigh.bytes(signature),
+            memory_bytes=max(parts or [activations[()]]) + weigh.bytes(signature),
             params=weigh.params(signature),
             macs=unpruned.macs - round(float(np.dot(macs, signature))),
         )
@@ -136,19 +131,24 @@ def _timed(stages: Stages, signatures: Sequence[Signature]) -> list[Signature]:
         quarters = sorted({-(-most * quarter // 4) for quarter in (1, 2, 3, 4)})
         return [unpruned, *((number,) for number in quarters)]
     whole = tuple(map(len, stages))
-    alone = [
-        tuple(number if other == stage else 0 for other, number in enumerate(whole))
+    all_but_one = [
+        tuple(0 if other == stage else number for other, number in enumerate(whole))
         for stage in range(len(stages))
     ]
-    return [unpruned, *alone, whole]
+    return [unpruned, *all_but_one, whole]
 
 
 def _build(model: nn.Module, stages: Stages, signature: Signature, device: str) -> nn.Module:
     return remove_attention(model, representative(signature, stages)).model.to(device)
 
 
-def _bare(signature: Signature, stages: Stages) -> Bare:
-    return tuple(gone == len(stage) for gone, stage in zip(signature, stages, strict=True))
+def _attending(signature: Signature, stages: Stages) -> tuple[int, ...]:
+    """Return the stages that have attention left."""
+    return tuple(
+        index
+        for index, (gone, stage) in enumerate(zip(signature, stages, strict=True))
+        if gone < len(stage)
+    )
 
 
 def _linear(saved: Mapping[Signature, float]) -> np.ndarray:

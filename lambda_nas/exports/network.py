@@ -10,7 +10,7 @@ from timm.models import save_for_hf
 from torch import Tensor, nn
 
 from lambda_nas.core.anatomy import find_branches
-from lambda_nas.core.merging import Merging
+from lambda_nas.core.merging import Merging, MergingBlock
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.errors import InputError
 from lambda_nas.exports.card import Results, render_card
@@ -55,12 +55,14 @@ def export_network(
         ``out``.
 
     Raises:
-        InputError: If the format can't be had, or ``out`` can't be written or holds something.
+        InputError: If the format can't be had, ``out`` can't be written or holds something, or
+            ``model`` merges tokens and neither ``merging`` nor ``config`` says how.
         UnsupportedModelError: If the network can't merge tokens.
         ExportError: If the network can't be translated or the file gives other outputs.
     """
     check_request(out, format=format, plain=plain)
     config = _merging(config, merging)
+    _check_known(model, config)
     rebuilt = build(config, removal=removal, doubled=doubled, state=model.state_dict(), plain=plain)
     card = render_card(rebuilt, config, removal, format=format, plain=plain, results=results)
     try:
@@ -143,6 +145,13 @@ def build(
 
 def _merging(config: ModelConfig, merging: Merging | None) -> ModelConfig:
     return config if merging is None else replace(config, merging=merging)
+
+
+def _check_known(model: nn.Module, config: ModelConfig) -> None:
+    # The weights don't tell: what is written would silently be another function.
+    merges = any(isinstance(module, MergingBlock) for module in model.modules())
+    if merges and config.merging is None:
+        raise InputError("the network merges tokens: say how, with the merging it was made with")
 
 
 def _zeros(model: nn.Module, removed: RemovalSet) -> dict[str, Tensor]:

@@ -185,6 +185,18 @@ def test_a_merged_export_is_exported_again(tmp_path):
         assert torch.equal(again.model(images), expected(images))
 
 
+def test_merging_is_not_lost_without_a_word(tmp_path):
+    base = small(patch_size=8)
+    merged, config = merge_tokens(base, Merging(3)), ModelConfig.of(base)
+    with pytest.raises(InputError, match="network merges tokens: say how, with the merging"):
+        export_network(merged, config, removal=RemovalSet(), out=tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+    request = {"removal": RemovalSet(), "merging": Merging(3), "out": tmp_path / "out"}
+    loaded = load_model(f"local-dir:{export_network(merged, config, **request)}")
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(loaded.model(images), merged(images))
+
+
 def test_plain_timm_can_not_merge(tmp_path):
     base = small()
     config = ModelConfig.of(base)

@@ -212,10 +212,14 @@ class MergingBlock(nn.Module):
                 "blocks that merge tokens run only as a whole: without attention masks, "
                 "intermediate outputs or gradient checkpoints"
             )
+        x, sizes = self._attend_and_merge(tokens)
+        return Tokens(x + self.drop_path2(self.ls2(self.mlp(self.norm2(x)))), sizes)
+
+    def _attend_and_merge(self, tokens: Tokens) -> Tokens:
+        # On its own, so that nothing of it is in memory while the MLP, which takes most, runs.
         attended, keys = attend(self.attn, self.norm1(tokens.x), tokens.sizes)
         tokens = tokens._replace(x=tokens.x + self.drop_path1(self.ls1(attended)))
-        x, sizes = merge_most_similar(tokens, keys, r=self.r, protected=self.protected)
-        return Tokens(x + self.drop_path2(self.ls2(self.mlp(self.norm2(x)))), sizes)
+        return merge_most_similar(tokens, keys, r=self.r, protected=self.protected)
 
 
 def attend(attention: Attention, x: Tensor, sizes: Tensor | None) -> tuple[Tensor, Tensor]:

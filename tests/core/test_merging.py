@@ -11,6 +11,7 @@ from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import ParallelScalingBlock, VisionTransformer
 
 from lambda_nas.core.anatomy import find_branches
+from lambda_nas.core.cost import count_macs, peak_memory
 from lambda_nas.core.dilution import dilute
 from lambda_nas.core.merging import (
     Merging,
@@ -160,6 +161,14 @@ def test_the_number_of_tokens(make_vit, pixels):
     assert tokens_behind(merge_tokens(model, Merging(16)), pixels) == [9, 5, 3, 2]
     pruned = remove_attention(model, RemovalSet.of([0, 2])).model
     assert tokens_behind(merge_tokens(pruned, Merging(3)), pixels) == [17, 14, 14, 11]
+
+
+@torch.no_grad()
+def test_it_takes_less_memory_and_work(make_vit):
+    model, images = make_vit(img_size=32), torch.randn(16, 3, 32, 32)
+    merged = merge_tokens(model, Merging(4))
+    assert peak_memory(merged, images) < peak_memory(model, images)
+    assert count_macs(merged, images) < count_macs(model, images)
 
 
 @torch.no_grad()

@@ -39,10 +39,6 @@ class Merging:
 
     Raises:
         InputError: If a number is negative.
-
-    Examples:
-        >>> bool(Merging(8, start=2)), bool(Merging(0))
-        (True, False)
     """
 
     r: int
@@ -51,19 +47,14 @@ class Merging:
     def __post_init__(self) -> None:
         for name, value in (("r", self.r), ("start", self.start)):
             if value < 0:
-                raise InputError(f"merging takes a {name} of 0 or more, not {value}")
+                raise InputError(f"merging needs {name} to be 0 or more, not {value}")
 
     def __bool__(self) -> bool:
         return self.r > 0
 
 
 class Tokens(NamedTuple):
-    """What goes from block to block.
-
-    Attributes:
-        x: ``[batch, tokens, channels]``.
-        sizes: ``[batch, tokens, 1]``; ``None`` as long as each is 1.
-    """
+    """What goes from block to block; the sizes are ``None`` as long as each is 1."""
 
     x: Tensor
     sizes: Tensor | None
@@ -195,8 +186,7 @@ class MergingBlock(nn.Module):
 
     def __init__(self, block: Block, *, r: int, protected: int) -> None:
         super().__init__()
-        self.r = r
-        self.protected = protected
+        self.r, self.protected = r, protected
         for name, child in block.named_children():
             setattr(self, name, child)
         self.training = block.training
@@ -272,9 +262,8 @@ def merge_most_similar(tokens: Tokens, keys: Tensor, *, r: int, protected: int) 
     if sizes is None:
         sizes = torch.ones_like(x[..., :1])
     matching = match(keys[:, protected:], r)
-    prefix, a, b = x[:, :protected], x[:, protected::2], x[:, protected + 1 :: 2]
-    prefix_sizes, a_sizes = sizes[:, :protected], sizes[:, protected::2]
-    b_sizes = sizes[:, protected + 1 :: 2]
+    prefix, a, b = _split(x, protected)
+    prefix_sizes, a_sizes, b_sizes = _split(sizes, protected)
     # A product with ones and zeros, ``[batch, |B|, r]``, adds up in a fixed order on each device.
     places = torch.arange(b.shape[1], device=x.device)[:, None]
     adds = (matching.into[:, None] == places).to(x.dtype)
@@ -302,6 +291,9 @@ def match(keys: Tensor, r: int) -> Matching:
     return Matching(order[:, r:].sort(dim=-1).values, merged, nearest.gather(1, merged))
 
 
+def _split(x: Tensor, protected: int) -> tuple[Tensor, Tensor, Tensor]:
+    return x[:, :protected], x[:, protected::2], x[:, protected + 1 :: 2]
+
+
 def _take(x: Tensor, index: Tensor) -> Tensor:
-    """Return the tokens ``[batch, taken, channels]`` at ``index`` ``[batch, taken]``."""
     return x.gather(1, index[..., None].expand(-1, -1, x.shape[-1]))

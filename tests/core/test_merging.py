@@ -370,9 +370,9 @@ def test_branches_keep_their_indices(make_vit):
 
 
 def test_values_that_are_none():
-    with pytest.raises(InputError, match="takes a r of 0 or more, not -1"):
+    with pytest.raises(InputError, match="needs r to be 0 or more, not -1"):
         Merging(-1)
-    with pytest.raises(InputError, match="takes a start of 0 or more, not -2"):
+    with pytest.raises(InputError, match="needs start to be 0 or more, not -2"):
         Merging(1, start=-2)
 
 

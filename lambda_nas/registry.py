@@ -19,6 +19,7 @@ from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_
 from torch import Tensor, nn
 
 from lambda_nas.core.folding import scale_norms
+from lambda_nas.core.merging import Merging, merge_tokens
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.surgery import removable_layers, remove_attention
 
@@ -50,6 +51,7 @@ def lambda_nas_vit(
     base: str,
     removed: Sequence[int],
     doubled: Sequence[int] = (),
+    merging: Sequence[int] | None = None,
     pretrained_cfg: dict[str, Any] | None = None,
     **kwargs: Any,  # noqa: ANN401
 ) -> nn.Module:
@@ -60,18 +62,27 @@ def lambda_nas_vit(
         base: timm's name of the unpruned architecture.
         removed: Block indices without attention.
         doubled: Blocks of the doubled residual whose factor was folded (``core.folding``).
+        merging: The two numbers of a ``core.merging.Merging``, if tokens are merged.
         pretrained_cfg: Where the weights are; by default the base's data settings, no weights.
         **kwargs: Anything timm or the base's constructor takes.
 
     Raises:
-        UnsupportedModelError: If the base is of no supported family.
+        UnsupportedModelError: If the base is of no supported family, or can't merge its tokens.
         LayerIndexError: If a layer does not exist in the base.
+        InputError: If no block merges tokens that are to be merged.
     """
     if not pretrained_cfg:
         known = get_pretrained_cfg(base)
         pretrained_cfg = known.to_dict(remove_source=True) if known else {}
+    build = partial(
+        _build_pruned,
+        base,
+        RemovalSet.of(removed),
+        RemovalSet.of(doubled),
+        Merging(*merging) if merging else None,
+    )
     return build_model_with_cfg(
-        partial(_build_pruned, base, RemovalSet.of(removed), RemovalSet.of(doubled)),
+        build,
         PRUNED_ARCHITECTURE,
         pretrained,
         pretrained_cfg={**pretrained_cfg, "architecture": PRUNED_ARCHITECTURE},
@@ -106,6 +117,7 @@ def _build_pruned(
     base: str,
     removal: RemovalSet,
     doubled: RemovalSet,
+    merging: Merging | None,
     **kwargs: Any,  # noqa: ANN401
 ) -> nn.Module:
     model = timm.create_model(base, pretrained=False, **kwargs)
@@ -114,7 +126,7 @@ def _build_pruned(
         model = remove_attention(model, removal).model
     if doubled:
         scale_norms(model, doubled)
-    return model
+    return merge_tokens(model, merging) if merging else model
 
 
 def _filter(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:

@@ -3,9 +3,10 @@ import timm
 import torch
 
 import lambda_nas  # noqa: F401
+from lambda_nas.core.merging import Merging, merge_tokens
 from lambda_nas.core.replacements import AttentionFreeBlock
 from lambda_nas.core.surgery import count_params, removable_layers
-from lambda_nas.errors import LayerIndexError, UnsupportedModelError
+from lambda_nas.errors import InputError, LayerIndexError, UnsupportedModelError
 
 SMALL = {"img_size": 32, "patch_size": 16, "embed_dim": 24, "depth": 4, "num_heads": 3}
 
@@ -62,6 +63,21 @@ def test_doubled_layers_get_scaled_norms():
     plain, doubled = pruned(), pruned(doubled=[0])
     assert plain.state_dict().keys() == doubled.state_dict().keys()
     assert doubled.blocks[3].norm1.eps != plain.blocks[3].norm1.eps
+
+
+def test_merged_tokens():
+    plain, merged = pruned(patch_size=8).eval(), pruned(patch_size=8, merging=[3, 1]).eval()
+    merged.load_state_dict(plain.state_dict())
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(merged(images), merge_tokens(plain, Merging(3, start=1))(images))
+    assert not torch.equal(merged(images), plain(images))
+
+
+def test_merging_that_can_not_be():
+    with pytest.raises(UnsupportedModelError, match="global_pool 'avg'"):
+        pruned(merging=[3, 0], global_pool="avg")
+    with pytest.raises(InputError, match="can't start at block 4"):
+        pruned(merging=[3, 4])
 
 
 def test_digits_vit():

@@ -26,6 +26,7 @@ from timm.models import (
 )
 from torch import nn
 
+from lambda_nas.core.merging import MergingBlock
 from lambda_nas.core.replacements import AttentionFreeBlock, NoAttention, NoBranch
 
 PRE_NORM_BLOCKS = (
@@ -51,6 +52,7 @@ UNREMOVABLE = {
     vision_transformer.ParallelThingsBlock: "attention layers in parallel share one branch",
     maxxvit.ParallelPartitionAttention: "attention layers in parallel share one branch",
     coat.ParallelBlock: "attention layers of several scales are added to each other",
+    MergingBlock: "its block merges tokens, which has to come last",
 }
 DOWNSAMPLES = "its attention also downsamples"
 

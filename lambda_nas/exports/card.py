@@ -68,7 +68,7 @@ def render_card(
 
     Args:
         model: The exported network.
-        config: How the network was built before the search.
+        config: How the network was built before the search, and how it merges tokens now.
         removal: Layers removed from it since.
         format: As ``export_network`` takes it.
         plain: Whether the removed branches are there, zeroed.
@@ -88,6 +88,7 @@ def render_card(
         architecture=config.architecture,
         base=_base(config, base, results),
         removed=removed,
+        merging=config.merging,
         facts=_facts(results) if results else [],
         rows=_rows(results, plain=plain) if results else [],
         data=resolve_input_data_config(model),

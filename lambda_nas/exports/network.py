@@ -1,5 +1,6 @@
 """Builds a pruned network from what timm needs, and writes it in the format that is asked for."""
 
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ from timm.models import save_for_hf
 from torch import Tensor, nn
 
 from lambda_nas.core.anatomy import find_branches
+from lambda_nas.core.merging import Merging, MergingBlock
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.errors import InputError
 from lambda_nas.exports.card import Results, render_card
@@ -28,6 +30,7 @@ def export_network(
     removal: RemovalSet,
     out: Path,
     doubled: RemovalSet = NOTHING,
+    merging: Merging | None = None,
     format: Format = "timm",
     plain: bool = False,
     results: Results | None = None,
@@ -40,6 +43,7 @@ def export_network(
         removal: Layers removed from it since.
         out: The folder to write; it must not hold anything yet.
         doubled: Layers of ``removal`` whose doubled residual was folded.
+        merging: How what is written merges tokens; by default as ``config`` says.
         format: ``timm`` writes ``config.json`` and ``model.safetensors``, ``onnx`` writes
             ``model.onnx``, ``pt2`` what ``torch.export`` loads, ``model.pt2``.
         plain: Write the unpruned architecture with zeros in the removed branches: the same
@@ -51,10 +55,14 @@ def export_network(
         ``out``.
 
     Raises:
-        InputError: If the format can't be had, or ``out`` can't be written or holds something.
+        InputError: If the format can't be had, ``out`` can't be written or holds something, or
+            ``model`` merges tokens and neither ``merging`` nor ``config`` says how.
+        UnsupportedModelError: If the network can't merge tokens.
         ExportError: If the network can't be translated or the file gives other outputs.
     """
     check_request(out, format=format, plain=plain)
+    config = _merging(config, merging)
+    _check_known(model, config)
     rebuilt = build(config, removal=removal, doubled=doubled, state=model.state_dict(), plain=plain)
     card = render_card(rebuilt, config, removal, format=format, plain=plain, results=results)
     try:
@@ -92,6 +100,7 @@ def build(
     removal: RemovalSet,
     state: dict[str, Tensor],
     doubled: RemovalSet = NOTHING,
+    merging: Merging | None = None,
     plain: bool = False,
 ) -> nn.Module:
     """Build the pruned network from what timm needs and load its weights strictly.
@@ -101,11 +110,22 @@ def build(
         removal: Layers removed from it since.
         state: The pruned network's state dict.
         doubled: Layers of ``removal`` whose doubled residual was folded.
+        merging: How the network merges tokens; by default as ``config`` says.
         plain: Keep the removed branches, zeroed.
 
     Returns:
         The network in eval mode on the CPU.
+
+    Raises:
+        InputError: If it is to be plain and to merge tokens.
+        UnsupportedModelError: If it can't merge tokens.
     """
+    config = _merging(config, merging)
+    if plain and config.merging:
+        raise InputError(
+            "--plain can't be had for a network that merges tokens: timm alone can't merge; "
+            "leave out --plain or the merging"
+        )
     removed = RemovalSet.of([*config.removed, *removal])
     args: dict[str, Any] = dict(config.model_args)
     name = config.architecture
@@ -114,11 +134,24 @@ def build(
         args["base"] = config.architecture
         args["removed"] = list(removed)
         args["doubled"] = list(RemovalSet.of([*config.doubled, *doubled]))
+        if config.merging:
+            args["merging"] = list(astuple(config.merging))
     model = timm.create_model(name, pretrained_cfg=dict(config.pretrained_cfg), **args)
     if plain:
         state = {**_zeros(model, removed), **state}
     model.load_state_dict(state)
     return model.eval()
+
+
+def _merging(config: ModelConfig, merging: Merging | None) -> ModelConfig:
+    return config if merging is None else replace(config, merging=merging)
+
+
+def _check_known(model: nn.Module, config: ModelConfig) -> None:
+    # The weights don't tell: what is written would silently be another function.
+    merges = any(isinstance(module, MergingBlock) for module in model.modules())
+    if merges and config.merging is None:
+        raise InputError("the network merges tokens: say how, with the merging it was made with")
 
 
 def _zeros(model: nn.Module, removed: RemovalSet) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ from timm.models import (
 )
 from torch import Tensor, nn
 
+from lambda_nas.core.merging import Merging
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.errors import InputError, LambdaNasError
 from lambda_nas.registry import PRUNED_ARCHITECTURE
@@ -38,6 +39,7 @@ class ModelConfig:
         pretrained_cfg: timm's data settings and origin, without the weights' location.
         removed: Layers that were already gone when the model was loaded.
         doubled: Those of them whose doubled residual was folded.
+        merging: Of tokens, if the model did that already.
     """
 
     architecture: str
@@ -45,6 +47,7 @@ class ModelConfig:
     pretrained_cfg: dict[str, Any] = field(default_factory=dict)
     removed: RemovalSet = NOTHING
     doubled: RemovalSet = NOTHING
+    merging: Merging | None = None
 
     @classmethod
     def of(cls, model: nn.Module) -> "ModelConfig":
@@ -56,7 +59,15 @@ class ModelConfig:
         if architecture != PRUNED_ARCHITECTURE:
             return cls(architecture, args, cfg)
         base, removed, doubled = args.pop("base"), args.pop("removed"), args.pop("doubled", ())
-        return cls(base, args, cfg, RemovalSet.of(removed), RemovalSet.of(doubled))
+        merging = args.pop("merging", None)
+        return cls(
+            base,
+            args,
+            cfg,
+            removed=RemovalSet.of(removed),
+            doubled=RemovalSet.of(doubled),
+            merging=Merging(*merging) if merging else None,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +123,8 @@ def load_model(
 def fingerprint(model: nn.Module, config: ModelConfig) -> str:
     """Return 16 hex digits of a SHA-256 over the architecture and all weights."""
     digest = hashlib.sha256(f"{config.architecture}{config.removed}{config.doubled}".encode())
+    if config.merging:
+        digest.update(str(config.merging).encode())
     for key, tensor in sorted(model.state_dict().items()):
         digest.update(f"{key}{tuple(tensor.shape)}{tensor.dtype}".encode())
         flat = tensor.detach().cpu().contiguous().reshape(-1)

@@ -31,7 +31,7 @@ class Pair(NamedTuple):
 def make_pair():
     def make(architecture="deit_tiny_patch16_224", removal=(0, 2), **kwargs):
         torch.manual_seed(0)
-        base = timm.create_model(architecture, num_classes=7, **SMALL, **kwargs).eval()
+        base = timm.create_model(architecture, num_classes=7, **{**SMALL, **kwargs}).eval()
         for parameter in base.parameters():
             nn.init.normal_(parameter, std=0.3)
         removal = RemovalSet.of(removal)
@@ -44,6 +44,12 @@ def make_pair():
 @pytest.fixture(scope="session")
 def pair(make_pair):
     return make_pair()
+
+
+@pytest.fixture(scope="session")
+def merging_pair(make_pair):
+    """A pair of 16 patches: enough to merge some, and to attend to what was merged."""
+    return make_pair(removal=[2], patch_size=8)
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import timm
 import torch
 from huggingface_hub import ModelCard, metadata_load
 
+from lambda_nas.core.merging import Merging
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.exports.card import base_model, render_card
 from lambda_nas.exports.network import export_network
@@ -91,6 +92,17 @@ def test_layers_that_were_gone_before_are_named_too(make_pair):
     pair = make_pair(removal=[3])
     text = card(pair, config=replace(pair.config, removed=RemovalSet.of([1])))
     assert "- **Blocks without attention, counted from 0:** 1, 3\n" in text
+
+
+def test_which_tokens_are_merged(pair):
+    merged = card(pair, config=replace(pair.config, merging=Merging(8, start=1)))
+    assert (
+        "- **Blocks without attention, counted from 0:** 0, 2\n"
+        "- **Merged tokens:** each block with attention, from block 1 on, merges up to\n"
+        "  8 pairs of tokens ([ToMe](https://arxiv.org/abs/2210.09461))\n"
+    ) in merged
+    assert "Merged tokens" not in card(pair)
+    assert card(pair, config=replace(pair.config, merging=Merging(0))) == card(pair)
 
 
 def test_where_the_base_model_comes_from(pair, tmp_path):

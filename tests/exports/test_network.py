@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import timm
@@ -8,6 +9,7 @@ import torch
 from safetensors import safe_open
 
 from lambda_nas.core.folding import fold
+from lambda_nas.core.merging import Merging, merge_tokens
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.surgery import remove_attention
 from lambda_nas.errors import InputError
@@ -133,6 +135,81 @@ def test_doubled_layers_round_trip(tmp_path):
     # Plain timm keeps the norms' own eps.
     logits = load_model(f"local-dir:{plain}").model(images)
     assert torch.allclose(logits, model(images), atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "architecture", ["deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224"]
+)
+def test_a_fresh_process_merges_tokens(tmp_path, architecture):
+    base, merging = small(architecture, patch_size=8), Merging(3, start=1)
+    model = fold(remove_attention(base, REMOVAL).model, REMOVAL)
+    folder = export_network(
+        model,
+        ModelConfig.of(base),
+        removal=REMOVAL,
+        doubled=REMOVAL,
+        merging=merging,
+        out=tmp_path / "out",
+    )
+    images = torch.randn(3, 3, 32, 32)
+    with torch.inference_mode():
+        expected, unmerged = merge_tokens(model, merging)(images), model(images)
+    logits = fresh_logits(folder, images, tmp_path, ours=True)
+    assert torch.allclose(logits, expected, atol=1e-6, rtol=1e-6)
+    assert not torch.allclose(logits, unmerged, atol=1e-3)
+    assert json.loads((folder / "config.json").read_text())["model_args"]["merging"] == [3, 1]
+    assert tensor_names(folder) == set(model.state_dict())
+
+
+def test_a_merged_export_is_exported_again(tmp_path):
+    base = small(patch_size=8)
+    model = remove_attention(base, REMOVAL).model
+    config = ModelConfig.of(base)
+    for name, merging in (("merged", Merging(3)), ("not merged", None)):
+        export_network(model, config, removal=REMOVAL, merging=merging, out=tmp_path / name)
+    loaded = load_model(f"local-dir:{tmp_path / 'merged'}")
+    other = load_model(f"local-dir:{tmp_path / 'not merged'}")
+    assert (loaded.config.merging, other.config.merging) == (Merging(3), None)
+    assert (loaded.config.removed, other.config.removed) == (REMOVAL, REMOVAL)
+    # The weights are the same, the functions aren't.
+    assert loaded.fingerprint != other.fingerprint
+    images = torch.randn(2, 3, 32, 32)
+    for merging, expected in (
+        (None, loaded.model),
+        (Merging(2, start=1), merge_tokens(model, Merging(2, start=1))),
+        (Merging(0), model),
+    ):
+        out = tmp_path / f"{merging}"
+        export_network(loaded.model, loaded.config, removal=RemovalSet(), merging=merging, out=out)
+        again = load_model(f"local-dir:{out}")
+        assert torch.equal(again.model(images), expected(images))
+
+
+def test_merging_is_not_lost_without_a_word(tmp_path):
+    base = small(patch_size=8)
+    merged, config = merge_tokens(base, Merging(3)), ModelConfig.of(base)
+    with pytest.raises(InputError, match="network merges tokens: say how, with the merging"):
+        export_network(merged, config, removal=RemovalSet(), out=tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+    request = {"removal": RemovalSet(), "merging": Merging(3), "out": tmp_path / "out"}
+    loaded = load_model(f"local-dir:{export_network(merged, config, **request)}")
+    images = torch.randn(2, 3, 32, 32)
+    assert torch.equal(loaded.model(images), merged(images))
+
+
+def test_plain_timm_can_not_merge(tmp_path):
+    base = small()
+    config = ModelConfig.of(base)
+    request = {"removal": RemovalSet(), "plain": True}
+    merged = replace(config, merging=Merging(1))
+    message = "plain can't be had for a network that merges tokens: timm alone can't merge"
+    with pytest.raises(InputError, match=message):
+        export_network(base, config, merging=Merging(1), out=tmp_path / "out", **request)
+    with pytest.raises(InputError, match=message):
+        export_network(base, merged, out=tmp_path / "out", **request)
+    assert list(tmp_path.iterdir()) == []
+    export_network(base, merged, merging=Merging(0), out=tmp_path / "out", **request)
+    assert (tmp_path / "out" / "config.json").is_file()
 
 
 def test_weights_that_lack_more_than_the_removed_layers_are_refused(tmp_path):

@@ -8,6 +8,7 @@ import timm
 import torch
 
 from lambda_nas.core.folding import fold
+from lambda_nas.core.merging import Merging, merge_tokens
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.errors import InputError
 from lambda_nas.exports import onnx as exporter
@@ -68,6 +69,24 @@ def test_doubled_and_distilled_networks(make_pair, tmp_path):
     )
     images = torch.randn(2, 3, 32, 32)
     assert torch.allclose(load_onnx(folder / "model.onnx")(images), model(images), atol=1e-4)
+
+
+def test_merged_tokens(merging_pair, tmp_path):
+    pair, merging = merging_pair, Merging(3, start=1)
+    folder = export_network(
+        pair.model,
+        pair.config,
+        removal=pair.removal,
+        merging=merging,
+        out=tmp_path / "out",
+        format="onnx",
+    )
+    run = load_onnx(folder / "model.onnx")
+    for batch_size in (1, 5):
+        images = torch.randn(batch_size, 3, 32, 32)
+        expected = merge_tokens(pair.model, merging)(images)
+        assert torch.allclose(run(images), expected, atol=1e-4)
+        assert not torch.allclose(run(images), pair.model(images), atol=1e-3)
 
 
 def test_weights_beyond_protobuf_go_to_a_file_of_their_own(pair, tmp_path, monkeypatch):

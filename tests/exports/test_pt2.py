@@ -6,6 +6,7 @@ import pytest
 import timm
 import torch
 
+from lambda_nas.core.merging import Merging, merge_tokens
 from lambda_nas.exports.network import export_network
 
 FRESH = """
@@ -44,3 +45,21 @@ def test_what_is_in_the_file(written):
     assert "blocks.0.attn.qkv.weight" not in program.state_dict
     assert "blocks.1.attn.qkv.weight" in program.state_dict
     assert str(Path(timm.__file__).parent).encode() not in (written / "model.pt2").read_bytes()
+
+
+def test_merged_tokens(merging_pair, tmp_path):
+    pair, merging = merging_pair, Merging(3, start=1)
+    folder = export_network(
+        pair.model,
+        pair.config,
+        removal=pair.removal,
+        merging=merging,
+        out=tmp_path / "out",
+        format="pt2",
+    )
+    module = torch.export.load(folder / "model.pt2").module()
+    for batch_size in (1, 5):
+        images = torch.randn(batch_size, 3, 32, 32)
+        expected = merge_tokens(pair.model, merging)(images)
+        assert torch.allclose(module(images), expected, atol=1e-5)
+        assert not torch.allclose(module(images), pair.model(images), atol=1e-3)

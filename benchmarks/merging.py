@@ -19,7 +19,7 @@ from lambda_nas.core.merging import Merging, merge_tokens
 from lambda_nas.core.prefixes import PrefixStates
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.transplant import transplant
-from lambda_nas.core.trunk import check_isotropic
+from lambda_nas.core.trunk import check_trunk
 from lambda_nas.inputs.images import load_images
 from lambda_nas.inputs.models import load_model
 
@@ -29,7 +29,7 @@ COLUMNS = ("model", "top-1", "speed-up", "images/s", "memory MB", "MACs G")
 def main() -> None:
     """Print a Markdown table, a row a model."""
     options = _options()
-    unpruned = check_isotropic(load_model(options.model).model)
+    unpruned = check_trunk(load_model(options.model).model)
     data = load_images(options.data, unpruned, class_map=options.class_map)
     repaired = transplant(PrefixStates(unpruned, data.calibration), options.removed)
     models: dict[str, nn.Module] = {"unpruned": unpruned}

@@ -132,8 +132,7 @@ def test_a_checkpoint_is_not_taken_for_timms_weights(tmp_path):
         ("timm", False, 3),
         ("timm", True, 3),
         ("onnx", False, 3),
-        ("pt2", False, 3),
-        ("timm", False, 1),
+        ("pt2", False, 1),
     ],
 )
 def test_its_code_loads_and_evaluates(make_pair, images, top1, tmp_path, format, plain, channels):

@@ -19,14 +19,22 @@ from lambda_nas.inputs.models import ModelConfig, load_model
 SMALL = {"img_size": 32, "patch_size": 16, "embed_dim": 24, "depth": 4, "num_heads": 3}
 REMOVAL = RemovalSet.of([0, 2])
 
+ARCHITECTURES = (
+    ("deit_tiny_patch16_224", {}),
+    ("deit_tiny_patch16_224", {"init_values": 0.5, "qk_norm": True}),
+    ("deit_tiny_distilled_patch16_224", {}),
+)
 FRESH = """
 import sys, torch
 {imports}
-model = timm.create_model("local-dir:" + sys.argv[1], pretrained=True).eval()
+images = torch.load(sys.argv[1])
+found = []
+for folder in sys.argv[3:]:
+    model = timm.create_model("local-dir:" + folder, pretrained=True).eval()
+    with torch.inference_mode():
+        found.append(model(images))
 assert ("lambda_nas" in sys.modules) == {ours}
-images = torch.load(sys.argv[2])
-with torch.inference_mode():
-    torch.save(model(images), sys.argv[3])
+torch.save(found, sys.argv[2])
 """
 
 
@@ -38,11 +46,11 @@ def small(architecture="deit_tiny_patch16_224", **kwargs):
     return model
 
 
-def fresh_logits(folder, images, tmp_path, *, ours):
-    """Load the folder in a process of its own, with or without our package."""
+def fresh_logits(folders, images, tmp_path, *, ours):
+    """Load the folders in a process of its own, with or without our package."""
     torch.save(images, tmp_path / "images.pt")
     script = FRESH.format(imports="import lambda_nas, timm" if ours else "import timm", ours=ours)
-    paths = [folder, tmp_path / "images.pt", tmp_path / "logits.pt"]
+    paths = [tmp_path / "images.pt", tmp_path / "logits.pt", *folders]
     command = [sys.executable, "-c", script, *map(str, paths)]
     subprocess.run(command, check=True, capture_output=True, text=True)
     return torch.load(tmp_path / "logits.pt")
@@ -53,29 +61,24 @@ def tensor_names(folder):
         return set(file.keys())
 
 
-@pytest.mark.parametrize(
-    ("architecture", "kwargs"),
-    [
-        ("deit_tiny_patch16_224", {}),
-        ("deit_tiny_patch16_224", {"init_values": 0.5, "qk_norm": True}),
-        ("deit_tiny_distilled_patch16_224", {}),
-    ],
-    ids=["deit", "layer scale and qk norm", "distilled"],
-)
 @pytest.mark.parametrize("plain", [False, True], ids=["pruned", "plain"])
-def test_a_fresh_process_gives_the_same_logits(tmp_path, architecture, kwargs, plain):
-    base = small(architecture, **kwargs)
-    model = remove_attention(base, REMOVAL).model
-    folder = export_network(
-        model, ModelConfig.of(base), removal=REMOVAL, out=tmp_path / "out", plain=plain
-    )
+def test_a_fresh_process_gives_the_same_logits(tmp_path, plain):
+    bases = [small(architecture, **kwargs) for architecture, kwargs in ARCHITECTURES]
+    models = [remove_attention(base, REMOVAL).model for base in bases]
+    folders = [
+        export_network(
+            model, ModelConfig.of(base), removal=REMOVAL, out=tmp_path / str(n), plain=plain
+        )
+        for n, (model, base) in enumerate(zip(models, bases, strict=True))
+    ]
     images = torch.randn(3, 3, 32, 32)
-    with torch.inference_mode():
-        expected = model(images)
-    logits = fresh_logits(folder, images, tmp_path, ours=not plain)
-    assert torch.allclose(logits, expected, atol=1e-6, rtol=1e-6)
-    assert ("blocks.0.attn.qkv.weight" in tensor_names(folder)) == plain
-    assert "blocks.1.attn.qkv.weight" in tensor_names(folder)
+    found = fresh_logits(folders, images, tmp_path, ours=not plain)
+    for model, folder, logits in zip(models, folders, found, strict=True):
+        with torch.inference_mode():
+            expected = model(images)
+        assert torch.allclose(logits, expected, atol=1e-6, rtol=1e-6)
+        assert ("blocks.0.attn.qkv.weight" in tensor_names(folder)) == plain
+        assert "blocks.1.attn.qkv.weight" in tensor_names(folder)
 
 
 def test_what_is_written(tmp_path):
@@ -154,7 +157,7 @@ def test_a_fresh_process_merges_tokens(tmp_path, architecture):
     images = torch.randn(3, 3, 32, 32)
     with torch.inference_mode():
         expected, unmerged = merge_tokens(model, merging)(images), model(images)
-    logits = fresh_logits(folder, images, tmp_path, ours=True)
+    [logits] = fresh_logits([folder], images, tmp_path, ours=True)
     assert torch.allclose(logits, expected, atol=1e-6, rtol=1e-6)
     assert not torch.allclose(logits, unmerged, atol=1e-3)
     assert json.loads((folder / "config.json").read_text())["model_args"]["merging"] == [3, 1]
@@ -267,5 +270,5 @@ def test_real_deit_tiny(tmp_path, shared_data):
         folder = export_network(
             model, loaded.config, removal=REMOVAL, out=tmp_path / f"{plain}", plain=plain
         )
-        logits = fresh_logits(folder, images, tmp_path, ours=not plain)
+        [logits] = fresh_logits([folder], images, tmp_path, ours=not plain)
         assert torch.allclose(logits, expected, atol=1e-5)

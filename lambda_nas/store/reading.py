@@ -57,7 +57,7 @@ def prices(session: Session, study: schema.Study) -> PriceList:
         )
         for row in rows
     }
-    return PriceList(tuple(map(tuple, study.stages)), by_signature)
+    return PriceList(tuple(map(tuple, study.stages or [study.layers])), by_signature)
 
 
 def _architectures(session: Session, study_id: int) -> Iterable[schema.Architecture]:

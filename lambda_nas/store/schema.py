@@ -34,8 +34,8 @@ def _now() -> datetime:
 class Study(Base):
     """One search over one model and one data set.
 
-    ``stages`` are the model's removable layers in groups of equal cost; ``layers`` are those that
-    the search may remove.
+    ``stages`` are the model's removable layers in groups of equal cost, one group in studies from
+    before revision 0004, where it is null; ``layers`` are those that the search may remove.
     """
 
     __tablename__ = "lambda_studies"
@@ -48,7 +48,7 @@ class Study(Base):
     data_fingerprint: Mapped[str] = mapped_column(String(64))
     device: Mapped[str] = mapped_column(Text)
     layers: Mapped[list[int]] = mapped_column(JSON)
-    stages: Mapped[list[list[int]]] = mapped_column(JSON)
+    stages: Mapped[list[list[int]] | None] = mapped_column(JSON)
     seed: Mapped[int]
     baseline_accuracy: Mapped[float]
     settings: Mapped[dict[str, Any]] = mapped_column(JSON)

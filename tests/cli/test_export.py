@@ -16,12 +16,14 @@ from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.surgery import remove_attention
 from lambda_nas.exports.onnx import load_onnx
 from lambda_nas.inputs.models import ModelConfig
+from lambda_nas.search.prices import PriceList
 from lambda_nas.search.values import History, RungResult, StudyInfo
 from lambda_nas.store.store import Store
 
 SMALL = {"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 3, "num_heads": 2}
 BASE = Price(100.0, 1.0, 320.0, 40_000_000, 5_000_000, 1_000_000_000)
-PRICES = {0: BASE, 1: Price(125.0, 1.25, 256.0, 39_000_000, 4_900_000, 900_000_000)}
+FASTER = Price(125.0, 1.25, 256.0, 39_000_000, 4_900_000, 900_000_000)
+PRICES = PriceList.by_number((0, 1, 2), {0: BASE, 1: FASTER})
 REMOVAL = RemovalSet.of([1])
 
 

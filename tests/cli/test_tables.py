@@ -8,12 +8,15 @@ import pytest
 from lambda_nas.cli import main, output
 from lambda_nas.core.cost import Price
 from lambda_nas.core.removal import RemovalSet
+from lambda_nas.search.prices import PriceList
 from lambda_nas.search.values import History, RungResult, StudyInfo
 from lambda_nas.store.store import Store
 
 BASE = Price(100.0, 1.0, 320.0, 40_000_000, 5_000_000, 1_000_000_000)
-PRICES = {n: replace(BASE, throughput=100.0 + n, speedup=1 + n / 10) for n in range(12)}
-PRICES[0] = BASE
+PRICES = PriceList.by_number(
+    range(12),
+    {n: replace(BASE, throughput=100.0 + n, speedup=1 + n / 10) for n in range(12)},
+)
 INFO = StudyInfo(
     name="vit[red]-images",
     model="local-dir:/a/long/way/down/vit_base_patch16_224",

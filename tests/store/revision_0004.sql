@@ -117,7 +117,7 @@ CREATE TABLE lambda_studies (
 	PRIMARY KEY (id), 
 	UNIQUE (name)
 );
-INSERT INTO "lambda_studies" VALUES(1,'old','deit','m1','images','d1','a CPU','[0, 1, 2]',7,0.75,'{"max_removed": 2}','2026-11-24 02:56:16.762712','[[0, 1, 2]]');
+INSERT INTO "lambda_studies" VALUES(1,'old','deit','m1','images','d1','a CPU','[0, 1, 2]',7,0.75,'{"max_removed": 2}','2026-11-24 02:56:16.762712',NULL);
 CREATE INDEX ix_lambda_fronts_study_id ON lambda_fronts (study_id);
 CREATE INDEX ix_lambda_runs_study_id ON lambda_runs (study_id);
 CREATE INDEX ix_lambda_claims_run_id ON lambda_claims (run_id);

@@ -8,15 +8,8 @@ down_revision = "0003"
 
 
 def upgrade() -> None:
-    """Take the studies so far for what they are: all their layers are of one stage."""
-    database = op.get_bind()
-    # MySQL has no default for JSON.
+    """Add the stages of a study's model, unknown so far, and write the prices by signature."""
     op.add_column("lambda_studies", sa.Column("stages", sa.JSON, nullable=True))
-    layers, stages = sa.column("layers", sa.JSON), sa.column("stages", sa.JSON)
-    studies = sa.table("lambda_studies", sa.column("id"), layers, stages)
-    for study in database.execute(sa.select(studies.c.id, studies.c.layers)).all():
-        one = sa.update(studies).where(studies.c.id == study.id)
-        database.execute(one.values(stages=[study.layers]))
     prices = (
         sa.Column("throughput", sa.Double, nullable=False),
         sa.Column("speedup", sa.Double, nullable=False),
@@ -33,9 +26,10 @@ def upgrade() -> None:
         *prices,
         sa.UniqueConstraint("study_id", "signature"),
     )
-    kept = ("id", "study_id", *(column.name for column in prices))
+    # New ids, so that the database goes on counting behind them.
+    kept = ("study_id", *(column.name for column in prices))
     old = sa.table("lambda_prices", sa.column("removed_count"), *map(sa.column, kept))
-    rows = database.execute(sa.select(old)).mappings().all()
+    rows = op.get_bind().execute(sa.select(old)).mappings().all()
     op.bulk_insert(
         new,
         [

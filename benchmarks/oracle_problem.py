@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from oracle_table import OracleTable
 
+from lambda_nas.core.architecture import Architecture
 from lambda_nas.core.cost import Price
 from lambda_nas.core.exhaustive import code_of
 from lambda_nas.core.removal import RemovalSet
@@ -77,7 +78,7 @@ class Problem:
 
     def values(self, removal: RemovalSet) -> tuple[float, float, float]:
         """Return a trial's objectives."""
-        price = self.prices.of(removal)
+        price = self.prices.of(Architecture(removal))
         return self.accuracy(removal), price.throughput, float(price.memory_bytes)
 
     def shares(self, trials: Sequence[RemovalSet], budget: int) -> NDArray[np.float64]:
@@ -114,10 +115,10 @@ class Problem:
         return path
 
     def _volume(self, accuracies: Sequence[float]) -> float:
-        removals = [RemovalSet(self.layers[:size]) for size in self.sizes]
+        sets = [Architecture.of(self.layers[:size]) for size in self.sizes]
         points = [
-            FrontPoint(len(removal), removal, accuracy, 0, self.prices.of(removal), None)
-            for removal, accuracy in zip(removals, accuracies, strict=True)
+            FrontPoint(size, one, accuracy, 0, self.prices.of(one), None)
+            for size, one, accuracy in zip(self.sizes, sets, accuracies, strict=True)
         ]
         return hypervolume(points, self.prices.unpruned)
 

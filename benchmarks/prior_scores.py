@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 from oracle_table import OracleTable
 from scipy.stats import rankdata
 
+from lambda_nas.core.architecture import Architecture
 from lambda_nas.core.exhaustive import code_of
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.search.beliefs import Beliefs
+from lambda_nas.search.choices import Choices
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -120,12 +122,12 @@ def pairwise(values: Array, layers: tuple[int, ...]) -> Array:
 def guess(values: Array, table: OracleTable) -> tuple[Array, list[RemovalSet]]:
     """Return the Gaussian process's guess of the logarithms, and the greedy path's sets."""
 
-    def score(removal: RemovalSet) -> float:
-        return float(values[code_of(removal, table.layers)])
+    def score(one: Architecture) -> float:
+        return float(values[code_of(one.removal, table.layers)])
 
-    beliefs = Beliefs(table.layers, score, baseline=1.0, depth=len(table.layers))
-    guessed = beliefs.log_scores(beliefs.candidates(table.sets)).mean
-    return guessed, list(beliefs.scores())
+    beliefs = Beliefs(Choices(table.layers), score, baseline=1.0, depth=len(table.layers))
+    guessed = beliefs.log_scores(beliefs.candidates(list(map(Architecture, table.sets)))).mean
+    return guessed, [one.removal for one in beliefs.scores()]
 
 
 def block_runs(sets: Sequence[RemovalSet], depth: int) -> int:

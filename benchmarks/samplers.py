@@ -30,9 +30,12 @@ from oracle_table import OracleTable
 from prior_scores import block_runs
 from samplers_report import BUDGETS, GATE, GOAL, QUARTILES, draw, markdown
 
+from lambda_nas.core.architecture import Architecture
 from lambda_nas.core.removal import RemovalSet
+from lambda_nas.search.choices import Choices
+from lambda_nas.search.prices import PriceList
 from lambda_nas.search.sampler import RemovalSampler
-from lambda_nas.search.trials import DIRECTIONS, distributions, to_params, to_removal
+from lambda_nas.search.trials import DIRECTIONS
 
 OPTUNA: dict[str, Callable[[int], BaseSampler]] = {
     "random": RandomSampler,
@@ -73,24 +76,29 @@ def run(name: str, problem: Problem, seed: int, budget: int) -> Race:
 
 def new_sampler(problem: Problem, score: Callable[[RemovalSet], float]) -> RemovalSampler:
     """Return ours; in a space this small it draws nothing, so it takes no seed."""
-    prices = problem.prices.only((size,) for size in problem.sizes)
-    return RemovalSampler(problem.layers, prices, score, baseline=problem.baseline)
+    prices = PriceList.by_number(
+        problem.layers, {n: problem.prices.by_signature[(n,)] for n in (0, *problem.sizes)}
+    )
+    return RemovalSampler(
+        Choices(problem.layers), prices, lambda one: score(one.removal), baseline=problem.baseline
+    )
 
 
 def race(problem: Problem, sampler: BaseSampler, seed: int, budget: int) -> Race:
     """Ask and tell until the budget is charged."""
     study = optuna.create_study(directions=DIRECTIONS, sampler=sampler)
-    random = np.random.default_rng(seed)
+    choices, random = Choices(problem.layers), np.random.default_rng(seed)
     charged: dict[RemovalSet, None] = {}
     seconds, retries, drawn = 0.0, 0, 0
     while len(charged) < budget:
         if retries > MAX_RETRIES:
             left = [removal for removal in problem.every_set() if removal not in charged]
-            study.enqueue_trial(to_params(left[random.integers(len(left))], problem.layers))
+            one = Architecture(left[random.integers(len(left))])
+            study.enqueue_trial(choices.to_params(one))
             drawn += 1
         began = time.perf_counter()
-        trial = study.ask(distributions(problem.layers))
-        removal = to_removal(trial.params, problem.layers)
+        trial = study.ask(choices.distributions())
+        removal = choices.to_architecture(trial.params).removal
         study.tell(trial, problem.values(removal))
         seconds += time.perf_counter() - began
         fresh = len(removal) in problem.sizes and removal not in charged
@@ -110,19 +118,20 @@ def judge_gate(problem: Problem, trials: list[RemovalSet]) -> dict[str, list[flo
     # Not the one that raced: to be asked about all sets it has to score them all.
     sampler = new_sampler(problem, problem.score)
     study = optuna.create_study(directions=DIRECTIONS, sampler=sampler)
-    front = set(problem.front())
+    choices, front = Choices(problem.layers), set(problem.front())
     shares: dict[str, list[float]] = {name: [] for name in GATE}
     for count, removal in enumerate(trials, 1):
         study.add_trial(
             create_trial(
-                params=to_params(removal, problem.layers),
-                distributions=distributions(problem.layers),
+                params=choices.to_params(Architecture(removal)),
+                distributions=choices.distributions(),
                 values=problem.values(removal),
             )
         )
         if count in BUDGETS:
             left = sorted({*problem.every_set()} - {*trials[:count]})
-            chances = dict(zip(left, sampler.chances(study, left), strict=True))
+            judged = sampler.chances(study, list(map(Architecture, left)))
+            chances = dict(zip(left, judged, strict=True))
             hopeless = {removal for removal in left if chances[removal].is_hopeless}
             adding = {s for s in front & {*left} if problem.accuracy(s) > chances[s].beat}
             shares["wrong"].append(len(adding & hopeless) / len(front))

@@ -100,8 +100,8 @@ def search(
     for number in sorted({*points, *stopped}, key=lambda number: ended[number]):
         if number in points:
             point = points[number]
-            repriced = prices.of(point.removal)
-            seen.append(FrontPoint(number, point.removal, point.accuracy, 0, repriced, None))
+            repriced = prices.of(point.architecture)
+            seen.append(FrontPoint(number, point.architecture, point.accuracy, 0, repriced, None))
         spent = (ended[number] - begun).total_seconds()
         curve.append((spent, hypervolume(seen, prices.unpruned)))
     return curve, prices

@@ -60,7 +60,7 @@ def choose(
         nearest = min(front, key=lambda point: _drop(info, point))
         raise InfeasibleError(
             f"no point of {info.name} loses at most {drop} points; the nearest is trial "
-            f"{nearest.trial} {nearest.removal} with {_drop(info, nearest):.2f}: "
+            f"{nearest.trial} {nearest.architecture} with {_drop(info, nearest):.2f}: "
             f"--max-drop {_ceil(_drop(info, nearest)):.2f} or --trial {nearest.trial} takes it"
         )
     return max(close, key=lambda point: point.price.throughput)
@@ -84,6 +84,7 @@ def export_point(
         build_point(info, point),
         model_config(info),
         removal=point.removal,
+        merging=point.architecture.merging or None,
         out=out,
         format=format,
         plain=plain,
@@ -107,7 +108,12 @@ def build_point(info: StudyInfo, point: FrontPoint) -> nn.Module:
         state = safetensors.torch.load_file(weights)
     except (OSError, safetensors.SafetensorError) as error:
         raise InputError(f"the weights at {weights} can't be read ({error})") from error
-    return build(model_config(info), removal=point.removal, state=state)
+    return build(
+        model_config(info),
+        removal=point.removal,
+        merging=point.architecture.merging or None,
+        state=state,
+    )
 
 
 def results_of(info: StudyInfo, point: FrontPoint) -> Results:

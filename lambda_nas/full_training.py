@@ -6,10 +6,11 @@ from pathlib import Path
 
 import torch
 
+from lambda_nas.core.architecture import Architecture
 from lambda_nas.core.dilution import dilute, finish
 from lambda_nas.core.evaluation import evaluate
+from lambda_nas.core.merging import merge_tokens
 from lambda_nas.core.recipe import Augmentation, Losses, Recipe
-from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.snapshots import Snapshot
 from lambda_nas.core.training import train
 from lambda_nas.errors import InputError, LambdaNasError
@@ -61,10 +62,10 @@ class SnapshotFile:
 
     @classmethod
     def beside(
-        cls, out: Path, source: Source, removal: RemovalSet, schedule: Schedule
+        cls, out: Path, source: Source, architecture: Architecture, schedule: Schedule
     ) -> "SnapshotFile":
         """Return the file of this very training, which will write ``out``."""
-        about = f"{source.model.fingerprint} {source.data.fingerprint} {removal} {schedule}"
+        about = f"{source.model.fingerprint} {source.data.fingerprint} {architecture} {schedule}"
         digest = hashlib.sha256(about.encode()).hexdigest()[:8]
         return cls(out.parent / f".{out.name}-{digest}.pt")
 
@@ -103,7 +104,7 @@ class SnapshotFile:
 
 def train_fully(
     source: Source,
-    removal: RemovalSet,
+    architecture: Architecture,
     schedule: Schedule,
     *,
     keeper: SnapshotFile,
@@ -117,7 +118,7 @@ def train_fully(
 
     Args:
         source: The unpruned model and its images.
-        removal: The layers to remove.
+        architecture: The layers to remove, and how tokens are merged afterwards.
         schedule: How long.
         keeper: Of this training; its file goes when the training is over.
         out: Folder to write, in timm's form; must not hold anything (``check_free`` knows early).
@@ -136,7 +137,7 @@ def train_fully(
         raise InputError(f"{source.data_name} has no train/ and val/ below it: nothing to train on")
     teacher = source.model.model
     teacher.to("cuda" if torch.cuda.is_available() else "cpu")
-    diluted = dilute(teacher, removal, compensation="none")
+    diluted = dilute(teacher, architecture.removal, compensation="none")
     natural = source.model.name != DIGITS_ARCHITECTURE
     recipe = schedule.recipe(len(images), losses_for(teacher), natural=natural)
     keeper.path.parent.mkdir(parents=True, exist_ok=True)
@@ -150,14 +151,16 @@ def train_fully(
             on_step=lambda step, _: show(step + 1, recipe.steps),
             keeper=keeper,
         )
-    pruned = finish(diluted)
+    pruned, merging = finish(diluted), architecture.merging
+    judged = merge_tokens(pruned, merging) if merging else pruned
     evaluation, size = source.data.evaluation, schedule.batch_size
     with stage("Evaluating", -(-len(evaluation) // size)) as advance:
-        found = evaluate(pruned, evaluation, batch_size=size, on_batch=lambda _: advance())
+        found = evaluate(judged, evaluation, batch_size=size, on_batch=lambda _: advance())
     export_network(
         pruned.cpu(),
         source.model.config,
-        removal=removal,
+        removal=architecture.removal,
+        merging=merging or None,
         out=out,
         results=replace(results, accuracy=found.top1),
     )

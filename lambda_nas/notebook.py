@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from html import escape
 from typing import Any
 
-from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.architecture import Architecture
 from lambda_nas.report.tables import BEST_HEAD, best_rows, html_table
 from lambda_nas.search.job import Progress
 from lambda_nas.search.values import FrontPoint, TrialCounts
@@ -32,9 +32,9 @@ class Quiet:
         """Keep it to oneself."""
         del counts, front
 
-    def failed(self, removal: RemovalSet, reason: str) -> None:
+    def failed(self, architecture: Architecture, reason: str) -> None:
         """Log a failed trial as a warning."""
-        logging.getLogger(__name__).warning("failed: %s: %s", removal, reason)
+        logging.getLogger(__name__).warning("failed: %s: %s", architecture, reason)
 
 
 class CellProgress(Quiet):

@@ -10,7 +10,14 @@ from torch import nn
 from lambda_nas.errors import InputError
 from lambda_nas.inputs.spaces import SearchSpace, load_space
 from lambda_nas.registry import DIGITS_ARCHITECTURE
-from lambda_nas.run import Source, Stage, default_study_name, open_source, resolve_layers
+from lambda_nas.run import (
+    Source,
+    Stage,
+    default_study_name,
+    open_source,
+    resolve_layers,
+    resolve_mergings,
+)
 from lambda_nas.search.job import Budget, Settings
 from lambda_nas.search.limits import Limits
 from lambda_nas.store import DEFAULT_STORAGE
@@ -80,6 +87,7 @@ def prepare(request: Request, stage: Stage) -> Job:
         budget=request.budget,
         max_removed=most,
         layers=layers,
+        mergings=resolve_mergings(source, space),
         workers=request.workers,
         gpus_per_trial=gpus,
         ray_address=request.ray_address,

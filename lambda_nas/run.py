@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from lambda_nas.adoption import adopt_model
+from lambda_nas.core.merging import Merging, check_mergeable
 from lambda_nas.core.recipe import Fade, Losses, Recipe
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.surgery import check_removal, removable_layers
@@ -128,6 +129,26 @@ def _refuse_alone(*, checkpoint: Path | None, pretrained: bool, class_map: Path 
         raise InputError(f"{' and '.join(given)}: give --model and --data with it")
 
 
+def resolve_mergings(source: Source, space: SearchSpace | None) -> tuple[Merging, ...]:
+    """Return the ways to merge tokens that a space offers.
+
+    Raises:
+        UnsupportedModelError: If there are any, and the model can't merge tokens.
+        InputError: If one starts where no block has attention.
+    """
+    if space is None or not space.tome_r:
+        return ()
+    check_mergeable(source.model.model)
+    attention = removable_layers(source.model.model)
+    late = [start for start in space.tome_start if start > attention[-1]]
+    if late:
+        raise InputError(
+            f"tome_start {late[0]}: no block from there on has attention, the last that has is "
+            f"{attention[-1]}"
+        )
+    return space.mergings
+
+
 def resolve_layers(
     source: Source, space: SearchSpace | None
 ) -> tuple[tuple[int, ...], int, tuple[RemovalSet, ...]]:
@@ -224,6 +245,7 @@ def _search(
         source.data.fingerprint,
         device_name(device),
     )
+    store.check_mergings(name, settings.mergings)
     run = store.begin_run(name, _who(source, settings, device_name(device), command))
     publisher = Publisher(timed, store, name)
     with (
@@ -299,6 +321,7 @@ def _describe(source: Source, settings: Settings, *, rungs: int) -> dict[str, ob
         "doubled_before": list(config.doubled),
         "data": source.data.description,
         "max_removed": settings.max_removed,
+        "mergings": [asdict(merging) for merging in settings.mergings],
         "batch_size": settings.batch_size,
         "rungs": rungs,
         "repair": source.has_repair,

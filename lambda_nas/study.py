@@ -8,6 +8,7 @@ from torch import nn
 
 from lambda_nas.choice import build_point, choose, export_point
 from lambda_nas.core.cost import Price
+from lambda_nas.core.merging import Merging
 from lambda_nas.errors import InputError
 from lambda_nas.exports.network import Format
 from lambda_nas.keywords import in_python_words
@@ -36,11 +37,13 @@ class Point(Measurement):
     Attributes:
         trial: Its number in the study.
         removed: The layers without attention.
+        merging: How the others merge tokens, if they do.
         rung: 0 if the closed-form repair alone was best, else the slice of training.
     """
 
     trial: int
     removed: tuple[int, ...]
+    merging: Merging | None
     rung: int
     _info: values.StudyInfo = field(repr=False, compare=False)
     _member: values.FrontPoint = field(repr=False, compare=False)
@@ -134,6 +137,7 @@ class Study:
         return Point(
             trial=member.trial,
             removed=member.removal.layers,
+            merging=member.architecture.merging or None,
             accuracy=member.accuracy,
             rung=member.rung,
             **asdict(member.price),

@@ -1,7 +1,7 @@
 """Progress outside of terminals."""
 
+from lambda_nas.core.architecture import Architecture
 from lambda_nas.core.cost import Price
-from lambda_nas.core.removal import RemovalSet
 from lambda_nas.notebook import CellProgress, Quiet, in_notebook, watched
 from lambda_nas.search.values import FrontPoint, TrialCounts
 
@@ -25,7 +25,7 @@ def test_a_stage_is_drawn_at_most_every_quarter_second():
 def test_trials_show_the_best_of_the_front():
     drawn = []
     counts = TrialCounts(complete=2, pruned=3, failed=0, stopped=1)
-    point = FrontPoint(1, RemovalSet.of([2, 3]), 0.5, 0, PRICE, None)
+    point = FrontPoint(1, Architecture.of([2, 3]), 0.5, 0, PRICE, None)
     CellProgress(8, lambda *shown: drawn.append(shown)).trials(counts, [point])
     CellProgress(None, lambda *shown: drawn.append(shown)).trials(counts, [])
     assert drawn[0][0] == "2 done, 1 stopped early, 2 pruned, 0 failed 3/8"
@@ -40,6 +40,6 @@ def test_quiet_tells_of_failed_trials_only(caplog):
         with progress.stage("x", 1) as advance:
             advance()
         progress.trials(TrialCounts(1, 0, 0), [])
-        progress.failed(RemovalSet.of([2]), "it died")
+        progress.failed(Architecture.of([2]), "it died")
     assert caplog.messages == ["failed: {2}: it died"]
     assert not in_notebook()

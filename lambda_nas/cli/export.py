@@ -60,6 +60,7 @@ def export(
     """Write an architecture of a study as a model that timm, ONNX runtimes or PyTorch load."""
     from lambda_nas.choice import choose, export_point
     from lambda_nas.exports.network import check_request
+    from lambda_nas.report.words import what_is_done
     from lambda_nas.store.store import Store
 
     check_request(out, format=format, plain=plain)
@@ -78,13 +79,15 @@ def export(
                 "format": format,
                 "trial": point.trial,
                 "removed": list(point.removal),
+                "merging": output.merging_json(point.architecture),
                 "accuracy": point.accuracy,
                 "speedup": point.price.speedup,
             }
         )
         return
     output.stdout.print(
-        f"trial {point.trial}: {point.removal} removed, top-1 {100 * point.accuracy:.2f}% "
+        f"trial {point.trial}: {what_is_done(point.architecture)}, "
+        f"top-1 {100 * point.accuracy:.2f}% "
         f"({100 * (point.accuracy - info.baseline_accuracy):+.2f}), "
         f"speed-up {point.price.speedup:.2f}x -> {out}",
         soft_wrap=True,

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lambda_nas.core.architecture import Architecture
 from lambda_nas.report.tables import FRONT_HEAD, front_rows, front_title
 from lambda_nas.search.values import FrontPoint, StudyInfo
 
@@ -21,6 +23,11 @@ stderr = Console(stderr=True, highlight=False)
 def print_json(value: object) -> None:
     """Print a JSON document on stdout, unstyled and unwrapped."""
     print(json.dumps(value, indent=2))  # noqa: T201
+
+
+def merging_json(one: Architecture) -> dict[str, int] | None:
+    """Return how an architecture merges tokens as JSON, ``None`` if it doesn't."""
+    return asdict(one.merging) if one.merging else None
 
 
 def note(text: str) -> None:

@@ -100,7 +100,7 @@ def prior(
     for layer in found.layers:
         table.add_row(
             str(layer.index),
-            f"{layer.entropy_attn:.2f}",
+            "" if layer.entropy_attn is None else f"{layer.entropy_attn:.2f}",
             "" if layer.entropy_mlp is None else f"{layer.entropy_mlp:.2f}",
             f"{layer.transfer_entropy:+.3f}",
             f"{layer.relative_entropy:.4f}",

@@ -17,7 +17,7 @@ from rich.progress import (
 from rich.table import Table
 
 from lambda_nas.cli.output import stderr
-from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.architecture import Architecture
 from lambda_nas.report.tables import BEST_HEAD, best_rows
 from lambda_nas.search.values import FrontPoint, TrialCounts
 
@@ -79,9 +79,9 @@ class SearchProgress:
         self._bar.update(self._task, description=str(counts), completed=counts.evaluated)
         self._live.update(Group(self._bar, _best(front)))
 
-    def failed(self, removal: RemovalSet, reason: str) -> None:
+    def failed(self, architecture: Architecture, reason: str) -> None:
         """Tell of a failed trial above the bar."""
-        stderr.print(f"[red]failed:[/red] {removal}: {reason}", soft_wrap=True)
+        stderr.print(f"[red]failed:[/red] {architecture}: {reason}", soft_wrap=True)
 
 
 def _best(front: Sequence[FrontPoint]) -> Table:

@@ -78,6 +78,7 @@ def _point_json(point: FrontPoint) -> dict[str, object]:
     return {
         "trial": point.trial,
         "removed": list(point.removal),
+        "merging": output.merging_json(point.architecture),
         "accuracy": point.accuracy,
         "throughput": point.price.throughput,
         "speedup": point.price.speedup,

@@ -23,7 +23,7 @@ from lambda_nas.cli.options import (
 )
 from lambda_nas.cli.progress import stage
 from lambda_nas.errors import StudyMismatchError
-from lambda_nas.report.words import short_name
+from lambda_nas.report.words import short_name, what_is_done
 
 EPILOG = """[bold]Examples[/bold]
 
@@ -106,7 +106,7 @@ def train(
     for text in source.data.notes:
         output.note(text)
     schedule = Schedule(epochs, batch_size, lr, seed)
-    keeper = SnapshotFile.beside(out, source, point.removal, schedule)
+    keeper = SnapshotFile.beside(out, source, point.architecture, schedule)
     if keeper.path.exists():
         output.note(f"going on at the snapshot {keeper.path}")
     results = replace(
@@ -119,7 +119,7 @@ def train(
     try:
         top1 = train_fully(
             source,
-            point.removal,
+            point.architecture,
             schedule,
             keeper=keeper,
             out=out,
@@ -137,6 +137,7 @@ def train(
                 "out": str(out),
                 "trial": point.trial,
                 "removed": list(point.removal),
+                "merging": output.merging_json(point.architecture),
                 "accuracy": top1,
                 "searched_accuracy": point.accuracy,
                 "images": len(source.data.evaluation),
@@ -144,8 +145,8 @@ def train(
         )
         return
     output.stdout.print(
-        f"trial {point.trial}: {point.removal} removed, top-1 {100 * top1:.2f}% after {epochs} "
-        f"epochs ({100 * point.accuracy:.2f}% in the search, {100 * info.baseline_accuracy:.2f}% "
-        f"unpruned) -> {out}",
+        f"trial {point.trial}: {what_is_done(point.architecture)}, "
+        f"top-1 {100 * top1:.2f}% after {epochs} epochs ({100 * point.accuracy:.2f}% in the "
+        f"search, {100 * info.baseline_accuracy:.2f}% unpruned) -> {out}",
         soft_wrap=True,
     )

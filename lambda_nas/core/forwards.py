@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lambda_nas.core.data import ImageSet
+from lambda_nas.core.merging import NO_MERGING, Merging, merge_tokens
 from lambda_nas.core.prefixes import LIMIT_BYTES, PrefixStates
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.surgery import removable_layers, remove_attention
@@ -28,9 +29,15 @@ class WholeForwards:
         self._batch_size = batch_size
 
     @torch.inference_mode()
-    def head(self, removal: RemovalSet) -> tuple[Tensor, Tensor]:
-        """Return ``(features [images, channels], logits [images, classes])`` under the set."""
+    def head(self, removal: RemovalSet, merging: Merging = NO_MERGING) -> tuple[Tensor, Tensor]:
+        """Return ``(features [images, channels], logits [images, classes])`` under the set.
+
+        Raises:
+            UnsupportedModelError: If tokens are to be merged, and the model can't.
+        """
         model: Any = remove_attention(self.model, removal).model if removal else self.model
+        if merging:
+            model = merge_tokens(model, merging)
         features, logits = [], []
         device = next(model.parameters()).device
         for images, _ in self.images.batches(self._batch_size, device=device):

@@ -8,6 +8,7 @@ image's patches that it stands for; sizes are ``[batch, tokens, 1]``.
 """
 
 import copy
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -28,9 +29,13 @@ BLOCK_PARTS = {"norm1", "attn", "ls1", "drop_path1", "norm2", "mlp", "ls2", "dro
 ATTENTION_PARTS = {"qkv", "q_norm", "k_norm", "attn_drop", "norm", "proj", "proj_drop"}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, order=True)
 class Merging:
     """How many tokens are merged, and where; true if there are any.
+
+    Examples:
+        >>> str(Merging(8, start=2)), str(Merging(0))
+        ('merging 8 from block 2', 'no merging')
 
     Attributes:
         r: Pairs of tokens that a block with attention merges; never more than half of the tokens
@@ -51,6 +56,17 @@ class Merging:
 
     def __bool__(self) -> bool:
         return self.r > 0
+
+    def __str__(self) -> str:
+        return f"merging {self.r} from block {self.start}" if self else "no merging"
+
+
+NO_MERGING = Merging(0)
+
+
+def first_merging(attending: Iterable[int], merging: Merging) -> int | None:
+    """Return the first block that merges, of those that have attention; ``None`` without any."""
+    return min((index for index in attending if index >= merging.start), default=None)
 
 
 class Tokens(NamedTuple):
@@ -141,18 +157,36 @@ def merge_tokens(model: nn.Module, merging: Merging) -> VisionTransformer:
         )
     if not merging:
         return merged
-    blocks = [
-        MergingBlock(block, r=merging.r, protected=merged.num_prefix_tokens)
-        if index >= merging.start and isinstance(block, Block)
-        else block
-        for index, block in enumerate(merged.blocks)
-    ]
+    blocks = merging_blocks(
+        merged.blocks, r=merging.r, start=merging.start, protected=merged.num_prefix_tokens
+    )
     if not any(isinstance(block, MergingBlock) for block in blocks):
         raise InputError(f"nothing to merge: no block from {merging.start} on has attention")
     training = merged.blocks.training
-    merged.blocks = MergingBlocks(*blocks)
+    merged.blocks = blocks
     merged.blocks.training = training
     return merged
+
+
+def merging_blocks(
+    blocks: Iterable[nn.Module], *, r: int, start: int, protected: int
+) -> "MergingBlocks":
+    """Let those of a row of blocks that have attention merge, from index ``start`` on.
+
+    Args:
+        blocks: Their modules are shared.
+        r: Pairs of tokens that a block merges.
+        start: The first to merge.
+        protected: Class and register tokens.
+    """
+    return MergingBlocks(
+        *(
+            MergingBlock(block, r=r, protected=protected)
+            if index >= start and isinstance(block, Block)
+            else block
+            for index, block in enumerate(blocks)
+        )
+    )
 
 
 class MergingBlocks(nn.Sequential):

@@ -5,6 +5,7 @@ agree there share it. Prior and transplant both walk on this.
 """
 
 from collections import OrderedDict
+from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple
 
@@ -12,6 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from lambda_nas.core.data import ImageSet
+from lambda_nas.core.merging import (
+    NO_MERGING,
+    Merging,
+    check_mergeable,
+    first_merging,
+    merging_blocks,
+)
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.replacements import AttentionFreeBlock
 from lambda_nas.core.surgery import removable_layers
@@ -115,14 +123,27 @@ class PrefixStates:
         return states
 
     @torch.inference_mode()
-    def head(self, removal: RemovalSet) -> tuple[Tensor, Tensor]:
+    def head(self, removal: RemovalSet, merging: Merging = NO_MERGING) -> tuple[Tensor, Tensor]:
         """Return ``(features [images, channels], logits [images, classes])`` under the set."""
         features, logits = [], []
-        for state in self.stream(removal, self.depth):
+        states = self._merged(removal, merging) if merging else self.stream(removal, self.depth)
+        for state in states:
             ends = leave(self.model, state)
             features.append(ends[0])
             logits.append(ends[1])
         return torch.cat(features), torch.cat(logits)
+
+    def _merged(self, removal: RemovalSet, merging: Merging) -> Iterator[Tensor]:
+        """Yield the last block's outputs, from the first block that merges on computed anew."""
+        model = check_mergeable(self.model)
+        first = first_merging((each for each in self.layers if each not in removal), merging)
+        start = self.depth if first is None else first
+        left = (
+            AttentionFreeBlock(block) if start + place in removal else block
+            for place, block in enumerate(self.blocks[start:])
+        )
+        run = merging_blocks(left, r=merging.r, start=0, protected=model.num_prefix_tokens)
+        return map(run.eval(), self.stream(removal, start))
 
     @cached_property
     def contexts(self) -> tuple[Context, ...]:

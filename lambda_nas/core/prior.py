@@ -7,11 +7,12 @@ from functools import partial
 from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from lambda_nas.core.anatomy import find_branches
+from lambda_nas.core.architecture import Architecture
 from lambda_nas.core.entropy import GaussianEntropy, relative_entropy
 from lambda_nas.core.forwards import Forwards
+from lambda_nas.core.merging import NO_MERGING, Merging
 from lambda_nas.core.prefixes import PrefixStates
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.spectrum import high_frequency_shares
@@ -27,11 +28,11 @@ class LayerPrior:
     """One layer: entropies (nats) of its branches' outputs, scores of removing it alone.
 
     ``high_frequency`` is the high-frequency share of the unpruned block's output. Where a model is
-    no row of blocks with an MLP each, what can't be said is ``None``.
+    no row of blocks, what can't be said is ``None``.
     """
 
     index: int
-    entropy_attn: float
+    entropy_attn: float | None
     entropy_mlp: float | None
     transfer_entropy: float
     relative_entropy: float
@@ -74,7 +75,7 @@ class Prior:
 
 
 class Scorer:
-    """Scores removal sets by plain removal, each set once.
+    """Scores removal sets by plain removal, with tokens merged or not, each once.
 
     Args:
         forwards: The unpruned model on the calibration images.
@@ -87,22 +88,22 @@ class Scorer:
     def __init__(self, forwards: Forwards, *, target: Target = "head") -> None:
         self.forwards = forwards
         self.target = target
-        self._scores: dict[RemovalSet, tuple[float, float]] = {}
+        self._scores: dict[Architecture, tuple[float, float]] = {}
         with _branch_entropies(forwards) as self.branch_entropies:
-            features, logits = self._outputs(RemovalSet())
+            features, logits = self._outputs(Architecture(RemovalSet()))
         self._logits = logits.double()
         self._entropy = self._target_entropy(features, logits)
 
-    def relative_entropy(self, removal: RemovalSet) -> float:
+    def relative_entropy(self, removal: RemovalSet, merging: Merging = NO_MERGING) -> float:
         """Return ``KL(S)``: mean over images of ``D_KL(p_full || p_S)``, in nats."""
-        return self._score(removal)[0]
+        return self._score(Architecture(removal, merging))[0]
 
     def transfer_entropy(self, removal: RemovalSet) -> float:
         """Return ``TE(S)``: the target's entropy unpruned minus that under the set, in nats."""
-        return self._score(removal)[1]
+        return self._score(Architecture(removal))[1]
 
-    def scored(self) -> tuple[RemovalSet, ...]:
-        """Return the sets scored so far."""
+    def scored(self) -> tuple[Architecture, ...]:
+        """Return what was scored so far."""
         return tuple(self._scores)
 
     def score(self, removal: RemovalSet, name: ScoreName, order: Order) -> float:
@@ -112,19 +113,19 @@ class Scorer:
         entropy = self.transfer_entropy(removal)
         return abs(entropy) if order == "absolute" else entropy
 
-    def _score(self, removal: RemovalSet) -> tuple[float, float]:
-        if removal not in self._scores:
-            features, logits = self._outputs(removal)
+    def _score(self, architecture: Architecture) -> tuple[float, float]:
+        if architecture not in self._scores:
+            features, logits = self._outputs(architecture)
             divergence = relative_entropy(self._logits, logits.double())
             entropy = self._entropy - self._target_entropy(features, logits)
-            self._scores[removal] = divergence.item(), entropy
-        return self._scores[removal]
+            self._scores[architecture] = divergence.item(), entropy
+        return self._scores[architecture]
 
-    def _outputs(self, removal: RemovalSet) -> tuple[Tensor, Tensor]:
-        features, logits = self.forwards.head(removal)
+    def _outputs(self, architecture: Architecture) -> tuple[Tensor, Tensor]:
+        features, logits = self.forwards.head(architecture.removal, architecture.merging)
         if not torch.isfinite(logits).all():
             raise NonFiniteError(
-                f"the model's outputs with {removal} removed are not finite: "
+                f"the model's outputs with {architecture} removed are not finite: "
                 "check its weights and the images"
             )
         return features, logits
@@ -144,13 +145,13 @@ def _branch_entropies(
     def collect(key: tuple[int, str], _module: object, _args: object, output: Tensor) -> None:
         found[key] = found.get(key, GaussianEntropy.empty()).update(output)
 
-    branches = find_branches(forwards.model)
     hooks = []
-    for layer in forwards.layers:
-        block = forwards.model.get_submodule(branches[layer].path)
-        for kind, name in (("attn", branches[layer].attention), ("mlp", "mlp")):
-            module = getattr(block, name, None)
-            if isinstance(module, nn.Module):
+    # Elsewhere attention may give a tuple, or be run in pieces.
+    if isinstance(forwards, PrefixStates):
+        for layer in forwards.layers:
+            block = forwards.blocks[layer]
+            for kind in ("attn", "mlp"):
+                module = block.get_submodule(kind)
                 hooks.append(module.register_forward_hook(partial(collect, (layer, kind))))
     try:
         yield found
@@ -167,11 +168,11 @@ def layer_priors(
     shares = _high_frequency(scorer.forwards, RemovalSet())
     for layer in scorer.forwards.layers:
         alone = RemovalSet.of([layer])
-        mlp = scorer.branch_entropies.get((layer, "mlp"))
+        attn, mlp = (scorer.branch_entropies.get((layer, kind)) for kind in ("attn", "mlp"))
         rows.append(
             LayerPrior(
                 index=layer,
-                entropy_attn=scorer.branch_entropies[layer, "attn"].value,
+                entropy_attn=attn.value if attn else None,
                 entropy_mlp=mlp.value if mlp else None,
                 transfer_entropy=scorer.transfer_entropy(alone),
                 relative_entropy=scorer.relative_entropy(alone),

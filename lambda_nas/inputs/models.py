@@ -124,7 +124,7 @@ def fingerprint(model: nn.Module, config: ModelConfig) -> str:
     """Return 16 hex digits of a SHA-256 over the architecture and all weights."""
     digest = hashlib.sha256(f"{config.architecture}{config.removed}{config.doubled}".encode())
     if config.merging:
-        digest.update(str(config.merging).encode())
+        digest.update(repr(config.merging).encode())
     for key, tensor in sorted(model.state_dict().items()):
         digest.update(f"{key}{tuple(tensor.shape)}{tensor.dtype}".encode())
         flat = tensor.detach().cpu().contiguous().reshape(-1)

@@ -13,6 +13,7 @@ from pydantic import (
     field_validator,
 )
 
+from lambda_nas.core.merging import Merging
 from lambda_nas.errors import InputError
 
 Layer = Annotated[int, Field(ge=0)]
@@ -28,6 +29,8 @@ class SearchSpace(BaseModel):
         removable: Block indices whose attention may go, or all that the model has.
         max_removed: The most layers a set may have; None for no limit.
         seeds: Sets to evaluate first, by name, such as those the paper found.
+        tome_r: Pairs of tokens that a block may merge; merging none is always a choice.
+        tome_start: Blocks from which on this may begin.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -37,6 +40,13 @@ class SearchSpace(BaseModel):
     removable: list[Layer] | Literal["all"] = "all"
     max_removed: Annotated[int, Field(ge=1)] | None = None
     seeds: dict[str, list[Layer]] = {}
+    tome_r: list[Annotated[int, Field(ge=1)]] = []
+    tome_start: list[Layer] = [0]
+
+    @property
+    def mergings(self) -> tuple[Merging, ...]:
+        """Each way to merge tokens."""
+        return tuple(sorted({Merging(r, start) for r in self.tome_r for start in self.tome_start}))
 
     @field_validator("removable")
     @classmethod
@@ -46,6 +56,15 @@ class SearchSpace(BaseModel):
         if not removable:
             raise ValueError("name at least one layer, or write all")
         return removable
+
+    @field_validator("tome_start")
+    @classmethod
+    def _start_of_something(cls, starts: list[int], info: ValidationInfo) -> list[int]:
+        if not info.data.get("tome_r", True):
+            raise ValueError("tome_r is missing: how many pairs a block merges, such as [8, 16]")
+        if not starts:
+            raise ValueError("name at least one block")
+        return starts
 
     @field_validator("seeds")
     @classmethod

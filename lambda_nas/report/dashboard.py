@@ -72,7 +72,7 @@ def _front_table(front: tuple[FrontPoint, ...]) -> list[str]:
         "| trial | removed layers | top-1 | speed-up | memory |",
         "|---:|:---|---:|---:|---:|",
         *(
-            f"| {point.trial} | {_code(str(point.removal))} | {100 * point.accuracy:.2f}% "
+            f"| {point.trial} | {_code(str(point.architecture))} | {100 * point.accuracy:.2f}% "
             f"| {point.price.speedup:.2f}x | {point.price.memory_bytes / 1e6:.1f} MB |"
             for point in front
         ),

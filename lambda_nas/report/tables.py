@@ -22,7 +22,7 @@ def front_rows(info: StudyInfo, front: Sequence[FrontPoint]) -> list[list[str]]:
     return [
         ["", "none", *_cells(info.baseline_accuracy, info.baseline, info)],
         *(
-            [str(point.trial), str(point.removal), *_cells(point.accuracy, point.price, info)]
+            [str(point.trial), str(point.architecture), *_cells(point.accuracy, point.price, info)]
             for point in front
         ),
     ]
@@ -47,7 +47,7 @@ def best_rows(front: Sequence[FrontPoint]) -> list[list[str]]:
     """Return the cells below ``BEST_HEAD``: the few most accurate of a front."""
     best = sorted(front, key=lambda point: -point.accuracy)[:BEST_SHOWN]
     return [
-        [str(point.removal), f"{100 * point.accuracy:.2f}%", f"{point.price.speedup:.2f}x"]
+        [str(point.architecture), f"{100 * point.accuracy:.2f}%", f"{point.price.speedup:.2f}x"]
         for point in best
     ]
 

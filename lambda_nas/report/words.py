@@ -3,7 +3,7 @@
 import re
 import shlex
 
-from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.architecture import Architecture
 
 NAME_LENGTH = 32
 
@@ -25,20 +25,33 @@ def duration(seconds: float) -> str:
     return f"{big} {units[0]}" + (f" {small} {units[1]}" if small else "")
 
 
-def short_set(removal: RemovalSet) -> str:
+def short_set(one: Architecture) -> str:
     """Write a set with its runs of three and more layers in short, where there is little room.
 
-    >>> short_set(RemovalSet.of([0, 2, 3, 5, 6, 7, 8]))
+    >>> short_set(Architecture.of([0, 2, 3, 5, 6, 7, 8]))
     '{0,2,3,5–8}'
+    >>> short_set(Architecture.parse("0 r=8 start=3"))
+    '{0} r8 from 3'
     """
     runs: list[list[int]] = []
-    for layer in removal:
+    for layer in one.removal:
         if runs and layer == runs[-1][-1] + 1:
             runs[-1].append(layer)
         else:
             runs.append([layer])
     parts = [f"{run[0]}–{run[-1]}" if len(run) > 2 else ",".join(map(str, run)) for run in runs]
-    return "{" + ",".join(parts) + "}"
+    merging = f" r{one.merging.r}" if one.merging else ""
+    start = f" from {one.merging.start}" if one.merging.start else ""
+    return "{" + ",".join(parts) + "}" + merging + start
+
+
+def what_is_done(one: Architecture) -> str:
+    """Say in words what an architecture does to the unpruned model.
+
+    >>> what_is_done(Architecture.parse("0,2 r=8 start=0"))
+    '{0,2} removed, merging 8 from block 0'
+    """
+    return f"{one.removal} removed" + (f", {one.merging}" if one.merging else "")
 
 
 def short_name(name: str) -> str:

@@ -27,45 +27,53 @@ class Measured(NamedTuple):
 
 
 def expected_improvement(
-    mean: Array, deviation: Array, gain: Gain, front: Sequence[Measured]
+    mean: Array, deviation: Array, gains: Array, front: Sequence[Measured]
 ) -> Array:
-    """Return the expected gain in hypervolume of sets that all have one price.
+    """Return the expected gain in hypervolume of sets.
 
     Args:
         mean: ``[sets]``, of the accuracy.
         deviation: ``[sets]``, standard deviation of the accuracy.
-        gain: Theirs.
+        gains: Theirs, ``[sets, 2]``.
         front: The measured sets; dominated ones do no harm.
     """
+    members = [member for member in front if not _is_dominated(member, front)]
     total = np.zeros(len(mean))
-    for threshold, area in _steps(gain, front):
-        total += area * (_expected_excess(mean - threshold, deviation))
+    covered_before = gains.prod(1)
+    for threshold in sorted({0.0, *(member.accuracy for member in members)}):
+        above = [member.gain for member in members if member.accuracy > threshold]
+        covered = _union(above, within=gains)
+        total += (covered_before - covered) * _expected_excess(mean - threshold, deviation)
+        covered_before = covered
     return total
 
 
-def level_to_beat(gain: Gain, front: Sequence[Measured]) -> float:
-    """Return the accuracy above which a set of this price is not dominated."""
-    return max((m.accuracy for m in front if _covers(m.gain, gain)), default=-np.inf)
+def levels_to_beat(gains: Array, front: Sequence[Measured]) -> Array:
+    """Return the accuracies above which sets of these gains, ``[sets, 2]``, are not dominated."""
+    levels = np.full(len(gains), -np.inf)
+    for member in front:
+        covers = (gains <= np.array(member.gain)).all(1)
+        levels[covers] = np.maximum(levels[covers], member.accuracy)
+    return levels
 
 
-def _steps(gain: Gain, front: Sequence[Measured]) -> list[tuple[float, float]]:
-    """Return by how much the uncovered area grows at which accuracy, from zero up."""
-    steps, covered_before = [], gain[0] * gain[1]
-    for threshold in sorted({0.0, *(member.accuracy for member in front)}):
-        above = [member.gain for member in front if member.accuracy > threshold]
-        covered = _union(above, within=gain)
-        steps.append((threshold, covered_before - covered))
-        covered_before = covered
-    return [(threshold, area) for threshold, area in steps if area > 0]
+def _is_dominated(one: Measured, front: Sequence[Measured]) -> bool:
+    return any(
+        other.accuracy >= one.accuracy
+        and other.gain[0] >= one.gain[0]
+        and other.gain[1] >= one.gain[1]
+        and other != one
+        for other in front
+    )
 
 
-def _union(gains: Sequence[Gain], *, within: Gain) -> float:
-    """Return the area of rectangles from the origin, all clipped to one of them."""
-    clipped = [(min(x, within[0]), min(y, within[1])) for x, y in gains]
-    area = height = 0.0
-    for x, y in sorted(clipped, reverse=True):
-        area += x * max(0.0, y - height)
-        height = max(height, y)
+def _union(gains: Sequence[Gain], *, within: Array) -> Array:
+    """Return the area of rectangles from the origin, clipped to each of others, ``[sets, 2]``."""
+    width, height = within.T
+    area, reached = np.zeros(len(within)), np.zeros(len(within))
+    for x, y in sorted(gains, reverse=True):
+        area += np.minimum(x, width) * np.maximum(0.0, np.minimum(y, height) - reached)
+        reached = np.maximum(reached, np.minimum(y, height))
     return area
 
 
@@ -74,7 +82,3 @@ def _expected_excess(margin: Array, deviation: Array) -> Array:
     safe = np.maximum(deviation, 1e-12)
     scaled = margin / safe
     return margin * ndtr(scaled) + safe * np.exp(-0.5 * scaled**2) / np.sqrt(2 * np.pi)
-
-
-def _covers(one: Gain, other: Gain) -> bool:
-    return one[0] >= other[0] and one[1] >= other[1]

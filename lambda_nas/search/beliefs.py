@@ -1,9 +1,10 @@
-"""What is believed of every removal set: first from the prior's score, then from finished trials.
+"""What is believed of every architecture: first from the prior's score, then from finished trials.
 
 Two Gaussian processes. One guesses the score (relative entropy) of sets that have not been scored,
 from those that have, so that only sets worth it are. The other one guesses accuracies: its prior
 mean falls with the score, and it learns from finished trials how it really does, which layers are
-better or worse than their score, and which sets.
+better or worse than their score, and which sets. A set is a removal set here, with or without a way
+to merge tokens, which counts as if it were one more layer.
 
 Accuracies are guessed as log odds: there, sets of about one score lie equally far apart whether
 most images are still right or few (on the digits' 4096 sets 0.1 to 0.3, repaired or not, where
@@ -16,7 +17,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lambda_nas.core.architecture import Architecture
 from lambda_nas.core.removal import RemovalSet
+from lambda_nas.search.choices import Choices
 from lambda_nas.search.gaussian_process import (
     Hyperparameters,
     Posterior,
@@ -26,12 +29,12 @@ from lambda_nas.search.gaussian_process import (
 )
 
 Array = NDArray[np.float64]
-Score = Callable[[RemovalSet], float]
+Score = Callable[[Architecture], float]
 
 LOG_SCORE = Hyperparameters(
     offset=3.0, layer=1.0, joint=0.5, joint_length=3.0, along=1.5, along_length=4.0, noise=0.05
 )
-"""A priori; the level is the number of layers removed."""
+"""A priori; the level is the number of layers removed, a merging being one more."""
 
 ACCURACY = Hyperparameters(
     offset=0.5, layer=0.2, joint=0.3, joint_length=3.0, along=1.0, along_length=1.5, noise=0.15
@@ -49,9 +52,12 @@ SOFTNESS = 0.005
 
 
 class Candidates(NamedTuple):
-    """Removal sets and the same as a matrix ``[sets, layers]``, 1.0 where a layer is removed."""
+    """Architectures and the same as a matrix ``[sets, layers and mergings]``.
 
-    sets: Sequence[RemovalSet]
+    It is 1.0 where a layer is removed, and where tokens are merged in that way.
+    """
+
+    sets: Sequence[Architecture]
     members: Array
 
 
@@ -66,46 +72,60 @@ class Beliefs:
     """Scores sets when asked to, and guesses what it has not been told.
 
     Args:
-        layers: Layers that may be removed.
+        choices: What may be removed, and how tokens may be merged.
         score: The prior's score of a set, not negative, lower is better. Called once a set.
         baseline: Accuracy of the unpruned model.
         depth: How many layers may be removed at once.
     """
 
-    def __init__(self, layers: Sequence[int], score: Score, *, baseline: float, depth: int) -> None:
-        self._layers = tuple(layers)
+    def __init__(self, choices: Choices, score: Score, *, baseline: float, depth: int) -> None:
+        self._choices = choices
         self._score = score
         self._baseline = baseline
         self._depth = depth
-        self._scores: dict[RemovalSet, float] = {}
+        self._scores: dict[Architecture, float] = {}
         self._walked = False
         self._guessed: tuple[Candidates, int, Guess] | None = None
         self._of_score = _Process(LOG_SCORE)
         self._of_accuracy = _Process(ACCURACY)
 
-    def candidates(self, sets: Sequence[RemovalSet]) -> Candidates:
+    def candidates(self, sets: Sequence[Architecture]) -> Candidates:
         """Return sets with their matrix."""
-        rows = [[layer in removal for layer in self._layers] for removal in sets]
-        return Candidates(sets, np.array(rows, float).reshape(len(sets), len(self._layers)))
+        layers, mergings = self._choices.layers, self._choices.mergings
+        rows = [
+            [
+                *(layer in one.removal for layer in layers),
+                *(merging == one.merging for merging in mergings),
+            ]
+            for one in sets
+        ]
+        width = len(layers) + len(mergings)
+        return Candidates(sets, np.array(rows, float).reshape(len(sets), width))
 
-    def log_score(self, removal: RemovalSet) -> float:
+    def log_score(self, one: Architecture) -> float:
         """Return the logarithm of a set's score, scoring it if that has not been done."""
-        if removal not in self._scores:
-            self._scores[removal] = float(np.log(self._score(removal) + LEAST_SCORE))
-        return self._scores[removal]
+        if one not in self._scores:
+            self._scores[one] = float(np.log(self._score(one) + LEAST_SCORE))
+        return self._scores[one]
 
-    def is_scored(self, removal: RemovalSet) -> bool:
+    def is_scored(self, one: Architecture) -> bool:
         """Say whether a set's score is known."""
-        return removal in self._scores
+        return one in self._scores
 
-    def scores(self) -> Mapping[RemovalSet, float]:
-        """Return the logarithms known; among them, those of the sets the NOSE path passes by."""
+    def scores(self) -> Mapping[Architecture, float]:
+        """Return the logarithms known.
+
+        Among them are those of the sets that the NOSE path passes by, and of each merging alone.
+        """
         if not self._walked:
             self._walked = True
             current = RemovalSet()
+            for merging in self._choices.mergings:
+                self.log_score(Architecture(current, merging))
             while len(current) < self._depth:
-                left = [layer for layer in self._layers if layer not in current]
-                current = min((current.add(layer) for layer in left), key=self.log_score)
+                left = [layer for layer in self._choices.layers if layer not in current]
+                steps = (Architecture(current.add(layer)) for layer in left)
+                current = min(steps, key=self.log_score).removal
         return self._scores
 
     def log_scores(self, candidates: Candidates) -> Guess:
@@ -113,7 +133,7 @@ class Beliefs:
         scores = self.scores()
         if self._guessed and self._guessed[0] is candidates and self._guessed[1] == len(scores):
             return self._guessed[2]
-        exact = np.array([scores.get(removal, np.nan) for removal in candidates.sets])
+        exact = np.array([scores.get(one, np.nan) for one in candidates.sets])
         unknown = np.isnan(exact)
         if not unknown.any():
             return Guess(exact, np.zeros(len(exact)))
@@ -126,28 +146,28 @@ class Beliefs:
         self._guessed = candidates, len(scores), guess
         return guess
 
-    def accuracies(self, candidates: Candidates, observed: Mapping[RemovalSet, float]) -> Guess:
+    def accuracies(self, candidates: Candidates, observed: Mapping[Architecture, float]) -> Guess:
         """Return what to think of the accuracies after observations."""
         odds = self._log_odds(candidates, observed)
         above, below = (from_log_odds(odds.mean + sign * odds.deviation) for sign in (1, -1))
         return Guess(from_log_odds(odds.mean), (above - below) / 2)
 
     def ceilings(
-        self, candidates: Candidates, observed: Mapping[RemovalSet, float], doubt: float
+        self, candidates: Candidates, observed: Mapping[Architecture, float], doubt: float
     ) -> Array:
         """Return the most that may be measured, ``doubt`` standard deviations granted."""
         odds = self._log_odds(candidates, observed)
         return from_log_odds(odds.mean + doubt * np.hypot(odds.deviation, ACCURACY.noise))
 
-    def _log_odds(self, candidates: Candidates, observed: Mapping[RemovalSet, float]) -> Guess:
+    def _log_odds(self, candidates: Candidates, observed: Mapping[Architecture, float]) -> Guess:
         """Return what to think of the log odds.
 
         A guessed score adds to the uncertainty what they would differ if it were one standard
         deviation higher.
         """
         self.scores()
-        for removal in observed:
-            self.log_score(removal)
+        for one in observed:
+            self.log_score(one)
         score = self.log_scores(candidates)
         mean, deviation = self._log_odds_at(candidates.members, score.mean, observed)
         if not score.deviation.any():
@@ -157,14 +177,14 @@ class Beliefs:
         return Guess(mean, np.hypot(deviation, worse - mean))
 
     def _log_odds_at(
-        self, members: Array, level: Array, observed: Mapping[RemovalSet, float]
+        self, members: Array, level: Array, observed: Mapping[Architecture, float]
     ) -> Guess:
         prior = self._prior(level)
         sets = Sets(members, level)
         if not observed:
             return Guess(prior, prior_deviation(sets, ACCURACY))
         seen = self.candidates(list(observed))
-        seen_level = np.array([self.log_score(removal) for removal in observed])
+        seen_level = np.array([self.log_score(one) for one in observed])
         values = log_odds(np.array(list(observed.values()))) - self._prior(seen_level)
         posterior = self._of_accuracy.condition(Sets(seen.members, seen_level), values)
         mean, deviation = posterior.at(sets)

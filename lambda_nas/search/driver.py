@@ -3,21 +3,23 @@
 import time
 import warnings
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, cast
 
 import optuna
 from optuna.storages import RDBStorage
 
+from lambda_nas.core.architecture import Architecture
 from lambda_nas.core.evaluation import evaluate
 from lambda_nas.core.forwards import forwards_of
 from lambda_nas.core.prior import Scorer, layer_priors, nose_path
-from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.stages import find_stages
 from lambda_nas.errors import ConnectionLostError
+from lambda_nas.search.beliefs import Score
 from lambda_nas.search.cluster import ray_running
 from lambda_nas.search.job import Ledger, Material, Progress, Pulse, Settings, in_percent
-from lambda_nas.search.limits import check_params, feasible_signatures
+from lambda_nas.search.limits import check_feasible, check_params
+from lambda_nas.search.merged_pricing import price_mergings
 from lambda_nas.search.owners import reap
 from lambda_nas.search.prices import PriceList, signatures_up_to
 from lambda_nas.search.pricing import count_signature_params, price_signatures
@@ -27,7 +29,6 @@ from lambda_nas.search.trials import (
     OBJECTIVES,
     count_stored,
     count_trials,
-    to_params,
 )
 from lambda_nas.search.values import FrontPoint, TrialCounts
 
@@ -67,7 +68,19 @@ def measure_baseline(
             device=material.device,
             on_step=in_percent(advance),
         )
-    feasible_signatures(prices, settings.limits)
+    if settings.mergings:
+        with progress.stage("Measuring what merging tokens saves", 100) as advance:
+            merged = price_mergings(
+                model,
+                prices,
+                settings.mergings,
+                material.evaluation,
+                batch_size=settings.batch_size,
+                device=material.device,
+                on_step=in_percent(advance),
+            )
+        prices = replace(prices, merged=merged)
+    check_feasible(prices, settings.choices, settings.limits)
     batches = -(-len(material.evaluation) // settings.batch_size)
     with progress.stage("Evaluating the unpruned model", batches) as advance:
         accuracy = evaluate(
@@ -100,22 +113,23 @@ def run_search(
         StorageError: If the database fails, or its server stays away.
     """
     prices = ledger.prices(name)
-    feasible = prices.only(feasible_signatures(prices, settings.limits))
+    check_feasible(prices, settings.choices, settings.limits)
     score = _prior_score(name, material, settings, ledger, progress)
     baseline = ledger.study(name).baseline_accuracy
 
     def go_on() -> str:
         sampler = RemovalSampler(
-            settings.layers,
-            feasible,
+            settings.choices,
+            prices,
             score,
             baseline=baseline,
+            limits=settings.limits,
             seed=settings.seed,
         )
         with ledger.translated_errors():
             study = _open_study(name, storage, sampler)
-            reap(study, ledger, settings.layers, pulse.run, progress)
-            _enqueue(study, settings, {history.removal for history in ledger.histories(name)})
+            reap(study, ledger, settings.choices, pulse.run, progress)
+            _enqueue(study, settings, {history.architecture for history in ledger.histories(name)})
             progress.trials(count_trials(study), ledger.front(name))
         from lambda_nas.search.tuning import run_trials
 
@@ -159,8 +173,8 @@ def _patiently(work: Callable[[], str], is_back: Callable[[], object], progress:
 
 def _prior_score(
     name: str, material: Material, settings: Settings, ledger: Ledger, progress: Progress
-) -> Callable[[RemovalSet], float]:
-    """Measure the prior if the study has none; return the score of a set under it."""
+) -> Score:
+    """Measure the prior if the study has none; return the score of an architecture under it."""
     images = material.calibration
     if len(images) > settings.prior_images:
         import torch
@@ -181,20 +195,22 @@ def _prior_score(
             "layers": [asdict(layer) for layer in layers],
             "path": [step.row() for step in nose],
             "scored": [
-                {"removed": list(removal), "score": scorer.relative_entropy(removal)}
-                for removal in scorer.scored()
+                {"removed": list(one.removal), "score": scorer.relative_entropy(one.removal)}
+                for one in scorer.scored()
             ],
         }
         ledger.save_prior(name, saved)
     # A study from before has its path only.
     scored = cast("list[dict[str, Any]]", saved.get("scored", saved["path"]))
-    known = {RemovalSet.of(row["removed"]): float(row["score"]) for row in scored}
+    known = {Architecture.of(row["removed"]): float(row["score"]) for row in scored}
     known |= {
-        trial.removal: trial.score for trial in ledger.histories(name) if trial.score is not None
+        trial.architecture: trial.score
+        for trial in ledger.histories(name)
+        if trial.score is not None
     }
 
-    def score(removal: RemovalSet) -> float:
-        return known[removal] if removal in known else scorer.relative_entropy(removal)
+    def score(one: Architecture) -> float:
+        return known[one] if one in known else scorer.relative_entropy(one.removal, one.merging)
 
     return score
 
@@ -214,12 +230,12 @@ def _open_study(name: str, storage: RDBStorage, sampler: RemovalSampler) -> optu
     return study
 
 
-def _enqueue(study: optuna.Study, settings: Settings, measured: set[RemovalSet]) -> None:
+def _enqueue(study: optuna.Study, settings: Settings, measured: set[Architecture]) -> None:
     """Put the space's named sets first in the queue, once."""
-    for removal in settings.seeds:
-        if removal not in measured:
+    for seed in map(Architecture, settings.seeds):
+        if seed not in measured:
             study.enqueue_trial(
-                to_params(removal, settings.layers),
+                settings.choices.to_params(seed),
                 user_attrs={"seed": True},
                 skip_if_exists=True,
             )

@@ -5,7 +5,8 @@ its own, how alike the sets are as a whole (falling with the number of layers in
 and how near they are in ``level``, a number known of each set before it is measured. What depends
 on the level need not be smooth: beyond the levels observed it soon becomes uncertain.
 
-Notation: ``members`` is ``[sets, layers]``, 1.0 where a layer is removed; ``level`` is ``[sets]``.
+Notation: ``members`` is ``[sets, layers]``, 1.0 where a layer is removed; a way to merge tokens
+counts as a layer here. ``level`` is ``[sets]``.
 """
 
 from dataclasses import astuple, dataclass

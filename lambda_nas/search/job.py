@@ -7,9 +7,12 @@ from typing import Protocol
 
 from torch import nn
 
+from lambda_nas.core.architecture import Architecture
 from lambda_nas.core.data import ImageSet
+from lambda_nas.core.merging import Merging
 from lambda_nas.core.recipe import Recipe
 from lambda_nas.core.removal import RemovalSet
+from lambda_nas.search.choices import Choices
 from lambda_nas.search.limits import Limits
 from lambda_nas.search.prices import PriceList
 from lambda_nas.search.values import (
@@ -34,11 +37,17 @@ class Budget:
 
 @dataclass(frozen=True)
 class Settings:
-    """How to search."""
+    """How to search.
+
+    Attributes:
+        layers: Layers that may be removed, ``max_removed`` of them at once.
+        mergings: Ways to merge tokens, besides merging none.
+    """
 
     budget: Budget
     max_removed: int
     layers: tuple[int, ...]
+    mergings: tuple[Merging, ...] = ()
     workers: int = 1
     gpus_per_trial: float = 0.0
     ray_address: str | None = None
@@ -47,6 +56,11 @@ class Settings:
     seed: int = 0
     batch_size: int = 32
     prior_images: int = 100
+
+    @property
+    def choices(self) -> Choices:
+        """What the search chooses from."""
+        return Choices(self.layers, self.mergings)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +104,7 @@ class Progress(Protocol):
     def trials(self, counts: TrialCounts, front: Sequence[FrontPoint]) -> None:
         """Show where the study stands."""
 
-    def failed(self, removal: RemovalSet, reason: str) -> None:
+    def failed(self, architecture: Architecture, reason: str) -> None:
         """Tell of a failed trial."""
 
 
@@ -137,7 +151,7 @@ class Ledger(Protocol):
         """Count what is evaluated, and what is claimed by some run."""
 
     def claim(
-        self, study: str, removal: RemovalSet, trial: int, *, run: int, budget: int | None
+        self, study: str, architecture: Architecture, trial: int, *, run: int, budget: int | None
     ) -> Answer:
         """Ask to measure a set, for the only time; ``budget`` is of the whole study."""
 

@@ -1,11 +1,15 @@
 """Hard limits on the price of an architecture, and what comes nearest when nothing keeps them."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from lambda_nas.core.architecture import Architecture
 from lambda_nas.core.cost import Price
+from lambda_nas.core.merging import Merging
+from lambda_nas.core.removal import RemovalSet
 from lambda_nas.errors import InfeasibleError
+from lambda_nas.search.choices import Choices
 from lambda_nas.search.prices import PriceList, Signature
 
 
@@ -46,35 +50,53 @@ def check_params(params: Mapping[Signature, int], limits: Limits) -> None:
     Raises:
         InfeasibleError: Names the signature that comes nearest.
     """
-    _feasible(
-        {signature: limits.broken_by_params(count) for signature, count in params.items()},
-        lambda signature: f"{params[signature]} params",
+    _check(
+        {
+            f"{layers_removed(signature)}, {count} params": limits.broken_by_params(count)
+            for signature, count in params.items()
+        }
     )
 
 
-def feasible_signatures(prices: PriceList, limits: Limits) -> tuple[Signature, ...]:
-    """Return the cost signatures whose price is within the limits, but for the unpruned model's.
+def check_feasible(prices: PriceList, choices: Choices, limits: Limits) -> None:
+    """Refuse limits that no architecture keeps.
 
     Raises:
-        InfeasibleError: If there is none; names those that come nearest.
+        InfeasibleError: Names those that come nearest.
     """
-    priced = prices.by_signature
-    return _feasible(
-        {signature: limits.broken(price) for signature, price in priced.items() if any(signature)},
-        lambda signature: _describe(priced[signature]),
-    )
+    priced = {
+        layers_removed(signature): price
+        for signature, price in prices.by_signature.items()
+        if any(signature)
+    }
+    for merging in choices.mergings:
+        for (number,) in prices.by_signature:
+            one = _cheapest(number, merging, prices, choices)
+            if one:
+                priced[f"{layers_removed((number,))}, {merging}"] = prices.of(one)
+    _check({f"{what}, {_describe(price)}": limits.broken(price) for what, price in priced.items()})
 
 
-def _feasible(
-    broken: Mapping[Signature, Mapping[str, float]], describe: Callable[[Signature], str]
-) -> tuple[Signature, ...]:
-    """Return the signatures that break no limit, or raise with the nearest and what they are."""
-    kept = tuple(sorted(signature for signature, limits in broken.items() if not limits))
-    if kept:
-        return kept
+def _cheapest(
+    number: int, merging: Merging, prices: PriceList, choices: Choices
+) -> Architecture | None:
+    """Return what costs least of those that remove so many layers and merge, if any does.
+
+    Before tokens are merged attention costs most; behind, each block that is left merges on.
+    """
+    early = [layer for layer in choices.layers if layer < merging.start][:number]
+    late = choices.layers[len(choices.layers) - (number - len(early)) :]
+    removal = RemovalSet.of([*early, *late])
+    merges = merging in choices.mergings_of(removal, prices.attention())
+    return Architecture(removal, merging) if merges else None
+
+
+def _check(broken: Mapping[str, Mapping[str, float]]) -> None:
+    """Raise with the nearest, each with the limits that it breaks, unless one breaks none."""
+    if not all(broken.values()):
+        return
     points = "; ".join(
-        f"nearest to {' and '.join(limits)}: {layers_removed(signature)}, {describe(signature)}"
-        for signature, limits in _nearest(broken).items()
+        f"nearest to {' and '.join(limits)}: {what}" for what, limits in _nearest(broken).items()
     )
     raise InfeasibleError(f"no architecture is within the limits; {points}: relax a limit")
 
@@ -88,17 +110,17 @@ def layers_removed(signature: Signature) -> str:
     return f"{'+'.join(map(str, signature))} {'layer' if signature == (1,) else 'layers'} removed"
 
 
-def _nearest(broken: Mapping[Signature, Mapping[str, float]]) -> dict[Signature, list[str]]:
-    """Return the signatures to tell of, each with the limits that it is the nearest to.
+def _nearest(broken: Mapping[str, Mapping[str, float]]) -> dict[str, list[str]]:
+    """Return what to tell of, each with the limits that it is the nearest to.
 
     Only those that break the fewest limits are worth telling of: there, relaxing them is enough.
     """
     fewest = min(len(limits) for limits in broken.values())
-    close = {signature: limits for signature, limits in broken.items() if len(limits) == fewest}
-    nearest: dict[Signature, list[str]] = {}
+    close = {what: limits for what, limits in broken.items() if len(limits) == fewest}
+    nearest: dict[str, list[str]] = {}
     for limit in dict.fromkeys(limit for limits in close.values() for limit in limits):
-        signature = min((s for s in close if limit in close[s]), key=lambda s: close[s][limit])
-        nearest.setdefault(signature, []).append(limit)
+        what = min((each for each in close if limit in close[each]), key=lambda w: close[w][limit])
+        nearest.setdefault(what, []).append(limit)
     return nearest
 
 

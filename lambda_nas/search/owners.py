@@ -19,6 +19,7 @@ import psutil
 from optuna.trial import TrialState
 
 from lambda_nas.errors import StorageError
+from lambda_nas.search.choices import Choices
 from lambda_nas.search.job import Ledger, Progress
 from lambda_nas.search.trials import give_back
 from lambda_nas.search.values import Run
@@ -66,14 +67,14 @@ def beating(
 
 
 def reap(
-    study: optuna.Study, ledger: Ledger, layers: Sequence[int], run: int, progress: Progress
+    study: optuna.Study, ledger: Ledger, choices: Choices, run: int, progress: Progress
 ) -> None:
     """Put the trials that dead drivers left running in the queue again, each with its claim.
 
     Args:
         study: The study.
         ledger: Where the drivers' heartbeats are.
-        layers: Layers that may be removed.
+        choices: What may be removed, and how tokens may be merged.
         run: This driver's own run; what it still has claimed was given up as well.
         progress: Told of the wait for another driver's heartbeat.
     """
@@ -86,20 +87,20 @@ def reap(
     for claim in ledger.claims(name):
         if claim.run.id not in live:
             reason = f"the search on {claim.run.info.machine} was ended"
-            tell = partial(give_back, study, claim.trial, layers, reason)
+            tell = partial(give_back, study, claim.trial, choices, reason)
             ledger.settle(name, claim.trial, tell)
     if not live:
-        _reap_unclaimed(study, ledger, layers)
+        _reap_unclaimed(study, ledger, choices)
 
 
-def _reap_unclaimed(study: optuna.Study, ledger: Ledger, layers: Sequence[int]) -> None:
+def _reap_unclaimed(study: optuna.Study, ledger: Ledger, choices: Choices) -> None:
     """Give back the trials whose driver was killed before it could claim a set.
 
     A driver that lives may be just there, so this is for when there is none.
     """
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         with ledger.transaction(study.study_name):
-            give_back(study, trial.number, layers, "ended before it began", counts=False)
+            give_back(study, trial.number, choices, "ended before it began", counts=False)
 
 
 def _dead(runs: Sequence[Run], read: Callable[[], Sequence[Run]], progress: Progress) -> set[int]:

@@ -2,12 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import combinations, product
+from itertools import chain, combinations, product
 from math import comb, prod
 
+from lambda_nas.core.architecture import Architecture
 from lambda_nas.core.cost import Price
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.stages import Stages
+from lambda_nas.search.merged_prices import MergedPrices
 
 Signature = tuple[int, ...]
 """How many layers are removed in each stage."""
@@ -67,10 +69,12 @@ class PriceList:
     Attributes:
         stages: All removable layers of the model, in groups of equal cost.
         by_signature: The unpruned model's among them.
+        merged: What merging tokens changes; ``None`` if it is no choice.
     """
 
     stages: Stages
     by_signature: Mapping[Signature, Price]
+    merged: MergedPrices | None = None
 
     @classmethod
     def by_number(cls, layers: Iterable[int], prices: Mapping[int, Price]) -> "PriceList":
@@ -86,15 +90,20 @@ class PriceList:
         """Return a set's cost signature."""
         return signature_of(removal, self.stages)
 
-    def of(self, removal: RemovalSet) -> Price:
-        """Return a set's price.
+    def of(self, architecture: Architecture) -> Price:
+        """Return an architecture's price.
 
         Raises:
-            KeyError: If its signature has none.
+            KeyError: If there is none for its cost signature, or for how it merges tokens.
         """
-        return self.by_signature[self.signature(removal)]
+        unmerged = self.by_signature[self.signature(architecture.removal)]
+        if not architecture.merging:
+            return unmerged
+        if self.merged is None:
+            raise KeyError(str(architecture.merging))
+        attending = [block for block in self.attention() if block not in architecture.removal]
+        return self.merged.merged(unmerged, architecture.merging, attending)
 
-    def only(self, signatures: Iterable[Signature]) -> "PriceList":
-        """Return the unpruned model's price and those of some signatures."""
-        kept = [(0,) * len(self.stages), *signatures]
-        return PriceList(self.stages, {each: self.by_signature[each] for each in kept})
+    def attention(self) -> list[int]:
+        """Return the removable layers of all stages; where tokens can be merged, the blocks."""
+        return sorted(chain(*self.stages))

@@ -15,7 +15,7 @@ from itertools import chain
 import numpy as np
 import torch
 from scipy.optimize import nnls
-from torch import nn
+from torch import Tensor, nn
 
 from lambda_nas.core.cost import Price, measure_prices, storage_bytes
 from lambda_nas.core.data import ImageSet
@@ -40,12 +40,18 @@ def price_signatures(
     All that are timed are measured in one interleaved run, so that the ratios hold on a busy
     machine too.
     """
-    repeated = torch.arange(batch_size) % len(images)
-    sample, _ = next(images.subset(repeated).batches(batch_size, device=device))
+    sample = draw_sample(images, batch_size, device)
     timed = _timed(stages, signatures)
     models = [_build(model, stages, signature, device) for signature in timed]
     prices = measure_prices(models, [sample] * len(models), on_step=on_step)
     return compose(model, stages, signatures, dict(zip(timed, prices, strict=True)))
+
+
+def draw_sample(images: ImageSet, batch_size: int, device: str) -> Tensor:
+    """Return a batch of images, ``[batch, channels, height, width]``; few are repeated."""
+    repeated = torch.arange(batch_size) % len(images)
+    sample, _ = next(images.subset(repeated).batches(batch_size, device=device))
+    return sample
 
 
 def compose(

@@ -1,7 +1,8 @@
-"""An Optuna sampler for removal sets whose price is known before they are measured.
+"""An Optuna sampler for architectures whose price is known before they are measured.
 
 It stands on its own: any ``study.optimize`` whose objective removes the layers that the trial's
-parameters name, and returns (accuracy, throughput, memory), can use it.
+parameters name, and returns (accuracy, throughput, memory), can use it. A set is a removal set
+here, with or without a way to merge tokens.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,12 +16,16 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import FrozenTrial, TrialState
 
+from lambda_nas.core.architecture import Architecture
+from lambda_nas.core.merging import Merging
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.errors import LambdaNasError
-from lambda_nas.search.acquisition import Gain, Measured, expected_improvement, level_to_beat
+from lambda_nas.search.acquisition import Gain, Measured, expected_improvement, levels_to_beat
 from lambda_nas.search.beliefs import Beliefs, Candidates, Score
-from lambda_nas.search.prices import PriceList, Signature, count_sets, sets_with
-from lambda_nas.search.trials import RUNGS, distributions, to_params, to_removal
+from lambda_nas.search.choices import Choices
+from lambda_nas.search.limits import Limits
+from lambda_nas.search.prices import PriceList, count_sets, sets_with
+from lambda_nas.search.trials import RUNGS
 
 WHOLE_SPACE = 8192
 """Up to so many sets all are considered each time, beyond that the surroundings of the best."""
@@ -54,10 +59,10 @@ class Standing(NamedTuple):
     Those in the queue have no parameters yet: they are a number.
     """
 
-    observed: dict[RemovalSet, float]
-    taken: set[RemovalSet]
-    refused: set[RemovalSet]
-    pending: set[RemovalSet]
+    observed: dict[Architecture, float]
+    taken: set[Architecture]
+    refused: set[Architecture]
+    pending: set[Architecture]
     queued: int
 
 
@@ -74,60 +79,60 @@ class Chance(NamedTuple):
 
 
 class RemovalSampler(BaseSampler):
-    """Proposes the removal set that promises most hypervolume at its price, never one twice.
+    """Proposes the set that promises most hypervolume at its price, never one twice.
 
     A posterior over all sets starts at the prior's score and learns from finished trials
     (``lambda_nas.search.beliefs``). It is kept nowhere but in the study: a new sampler takes over
     where another one stopped.
 
     Args:
-        layers: Layers that may be removed.
+        choices: What may be removed, and how tokens may be merged.
         prices: Of the unpruned model and of all cost signatures that a set may have.
         score: The prior's score of a set, not negative, lower is better. Must be picklable for
             the sampler to be. The same set is not scored twice.
         baseline: Accuracy of the unpruned model, a fraction.
+        limits: Which prices are out of the question.
         seed: Of the candidates where a space is too large to consider all sets.
 
     Examples:
         >>> from lambda_nas.core.cost import Price
         >>> by_number = {n: Price(100 + 5 * n, 1 + n / 20, 1.0, 100 - n, 9, 9) for n in range(4)}
         >>> prices = PriceList.by_number((0, 1, 2), by_number)
-        >>> score = lambda removal: sum(removal) / 10
-        >>> sampler = RemovalSampler((0, 1, 2), prices, score, baseline=0.9)
+        >>> choices, score = Choices((0, 1, 2)), lambda one: sum(one.removal) / 10
+        >>> sampler = RemovalSampler(choices, prices, score, baseline=0.9)
         >>> directions = ["maximize", "maximize", "minimize"]
         >>> study = optuna.create_study(directions=directions, sampler=sampler)
-        >>> asked = study.ask(distributions((0, 1, 2))).params
-        >>> sorted(name for name, gone in asked.items() if gone)
-        ['remove layer 00', 'remove layer 01', 'remove layer 02']
+        >>> str(choices.to_architecture(study.ask(choices.distributions()).params))
+        '{0,1,2}'
     """
 
     def __init__(
         self,
-        layers: Sequence[int],
+        choices: Choices,
         prices: PriceList,
         score: Score,
         *,
         baseline: float,
+        limits: Limits | None = None,
         seed: int | None = None,
     ) -> None:
-        self._layers = tuple(sorted(layers))
+        self._choices = choices
         self._prices = prices
-        unpruned = prices.unpruned
-        self._gains: dict[Signature, Gain] = {
-            signature: (
-                price.throughput / unpruned.throughput,
-                max(0.0, 1 - price.memory_bytes / unpruned.memory_bytes),
-            )
+        self._limits = limits or Limits()
+        self._gains: dict[Architecture, Gain] = {}
+        # Merging may bring within the limits what is beyond them.
+        self._signatures = tuple(
+            signature
             for signature, price in prices.by_signature.items()
-            if any(signature)
-        }
-        self._sizes = tuple(sorted(set(map(sum, self._gains))))
-        self._beliefs = Beliefs(self._layers, score, baseline=baseline, depth=max(self._sizes))
+            if choices.mergings or (any(signature) and not self._limits.broken(price))
+        )
+        depth = max(map(sum, self._signatures))
+        self._beliefs = Beliefs(choices, score, baseline=baseline, depth=depth)
         self._whole: Candidates | None = None
         self._random = np.random.default_rng(seed)
         self._independent = RandomSampler(seed)
 
-    def propose(self, study: optuna.Study) -> RemovalSet:
+    def propose(self, study: optuna.Study) -> Architecture:
         """Return the set to measure next.
 
         Raises:
@@ -140,59 +145,71 @@ class RemovalSampler(BaseSampler):
             shortlist = [candidates.sets[index] for index in order[:SHORTLIST]]
             if self._beliefs.is_scored(shortlist[0]):
                 return shortlist[0]
-            for removal in shortlist:
-                self._beliefs.log_score(removal)
+            for one in shortlist:
+                self._beliefs.log_score(one)
         order = self._ranked(candidates, standing)
         ranked = (candidates.sets[index] for index in order)
-        return next(removal for removal in ranked if self._beliefs.is_scored(removal))
+        return next(one for one in ranked if self._beliefs.is_scored(one))
 
-    def hopeless(self, study: optuna.Study, removal: RemovalSet) -> str | None:
+    def hopeless(self, study: optuna.Study, one: Architecture) -> str | None:
         """Say why a set can't enter the front, ``DOUBT`` standard deviations granted, or ``None``.
 
         The front is that of the finished trials; the bound is learned from them.
         """
         # What was refused comes up again only when nothing else is left.
-        if removal in self._standing(study).refused:
+        if one in self._standing(study).refused:
             return None
-        [chance] = self.chances(study, [removal])
+        [chance] = self.chances(study, [one])
         if not chance.is_hopeless:
             return None
         bound, beat = chance
         return f"prior: at best {bound:.1%}, and the front has {beat:.1%} at no higher price"
 
-    def chances(self, study: optuna.Study, removals: Sequence[RemovalSet]) -> list[Chance]:
+    def chances(self, study: optuna.Study, sets: Sequence[Architecture]) -> list[Chance]:
         """Return what ``hopeless`` compares, after scoring the sets that have not been."""
         observed = self._standing(study).observed
-        for removal in removals:
-            self._beliefs.log_score(removal)
-        bounds = self._beliefs.ceilings(self._beliefs.candidates(removals), observed, DOUBT)
-        front = self._measured(observed)
-        beat = [level_to_beat(self._gain(removal), front) for removal in removals]
-        return [Chance(*chance) for chance in zip(bounds.tolist(), beat, strict=True)]
+        for one in sets:
+            self._beliefs.log_score(one)
+        bounds = self._beliefs.ceilings(self._beliefs.candidates(sets), observed, DOUBT)
+        beat = levels_to_beat(self._gains_of(sets), self._measured(observed))
+        return [Chance(*chance) for chance in zip(bounds.tolist(), beat.tolist(), strict=True)]
 
-    def allows(self, removal: RemovalSet) -> bool:
-        """Say whether a set is within the limits: of a signature that has a price."""
-        return self._prices.signature(removal) in self._gains
+    def allows(self, one: Architecture) -> bool:
+        """Say whether a set is a choice: something new, and of a price within the limits."""
+        if not one or self._prices.signature(one.removal) not in self._prices.by_signature:
+            return False
+        if one.merging not in self._choices.mergings_of(one.removal, self._prices.attention()):
+            return False
+        return not self._limits.broken(self._prices.of(one))
 
-    def _gain(self, removal: RemovalSet) -> Gain:
-        return self._gains[self._prices.signature(removal)]
+    def _gain(self, one: Architecture) -> Gain:
+        if one not in self._gains:
+            price, unpruned = self._prices.of(one), self._prices.unpruned
+            self._gains[one] = (
+                price.throughput / unpruned.throughput,
+                max(0.0, 1 - price.memory_bytes / unpruned.memory_bytes),
+            )
+        return self._gains[one]
+
+    def _gains_of(self, sets: Sequence[Architecture]) -> NDArray[np.float64]:
+        return np.array([self._gain(one) for one in sets]).reshape(len(sets), 2)
 
     def is_exhausted(self, study: optuna.Study) -> bool:
         """Say whether every set within the limits is taken, and none is in the queue."""
         standing = self._standing(study)
-        return not standing.queued and sum(map(self.allows, standing.taken)) == self._count()
+        return not standing.queued and self._leaves_none(standing.taken)
 
     def infer_relative_search_space(
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
-        """Return one boolean a layer."""
-        return distributions(self._layers)
+        """Return the parameters of the choices."""
+        return self._choices.distributions()
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, object]:
         """Return the proposal as parameters."""
-        return dict(to_params(self.propose(study), self._layers))
+        return dict(self._choices.to_params(self.propose(study)))
 
     def sample_independent(
         self,
@@ -212,9 +229,8 @@ class RemovalSampler(BaseSampler):
         values: Sequence[float] | None,
     ) -> None:
         """Stop ``study.optimize`` with the last set."""
-        standing = self._standing(study)
-        mine = to_removal(trial.params, self._layers)
-        if sum(map(self.allows, {*standing.taken, mine})) == self._count():
+        mine = self._choices.to_architecture(trial.params)
+        if self._leaves_none({*self._standing(study).taken, mine}):
             # Outside of `optimize`, who asks is told when asking.
             with suppress(RuntimeError):
                 study.stop()
@@ -225,8 +241,14 @@ class RemovalSampler(BaseSampler):
         self._independent.reseed_rng()
 
     def _count(self) -> int:
-        stages = self._prices.stages
-        return sum(count_sets(signature, stages, self._layers) for signature in self._gains)
+        """Return how many sets there are, before limits; merged ones may be too many by twins."""
+        stages, layers = self._prices.stages, self._choices.layers
+        removals = sum(count_sets(each, stages, layers) for each in self._signatures)
+        return removals * (1 + len(self._choices.mergings))
+
+    def _leaves_none(self, taken: set[Architecture]) -> bool:
+        """Say whether nothing is left to propose; in a space too large to consider, never."""
+        return self._count() <= WHOLE_SPACE and taken.issuperset(self._every().sets)
 
     def _standing(self, study: optuna.Study) -> Standing:
         trials = study.get_trials(deepcopy=False)
@@ -235,44 +257,59 @@ class RemovalSampler(BaseSampler):
         for trial in trials:
             if not trial.params:
                 continue
-            removal = to_removal(trial.params, self._layers)
+            one = self._choices.to_architecture(trial.params)
             if trial.state == TrialState.COMPLETE:
-                standing.observed[removal] = trial.values[0]
+                standing.observed[one] = trial.values[0]
             elif RUNGS in trial.user_attrs:
-                standing.observed[removal] = max(trial.user_attrs[RUNGS])
+                standing.observed[one] = max(trial.user_attrs[RUNGS])
             elif trial.state == TrialState.PRUNED:
-                standing.refused.add(removal)
+                standing.refused.add(one)
                 continue
             elif trial.state == TrialState.RUNNING:
-                standing.pending.add(removal)
-            standing.taken.add(removal)
+                standing.pending.add(one)
+            standing.taken.add(one)
         return standing
 
     def _candidates(self, standing: Standing) -> Candidates:
-        if self._count() > WHOLE_SPACE:
-            return self._beliefs.candidates(sorted(self._surroundings(standing)))
+        if self._count() <= WHOLE_SPACE:
+            return self._every()
+        return self._beliefs.candidates(sorted(self._surroundings(standing)))
+
+    def _every(self) -> Candidates:
         if self._whole is None:
-            stages, layers = self._prices.stages, self._layers
-            every = [s for gained in self._gains for s in sets_with(gained, stages, layers)]
+            stages, layers = self._prices.stages, self._choices.layers
+            removals = (s for each in self._signatures for s in sets_with(each, stages, layers))
+            every = [one for removal in removals for one in self._variants(removal)]
             self._whole = self._beliefs.candidates(every)
         return self._whole
 
-    def _surroundings(self, standing: Standing) -> set[RemovalSet]:
-        """Return what differs by one layer, or one for another, from the best of each size."""
-        scores = self._beliefs.scores()
+    def _variants(self, removal: RemovalSet) -> Iterator[Architecture]:
+        """Yield what is allowed of a removal set with each way to merge tokens."""
+        for merging in self._choices.mergings_of(removal, self._prices.attention()):
+            one = Architecture(removal, merging)
+            if self.allows(one):
+                yield one
+
+    def _surroundings(self, standing: Standing) -> set[Architecture]:
+        """Return the best of each size and merging, and their surroundings.
+
+        These differ by one layer, or one for another, or in how tokens are merged.
+        """
+        scores, observed = self._beliefs.scores(), standing.observed
         found: set[RemovalSet] = set()
-        for size in self._sizes:
-            best = sorted((s for s in scores if len(s) == size), key=scores.__getitem__)[:ANCHORS]
-            measured = (s for s in standing.observed if len(s) == size)
-            best += sorted(measured, key=standing.observed.__getitem__)[-ANCHORS:]
-            for anchor in best:
-                found.update(_neighbours(anchor, self._layers))
+        for kind in set(map(_kind, (*scores, *observed))):
+            alike = [one for one in scores if _kind(one) == kind]
+            measured = [one for one in observed if _kind(one) == kind]
+            anchors = sorted(alike, key=scores.__getitem__)[:ANCHORS]
+            anchors += sorted(measured, key=observed.__getitem__)[-ANCHORS:]
+            for anchor in anchors:
+                found.update(_neighbours(anchor.removal, self._choices.layers))
+        sizes = sorted(set(map(sum, self._signatures)))
         for _ in range(STRANGERS):
-            chosen = self._random.choice(
-                self._layers, int(self._random.choice(self._sizes)), replace=False
-            )
+            size = int(self._random.choice(sizes))
+            chosen = self._random.choice(self._choices.layers, size, replace=False)
             found.add(RemovalSet.of(chosen.tolist()))
-        return set(filter(self.allows, found))
+        return {one for removal in found for one in self._variants(removal)}
 
     def _ranked(self, candidates: Candidates, standing: Standing) -> NDArray[np.intp]:
         """Return the indices of the sets left, most promising first.
@@ -285,11 +322,9 @@ class RemovalSampler(BaseSampler):
             believed = self._beliefs.accuracies(flying, standing.observed).mean
             front += self._measured(dict(zip(flying.sets, believed.tolist(), strict=True)))
         guess = self._beliefs.accuracies(candidates, standing.observed)
-        improvement, margin = np.zeros(len(guess.mean)), np.zeros(len(guess.mean))
-        for gain, here in self._alike(candidates):
-            mean, deviation = guess.mean[here], guess.deviation[here]
-            improvement[here] = expected_improvement(mean, deviation, gain, front)
-            margin[here] = mean - level_to_beat(gain, front)
+        gains = self._gains_of(candidates.sets)
+        improvement = expected_improvement(guess.mean, guess.deviation, gains, front)
+        margin = guess.mean - levels_to_beat(gains, front)
         # Where nothing promises anything, what comes nearest.
         order = np.lexsort((-margin, -improvement))
         left = [index for index in order if candidates.sets[index] not in standing.taken]
@@ -298,20 +333,16 @@ class RemovalSampler(BaseSampler):
             raise ExhaustedError("all sets within the limits are measured")
         return np.array(fresh or left)
 
-    def _alike(self, candidates: Candidates) -> Iterator[tuple[Gain, NDArray[np.intp]]]:
-        """Yield each gain that candidates have, and the indices of those."""
-        stages = [[layer in stage for stage in self._prices.stages] for layer in self._layers]
-        signatures = (candidates.members @ np.array(stages, float)).astype(int)
-        found, which = np.unique(signatures, axis=0, return_inverse=True)
-        for index, signature in enumerate(found.tolist()):
-            yield self._gains[tuple(signature)], np.flatnonzero(which.ravel() == index)
-
-    def _measured(self, accuracies: Mapping[RemovalSet, float]) -> list[Measured]:
+    def _measured(self, accuracies: Mapping[Architecture, float]) -> list[Measured]:
         return [
-            Measured(accuracy, self._gain(removal))
-            for removal, accuracy in accuracies.items()
-            if self.allows(removal)
+            Measured(accuracy, self._gain(one))
+            for one, accuracy in accuracies.items()
+            if self.allows(one)
         ]
+
+
+def _kind(one: Architecture) -> tuple[int, Merging]:
+    return len(one.removal), one.merging
 
 
 def _neighbours(anchor: RemovalSet, layers: Sequence[int]) -> set[RemovalSet]:

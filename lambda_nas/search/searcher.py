@@ -10,22 +10,20 @@ import optuna
 from optuna.trial import Trial, TrialState
 from ray.tune.search import Searcher
 
-from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.architecture import Architecture
 from lambda_nas.errors import LambdaNasError, StorageError, TrialsFailedError
 from lambda_nas.search.beliefs import Score
+from lambda_nas.search.choices import Choices
 from lambda_nas.search.halving import Halving
 from lambda_nas.search.job import Ledger, Progress, Pulse
 from lambda_nas.search.prices import PriceList
 from lambda_nas.search.sampler import RemovalSampler
 from lambda_nas.search.trials import (
     count_trials,
-    distributions,
     give_back,
     objectives,
     show_rungs,
     tell_stopped,
-    to_params,
-    to_removal,
 )
 from lambda_nas.search.values import Answer, FrontPoint, History, RungResult
 
@@ -39,7 +37,7 @@ MAX_FAILURES = 5
 @dataclass
 class _Running:
     trial: Trial
-    removal: RemovalSet
+    architecture: Architecture
     score: float
     rungs: list[RungResult] = field(default_factory=list)
     stopped: str | None = None
@@ -64,7 +62,7 @@ class RemovalSearcher(Searcher):
         halving: Halving,
         score: Score,
         *,
-        layers: Sequence[int],
+        choices: Choices,
         budget: int | None,
         deadline: float | None,
         workers: int,
@@ -78,7 +76,7 @@ class RemovalSearcher(Searcher):
         self._prices = prices
         self._halving = halving
         self._score = score
-        self._layers = tuple(layers)
+        self._choices = choices
         self._budget = budget
         self._deadline = deadline
         self._workers = workers
@@ -101,7 +99,8 @@ class RemovalSearcher(Searcher):
                 running = None if self.stopped else self._next_trial()
                 if running:
                     self._running[trial_id] = running
-                    return {"removed": list(running.removal), "trial": running.trial.number}
+                    one = running.architecture.written()
+                    return {"architecture": one, "trial": running.trial.number}
                 if self._running:
                     # One of them may yet fail and its set be queued again.
                     return None
@@ -123,7 +122,7 @@ class RemovalSearcher(Searcher):
         self.on_trial_result(trial_id, result)
         running.stopped = self._halving.why_stop(
             self._history(running),
-            self._prices.of(running.removal),
+            self._prices.of(running.architecture),
             finished=self._evaluated,
             front=self._front,
         )
@@ -188,22 +187,22 @@ class RemovalSearcher(Searcher):
 
     def _next_trial(self) -> _Running | None:
         """Return the next trial, or ``None`` and why there is none in ``stopped``."""
-        refused: list[RemovalSet] = []
+        refused: list[Architecture] = []
         try:
             while len(refused) < MAX_REFUSALS and not self._sampler.is_exhausted(self._study):
-                trial = self._study.ask(distributions(self._layers))
-                removal = to_removal(trial.params, self._layers)
-                reason = self._why_not_at_all(removal)
+                trial = self._study.ask(self._choices.distributions())
+                one = self._choices.to_architecture(trial.params)
+                reason = self._why_not_at_all(one)
                 if reason is None and not trial.user_attrs.get("seed"):
-                    reason = self._sampler.hopeless(self._study, removal)
+                    reason = self._sampler.hopeless(self._study, one)
                     if reason:
-                        refused.append(removal)
-                running = self._begin(trial, removal) if reason is None else None
+                        refused.append(one)
+                running = self._begin(trial, one) if reason is None else None
                 if running:
                     return running
-                self._prune(trial, removal, reason or "another run measures it")
+                self._prune(trial, one, reason or "another run measures it")
             if refused:
-                params = to_params(refused[0], self._layers)
+                params = self._choices.to_params(refused[0])
                 self._study.enqueue_trial(params, user_attrs={"seed": True})
                 return self._next_trial()
         except _BudgetSpentError:
@@ -212,20 +211,20 @@ class RemovalSearcher(Searcher):
             self.stopped = "all sets within the limits are measured"
         return None
 
-    def _why_not_at_all(self, removal: RemovalSet) -> str | None:
+    def _why_not_at_all(self, one: Architecture) -> str | None:
         """Return why a set that somebody put into the queue can't be a trial, or ``None``."""
-        if not removal:
+        if not one:
             return "nothing removed: this is the baseline"
-        if not self._sampler.allows(removal):
-            return f"{removal} is outside the limits"
-        measured = any(history.removal == removal for history in self._evaluated)
+        if not self._sampler.allows(one):
+            return f"{one} is outside the limits"
+        measured = any(history.architecture == one for history in self._evaluated)
         return "already measured" if measured else None
 
-    def _begin(self, trial: Trial, removal: RemovalSet) -> _Running | None:
+    def _begin(self, trial: Trial, one: Architecture) -> _Running | None:
         """Claim a set; ``None`` if it is another's."""
         answer = self._ledger.claim(
             self._study.study_name,
-            removal,
+            one,
             trial.number,
             run=self._pulse.run,
             budget=self._budget,
@@ -233,19 +232,19 @@ class RemovalSearcher(Searcher):
         if answer is Answer.SPENT:
             with self._ledger.transaction(self._study.study_name):
                 give_back(
-                    self._study, trial.number, self._layers, "the budget is spent", counts=False
+                    self._study, trial.number, self._choices, "the budget is spent", counts=False
                 )
             raise _BudgetSpentError
         if answer is Answer.TAKEN:
             return None
-        self._describe(trial, removal)
-        return _Running(trial, removal, self._score(removal))
+        self._describe(trial, one)
+        return _Running(trial, one, self._score(one))
 
-    def _describe(self, trial: Trial, removal: RemovalSet) -> None:
-        trial.set_user_attr("removed", str(removal))
+    def _describe(self, trial: Trial, one: Architecture) -> None:
+        trial.set_user_attr("removed", str(one))
 
-    def _prune(self, trial: Trial, removal: RemovalSet, reason: str) -> None:
-        self._describe(trial, removal)
+    def _prune(self, trial: Trial, one: Architecture, reason: str) -> None:
+        self._describe(trial, one)
         trial.set_user_attr("reason", reason)
         self._study.tell(trial, state=TrialState.PRUNED)
         self._progress.trials(count_trials(self._study), self._front)
@@ -257,19 +256,19 @@ class RemovalSearcher(Searcher):
 
         def tell() -> None:
             if again:
-                give_back(self._study, number, self._layers, reason)
+                give_back(self._study, number, self._choices, reason)
             else:
                 running.trial.set_user_attr("reason", reason)
                 self._study.tell(number, state=TrialState.FAIL)
 
         if self._ledger.settle(self._study.study_name, number, tell):
-            self._progress.failed(running.removal, reason)
+            self._progress.failed(running.architecture, reason)
         # A node that dies takes a trial of each of its workers with it.
         if self._failures >= MAX_FAILURES * self._workers:
             self.error = TrialsFailedError(
                 f"{self._failures} trials of {self._study.study_name} failed in a row, the last, "
-                f"{running.removal}, because: {reason}; the study is safe, and the same command "
-                "goes on"
+                f"{running.architecture}, because: {reason}; the study is safe, and the same "
+                "command goes on"
             )
 
     def _stop(self, running: _Running, weights: str) -> None:
@@ -281,7 +280,7 @@ class RemovalSearcher(Searcher):
     def _history(self, running: _Running) -> History:
         return History(
             trial=running.trial.number,
-            removal=running.removal,
+            architecture=running.architecture,
             rungs=tuple(running.rungs),
             stopped=running.stopped,
             score=running.score,
@@ -304,10 +303,10 @@ class RemovalSearcher(Searcher):
         best = max(running.rungs, key=lambda rung: rung.accuracy)
         point = FrontPoint(
             trial=history.trial,
-            removal=running.removal,
+            architecture=running.architecture,
             accuracy=best.accuracy,
             rung=best.rung,
-            price=self._prices.of(running.removal),
+            price=self._prices.of(running.architecture),
             weights=weights,
         )
 

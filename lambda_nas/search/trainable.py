@@ -9,10 +9,11 @@ import torch
 from ray.tune import Trainable
 from torch import nn
 
+from lambda_nas.core.architecture import Architecture
 from lambda_nas.core.dilution import dilute, finish
 from lambda_nas.core.evaluation import evaluate
+from lambda_nas.core.merging import merge_tokens
 from lambda_nas.core.prefixes import PrefixStates
-from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.surgery import remove_attention
 from lambda_nas.core.training import train
 from lambda_nas.core.transplant import transplant
@@ -43,7 +44,7 @@ class RemovalTrial(Trainable):
 
     def reset_config(self, new_config: dict[str, object]) -> bool:
         """Start over with another set; the cached states of the unpruned model stay."""
-        self._removal = RemovalSet.of(new_config["removed"])  # type: ignore[arg-type]
+        self._architecture = Architecture.parse(str(new_config["architecture"]))
         self._number = int(str(new_config["trial"]))
         self._rung = -1
         self._best = -1.0
@@ -75,7 +76,10 @@ class RemovalTrial(Trainable):
             self._model = self._pruned()
         else:
             self._model = self._trained(self._model)
-        top1 = evaluate(self._model, self._material.evaluation).top1
+        merging = self._architecture.merging
+        # The weights know nothing of it: the same are trained, with all the tokens, and kept.
+        judged = merge_tokens(self._model, merging) if merging else self._model
+        top1 = evaluate(judged, self._material.evaluation).top1
         if top1 > self._best:
             self._best = top1
             self._weights.save(self._model, self._number)
@@ -83,8 +87,8 @@ class RemovalTrial(Trainable):
 
     def _pruned(self) -> nn.Module:
         if self._prefixes is not None:
-            return transplant(self._prefixes, self._removal)
-        return remove_attention(self._unpruned, self._removal).model.eval()
+            return transplant(self._prefixes, self._architecture.removal)
+        return remove_attention(self._unpruned, self._architecture.removal).model.eval()
 
     def _trained(self, model: nn.Module) -> nn.Module:
         """Return the model after the rung's training; one that fades begins from the unpruned."""
@@ -92,7 +96,7 @@ class RemovalTrial(Trainable):
         recipe = self._material.rungs[self._rung - 1]
         fades = recipe.fade.start > 0
         if fades:
-            model = dilute(self._unpruned, self._removal, compensation="none")
+            model = dilute(self._unpruned, self._architecture.removal, compensation="none")
         train(model, self._material.training, recipe, teacher=self._unpruned)
         return finish(model) if fades else model
 

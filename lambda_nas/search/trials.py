@@ -1,14 +1,12 @@
 """The Optuna side of a study: names of parameters and objectives, owners, and cleaning up."""
 
-from collections.abc import Sequence
 from typing import Literal
 
 import optuna
-from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.storages import RDBStorage
 from optuna.trial import Trial, TrialState
 
-from lambda_nas.core.removal import RemovalSet
+from lambda_nas.search.choices import Choices
 from lambda_nas.search.values import FrontPoint, History, TrialCounts
 
 OBJECTIVES = ("accuracy", "throughput (images/s)", "memory (bytes)")
@@ -16,26 +14,6 @@ DIRECTIONS: list[Literal["maximize", "minimize"]] = ["maximize", "maximize", "mi
 MAX_RETRIES = 2
 RUNGS = "rungs"
 """User attribute of an evaluated trial: its accuracies."""
-
-
-def distributions(layers: Sequence[int]) -> dict[str, BaseDistribution]:
-    """Return one boolean parameter a layer."""
-    return {parameter_name(layer): CategoricalDistribution([False, True]) for layer in layers}
-
-
-def parameter_name(layer: int) -> str:
-    """Return the name that the dashboard shows for a layer's parameter."""
-    return f"remove layer {layer:02d}"
-
-
-def to_params(removal: RemovalSet, layers: Sequence[int]) -> dict[str, bool]:
-    """Write a removal set as parameters."""
-    return {parameter_name(layer): layer in removal for layer in layers}
-
-
-def to_removal(params: dict[str, object], layers: Sequence[int]) -> RemovalSet:
-    """Read a removal set from parameters."""
-    return RemovalSet.of(layer for layer in layers if params.get(parameter_name(layer)))
 
 
 def objectives(point: FrontPoint) -> tuple[float, float, float]:
@@ -70,14 +48,14 @@ def tell_stopped(study: optuna.Study, trial: Trial, history: History) -> None:
 
 
 def give_back(
-    study: optuna.Study, number: int, layers: Sequence[int], reason: str, *, counts: bool = True
+    study: optuna.Study, number: int, choices: Choices, reason: str, *, counts: bool = True
 ) -> None:
     """Fail a trial that was not finished and put its set in the queue again.
 
     Args:
         study: The study.
         number: Of the trial.
-        layers: Layers that may be removed.
+        choices: What may be removed, and how tokens may be merged.
         reason: What ended it.
         counts: Whether it is one of the ``MAX_RETRIES`` that a set has.
     """
@@ -86,7 +64,7 @@ def give_back(
     study.tell(number, state=TrialState.FAIL)
     retries = int(trial.user_attrs.get("retries", 0)) + counts
     if retries <= MAX_RETRIES and trial.params:
-        params = to_params(to_removal(trial.params, layers), layers)
+        params = choices.to_params(choices.to_architecture(trial.params))
         study.enqueue_trial(params, user_attrs={"retries": retries, "seed": True})
 
 

@@ -82,7 +82,7 @@ def run_trials(
         prices,
         Halving(rungs=len(material.rungs) + 1, images=len(material.evaluation)),
         score,
-        layers=settings.layers,
+        choices=settings.choices,
         budget=settings.budget.trials,
         deadline=deadline,
         workers=settings.workers,

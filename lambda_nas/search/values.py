@@ -6,6 +6,7 @@ from datetime import datetime
 from enum import Enum, auto
 from typing import Any
 
+from lambda_nas.core.architecture import Architecture
 from lambda_nas.core.cost import Price
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.search.prices import PriceList
@@ -61,12 +62,17 @@ class History:
     """
 
     trial: int
-    removal: RemovalSet
+    architecture: Architecture
     rungs: tuple[RungResult, ...]
     stopped: str | None = None
     score: float | None = None
     run: int | None = None
     elapsed_s: float | None = None
+
+    @property
+    def removal(self) -> RemovalSet:
+        """The layers without attention."""
+        return self.architecture.removal
 
     @property
     def accuracy(self) -> float:
@@ -79,11 +85,16 @@ class FrontPoint:
     """A trial that went to the end: its best rung, its price, and where its weights lie."""
 
     trial: int
-    removal: RemovalSet
+    architecture: Architecture
     accuracy: float
     rung: int
     price: Price
     weights: str | None
+
+    @property
+    def removal(self) -> RemovalSet:
+        """The layers without attention."""
+        return self.architecture.removal
 
 
 @dataclass(frozen=True)
@@ -129,9 +140,9 @@ class Run:
 
 @dataclass(frozen=True)
 class Claim:
-    """A removal set in the hands of a run."""
+    """An architecture in the hands of a run."""
 
-    removal: RemovalSet
+    architecture: Architecture
     trial: int
     run: Run
 
@@ -176,8 +187,8 @@ class Study:
     def point(self, trial: History) -> FrontPoint:
         """Return an evaluated trial with its price, as if its weights were gone."""
         best = max(trial.rungs, key=lambda rung: rung.accuracy)
-        price = self.prices.of(trial.removal)
-        return FrontPoint(trial.trial, trial.removal, best.accuracy, best.rung, price, None)
+        price = self.prices.of(trial.architecture)
+        return FrontPoint(trial.trial, trial.architecture, best.accuracy, best.rung, price, None)
 
 
 @dataclass(frozen=True)

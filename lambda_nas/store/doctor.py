@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from lambda_nas.search.choices import Choices
 from lambda_nas.search.limits import layers_removed
-from lambda_nas.search.trials import objectives, to_removal
+from lambda_nas.search.trials import objectives
 from lambda_nas.search.values import Claim, History, Study
 from lambda_nas.store.fronts import non_dominated
 from lambda_nas.store.store import Store
@@ -76,6 +77,8 @@ def _check_trials(study: Study, trials: Mapping[int, FrozenTrial]) -> Iterator[s
         if trial.state == TrialState.COMPLETE and number not in stored:
             yield f"trial {number} is complete in Optuna and has no measurements"
     rungs = study.info.settings.get("rungs")
+    merged = study.prices.merged
+    choices = Choices(study.info.layers, tuple(merged.mergings) if merged else ())
     for number, history in stored.items():
         yield from _check_rungs(history, rungs)
         expected = TrialState.COMPLETE if history.stopped is None else TrialState.PRUNED
@@ -84,8 +87,9 @@ def _check_trials(study: Study, trials: Mapping[int, FrozenTrial]) -> Iterator[s
             state = told.state.name if told else "unknown"
             yield f"trial {number} is measured and {state} in Optuna, not {expected.name}"
             continue
-        if to_removal(told.params, study.info.layers) != history.removal:
-            yield f"trial {number} measured {history.removal}, which is not what Optuna asked for"
+        if choices.to_architecture(told.params) != history.architecture:
+            measured = history.architecture
+            yield f"trial {number} measured {measured}, which is not what Optuna asked for"
         if history.stopped is None and history.rungs:
             values = objectives(study.point(history))
             if not all(map(_close, told.values, values)):
@@ -104,13 +108,13 @@ def _check_rungs(history: History, rungs: object) -> Iterator[str]:
 
 
 def _check_sets(study: Study, claims: list[Claim]) -> Iterator[str]:
-    measured = Counter(history.removal for history in study.trials)
-    for removal, times in measured.items():
+    measured = Counter(history.architecture for history in study.trials)
+    for architecture, times in measured.items():
         if times > 1:
-            yield f"{removal} is measured {times} times"
+            yield f"{architecture} is measured {times} times"
     for claim in claims:
-        if claim.removal in measured:
-            yield f"{claim.removal} is measured and in flight as trial {claim.trial}"
+        if claim.architecture in measured:
+            yield f"{claim.architecture} is measured and in flight as trial {claim.trial}"
 
 
 def _check_front(study: Study) -> Iterator[str]:

@@ -3,16 +3,19 @@
 from collections.abc import Iterable
 from typing import Any
 
+from pydantic import TypeAdapter
 from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
+from lambda_nas.core.architecture import Architecture
 from lambda_nas.core.cost import Price
-from lambda_nas.core.removal import RemovalSet
 from lambda_nas.errors import InputError
+from lambda_nas.search.merged_prices import MergedPrices
 from lambda_nas.search.prices import PriceList
 from lambda_nas.search.values import FrontPoint, History, RungResult, StudyInfo
 from lambda_nas.store import schema
 
+_MERGED = TypeAdapter(MergedPrices)
 _PRICE_FIELDS = tuple(Price.__dataclass_fields__)
 
 
@@ -57,7 +60,9 @@ def prices(session: Session, study: schema.Study) -> PriceList:
         )
         for row in rows
     }
-    return PriceList(tuple(map(tuple, study.stages or [study.layers])), by_signature)
+    stages = tuple(map(tuple, study.stages or [study.layers]))
+    merged = None if study.merged is None else _MERGED.validate_python(study.merged)
+    return PriceList(stages, by_signature, merged)
 
 
 def _architectures(session: Session, study_id: int) -> Iterable[schema.Architecture]:
@@ -76,13 +81,13 @@ def points(session: Session, study: schema.Study) -> dict[int, FrontPoint]:
         if row.stopped is not None:
             continue
         best = max(row.measurements, key=lambda rung: rung.accuracy)
-        removal = RemovalSet.parse(row.removed)
+        architecture = Architecture.parse(row.removed)
         points[row.id] = FrontPoint(
             trial=row.trial,
-            removal=removal,
+            architecture=architecture,
             accuracy=best.accuracy,
             rung=best.rung,
-            price=priced.of(removal),
+            price=priced.of(architecture),
             weights=row.weights,
         )
     return points
@@ -93,7 +98,7 @@ def histories(session: Session, study_id: int) -> list[History]:
     found = [
         History(
             trial=row.trial,
-            removal=RemovalSet.parse(row.removed),
+            architecture=Architecture.parse(row.removed),
             rungs=tuple(
                 RungResult(rung.rung, rung.accuracy, rung.seconds) for rung in row.measurements
             ),
@@ -121,8 +126,3 @@ def prior(session: Session, study_id: int) -> dict[str, Any] | None:
     """Return the prior if it has been measured."""
     query = select(schema.Prior.content).where(schema.Prior.study_id == study_id)
     return session.scalar(query)
-
-
-def write_numbers(numbers: Iterable[int]) -> str:
-    """Write a removal set or a cost signature as the tables have it."""
-    return ",".join(map(str, numbers))

@@ -6,10 +6,9 @@ from dataclasses import asdict
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.architecture import Architecture
 from lambda_nas.search.values import Answer, Claim, Counts, Run, RunInfo
 from lambda_nas.store import schema
-from lambda_nas.store.reading import write_numbers
 
 _INFO_FIELDS = tuple(RunInfo.__dataclass_fields__)
 
@@ -48,7 +47,7 @@ def claims(session: Session, study_id: int) -> list[Claim]:
         .order_by(schema.Claim.trial)
     )
     return [
-        Claim(RemovalSet.parse(claim.removed), claim.trial, _run(run))
+        Claim(Architecture.parse(claim.removed), claim.trial, _run(run))
         for claim, run in session.execute(query).tuples()
     ]
 
@@ -66,14 +65,14 @@ def count(session: Session, study_id: int) -> Counts:
 def claim(
     session: Session,
     study_id: int,
-    removal: RemovalSet,
+    architecture: Architecture,
     trial: int,
     *,
     run: int,
     budget: int | None,
 ) -> Answer:
     """Put a set into the hands of a run, unless it is measured or in another's."""
-    removed = write_numbers(removal)
+    removed = architecture.written()
     for table in (schema.Architecture, schema.Claim):
         there = select(table.trial).where(table.study_id == study_id, table.removed == removed)
         if session.scalar(there) is not None:

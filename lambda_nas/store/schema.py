@@ -36,6 +36,7 @@ class Study(Base):
 
     ``stages`` are the model's removable layers in groups of equal cost, one group in studies from
     before revision 0004, where it is null; ``layers`` are those that the search may remove.
+    ``merged`` is what merging tokens changes of the prices, null where it is no choice.
     """
 
     __tablename__ = "lambda_studies"
@@ -49,6 +50,7 @@ class Study(Base):
     device: Mapped[str] = mapped_column(Text)
     layers: Mapped[list[int]] = mapped_column(JSON)
     stages: Mapped[list[list[int]] | None] = mapped_column(JSON)
+    merged: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     seed: Mapped[int]
     baseline_accuracy: Mapped[float]
     settings: Mapped[dict[str, Any]] = mapped_column(JSON)
@@ -83,7 +85,10 @@ class Run(Base):
 
 
 class Claim(Base):
-    """A removal set that a driver is measuring: no other may, until it is recorded or given up."""
+    """What a driver is measuring: no other may, until it is recorded or given up.
+
+    ``removed`` is as in ``Architecture``.
+    """
 
     __tablename__ = "lambda_claims"
 
@@ -124,11 +129,11 @@ class Prior(Base):
 
 
 class Architecture(Base):
-    """A removal set that a trial has measured.
+    """What a trial has measured: a removal set, with tokens merged or not.
 
-    ``removed`` is ``0,2,4``; ``stopped`` says why a trial did not go to its last rung. ``score`` is
-    the prior's, ``elapsed_s`` how long its run had lasted when it was recorded; both, and the run,
-    are unknown of trials from before revision 0003.
+    ``removed`` is ``0,2,4``, or ``0,2,4 r=8 start=0``; ``stopped`` says why a trial did not go to
+    its last rung. ``score`` is the prior's, ``elapsed_s`` how long its run had lasted when it was
+    recorded; both, and the run, are unknown of trials from before revision 0003.
     """
 
     __tablename__ = "lambda_architectures"

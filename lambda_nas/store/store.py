@@ -8,7 +8,8 @@ from optuna.storages import RDBStorage
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.architecture import Architecture
+from lambda_nas.core.merging import Merging
 from lambda_nas.errors import StorageError, StudyMismatchError
 from lambda_nas.search.prices import PriceList
 from lambda_nas.search.values import (
@@ -70,7 +71,8 @@ class Store:
         One that another process has added meanwhile stays as it is.
         """
         stages = [list(stage) for stage in prices.stages]
-        values = asdict(info) | {"layers": list(info.layers), "stages": stages}
+        merged = None if prices.merged is None else asdict(prices.merged)
+        values = asdict(info) | {"layers": list(info.layers), "stages": stages, "merged": merged}
         del values["baseline"]
         try:
             with self._database.writing() as session:
@@ -78,7 +80,7 @@ class Store:
                 session.add(row)
                 session.flush()
                 for signature, price in prices.by_signature.items():
-                    written = reading.write_numbers(signature)
+                    written = ",".join(map(str, signature))
                     session.add(schema.Price(study_id=row.id, signature=written, **asdict(price)))
         except StorageError:
             if not self.has(info.name):
@@ -147,6 +149,21 @@ class Store:
                 "different devices do not belong on one front: choose another --study here"
             )
 
+    def check_mergings(self, name: str, mergings: Sequence[Merging]) -> None:
+        """Refuse to go on with other ways to merge tokens than those that have prices.
+
+        Raises:
+            StudyMismatchError: Names what the study has and what was given.
+        """
+        merged = self.prices(name).merged
+        own = merged.mergings if merged else []
+        if own != list(mergings):
+            there, given = (", ".join(map(str, each)) or "none" for each in (own, mergings))
+            raise StudyMismatchError(
+                f"study {name} was begun with token merging: {there}; now given: {given}: give the "
+                "same --space, or choose another --study"
+            )
+
     def prices(self, study: str) -> PriceList:
         """Return the prices by cost signature."""
         with self._database.reading() as session:
@@ -192,12 +209,12 @@ class Store:
             return runs.count(session, reading.study(session, study).id)
 
     def claim(
-        self, study: str, removal: RemovalSet, trial: int, *, run: int, budget: int | None
+        self, study: str, architecture: Architecture, trial: int, *, run: int, budget: int | None
     ) -> Answer:
         """Ask to measure a set, for the only time; ``budget`` is of the whole study."""
         with self._database.writing() as session:
             study_id = reading.study(session, study, lock=True).id
-            return runs.claim(session, study_id, removal, trial, run=run, budget=budget)
+            return runs.claim(session, study_id, architecture, trial, run=run, budget=budget)
 
     def claims(self, study: str) -> list[Claim]:
         """Return the sets that are being measured, or were when their run was killed."""
@@ -270,7 +287,7 @@ def _architecture(study_id: int, history: History, weights: str | None) -> schem
     return schema.Architecture(
         study_id=study_id,
         trial=history.trial,
-        removed=reading.write_numbers(history.removal),
+        removed=history.architecture.written(),
         removed_count=len(history.removal),
         weights=weights,
         stopped=history.stopped,

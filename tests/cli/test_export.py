@@ -11,6 +11,7 @@ import torch
 from huggingface_hub import metadata_load
 
 from lambda_nas.cli import main
+from lambda_nas.core.architecture import Architecture
 from lambda_nas.core.cost import Price
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.surgery import remove_attention
@@ -59,7 +60,7 @@ def pruned(monkeypatch, tmp_path):
     safetensors.torch.save_file(model.state_dict(), tmp_path / "weights.safetensors")
     store = Store.open("sqlite:///studies/lambda_nas.db")
     store.create_study(info, PRICES)
-    history = History(0, REMOVAL, (RungResult(0, 0.795, 1.0),))
+    history = History(0, Architecture(REMOVAL), (RungResult(0, 0.795, 1.0),))
     store.record(info.name, history, str(tmp_path / "weights.safetensors"))
     return model
 
@@ -103,6 +104,7 @@ def test_pt2_as_json_with_a_card(pruned, tmp_path):
         "format": "pt2",
         "trial": 0,
         "removed": [1],
+        "merging": None,
         "accuracy": 0.795,
         "speedup": 1.25,
     }

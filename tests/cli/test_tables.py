@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 
 from lambda_nas.cli import main, output
+from lambda_nas.core.architecture import Architecture
 from lambda_nas.core.cost import Price
-from lambda_nas.core.removal import RemovalSet
 from lambda_nas.search.prices import PriceList
 from lambda_nas.search.values import History, RungResult, StudyInfo
 from lambda_nas.store.store import Store
@@ -37,7 +37,7 @@ def printed(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
     store = Store.open("sqlite:///studies/lambda_nas.db")
     store.create_study(INFO, PRICES)
-    removal = RemovalSet.of(range(11))
+    removal = Architecture.of(range(11))
     store.record(INFO.name, History(0, removal, (RungResult(0, 0.75, 1.0),)), None)
 
     def call(*args, width):

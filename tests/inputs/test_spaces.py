@@ -2,6 +2,7 @@ import pytest
 import timm
 import torch
 
+from lambda_nas.core.merging import Merging
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.surgery import check_removal, removable_layers
 from lambda_nas.errors import InputError
@@ -43,6 +44,27 @@ def test_a_file(tmp_path):
     space = load_space(written(tmp_path, "name: mine\nremovable: [1, 2]\nmax_removed: 1\n"))
     assert (space.name, space.model, space.removable) == ("mine", None, [1, 2])
     assert (space.max_removed, space.seeds) == (1, {})
+
+
+def test_ways_to_merge_tokens(tmp_path):
+    space = load_space(written(tmp_path, "name: a\ntome_r: [8, 4]\ntome_start: [0, 3]\n"))
+    assert space.mergings == (Merging(4), Merging(4, 3), Merging(8), Merging(8, 3))
+    assert load_space(written(tmp_path, "name: a\ntome_r: [8]\n")).mergings == (Merging(8),)
+    assert load_space(written(tmp_path, "name: a\n")).mergings == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("tome_r: [8, 0]", r"line 2, tome_r\.1: Input should be greater than or equal to 1"),
+        ("tome_r: [8]\ntome_start: [-1]", r"line 3, tome_start\.0: "),
+        ("tome_r: [8]\ntome_start: []", "line 3, tome_start: .*name at least one block"),
+        ("tome_start: [3]", "line 2, tome_start: .*tome_r is missing"),
+    ],
+)
+def test_what_is_no_way_to_merge_tokens(tmp_path, text, problem):
+    with pytest.raises(InputError, match=problem):
+        load_space(written(tmp_path, f"name: a\n{text}\n"))
 
 
 def test_all_problems_are_reported_together(tmp_path):

@@ -2,8 +2,8 @@ from datetime import datetime
 
 import pytest
 
+from lambda_nas.core.architecture import Architecture
 from lambda_nas.core.cost import Price
-from lambda_nas.core.removal import RemovalSet
 from lambda_nas.search.prices import PriceList
 from lambda_nas.search.values import History, Run, RungResult, RunInfo, Study, StudyInfo
 from lambda_nas.store.fronts import non_dominated
@@ -43,7 +43,7 @@ PRIOR = {
 def trial(number, removed, *accuracies, **more):
     """A trial whose rungs take 4, 2 and 1 seconds."""
     rungs = [RungResult(rung, top1, 4 / 2**rung) for rung, top1 in enumerate(accuracies)]
-    return History(number, RemovalSet.of(removed), tuple(rungs), **more)
+    return History(number, Architecture.of(removed), tuple(rungs), **more)
 
 
 def run(number, seconds, spent, **changes):

@@ -12,7 +12,7 @@ from browser import visit
 from optuna_dashboard import get_note, save_note
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 
-from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.architecture import Architecture
 from lambda_nas.errors import StorageError
 from lambda_nas.publishing import Publisher, publish_study
 from lambda_nas.report.dashboard import merge_note, publish, write_note
@@ -38,7 +38,7 @@ def store(url, make_study):
     for run in study.runs:
         store.begin_run("study", run.info)
     for trial in study.trials:
-        history = History(trial.trial, trial.removal, trial.rungs, trial.stopped, trial.score)
+        history = History(trial.trial, trial.architecture, trial.rungs, trial.stopped, trial.score)
         store.record("study", history, None)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     optuna.create_study(study_name="study", storage=store.optuna, directions=DIRECTIONS)
@@ -74,7 +74,7 @@ def test_note_and_plots(store):
 def test_a_plot_that_became_smaller_is_whole(store, make_study):
     optuna_study = optuna.load_study(study_name="study", storage=store.optuna)
     many = [
-        History(number, RemovalSet.of([0]), (RungResult(0, 0.5, 1.0),)) for number in range(200)
+        History(number, Architecture.of([0]), (RungResult(0, 0.5, 1.0),)) for number in range(200)
     ]
     publish(make_study(many), optuna_study, store.url)
     publish_study(store, "study")

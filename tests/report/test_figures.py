@@ -1,7 +1,7 @@
 import plotly.graph_objects as go
 import pytest
 
-from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.architecture import Architecture
 from lambda_nas.errors import InputError
 from lambda_nas.report import figures
 from lambda_nas.search.values import History, RungResult
@@ -10,7 +10,7 @@ from lambda_nas.store.fronts import hypervolume
 
 def trial(number, removed, *accuracies, **more):
     rungs = [RungResult(rung, top1, 1.0) for rung, top1 in enumerate(accuracies)]
-    return History(number, RemovalSet.of(removed), tuple(rungs), **more)
+    return History(number, Architecture.of(removed), tuple(rungs), **more)
 
 
 def test_front_data(make_study):

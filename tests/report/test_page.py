@@ -6,7 +6,7 @@ import re
 import pytest
 from browser import visit
 
-from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.architecture import Architecture
 from lambda_nas.errors import InputError
 from lambda_nas.report.page import render, write
 from lambda_nas.report.rows import trial_rows
@@ -18,7 +18,7 @@ DRAWN = """document.querySelectorAll('.figure').length > 0 &&
 
 
 def trial(number, removed, top1, **more):
-    return History(number, RemovalSet.of(removed), (RungResult(0, top1, 1.0),), **more)
+    return History(number, Architecture.of(removed), (RungResult(0, top1, 1.0),), **more)
 
 
 def words(page):
@@ -72,7 +72,7 @@ def test_the_page_says_what_was_searched_found_and_is_to_pick(make_study):
     for said in (
         "Which attention layers can vit live without, judged on images and priced on a CPU ?",
         "Unpruned: top-1 80.00%, 100.0 images/s, 40.0 MB, 5.00 M parameters.",
-        "5 removal sets evaluated, 1 of them stopped early; the prior refused 11 more at no cost; "
+        "5 architectures evaluated, 1 of them stopped early; the prior refused 11 more at no cost; "
         "1 trial failed; 2 runs, 2 min 30 s.",
         "Take trial 4, without attention in 2 of 3 layers {0,3} : top-1 79.00% (-1.00), 1.20x as",
         "lambda-nas export study --trial 4 --out study-trial-4",

@@ -2,7 +2,7 @@ import doctest
 
 import pytest
 
-from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.architecture import Architecture
 from lambda_nas.report import words
 
 
@@ -17,7 +17,7 @@ def test_examples():
     [([], "{}"), ([0, 1], "{0,1}"), ([0, 1, 2], "{0–2}"), ([1, 3, 4, 5, 11], "{1,3–5,11}")],
 )
 def test_short_set(removed, text):
-    assert words.short_set(RemovalSet.of(removed)) == text
+    assert words.short_set(Architecture.of(removed)) == text
 
 
 @pytest.mark.parametrize(

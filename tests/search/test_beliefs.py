@@ -4,20 +4,26 @@ import numpy as np
 import pytest
 from all_sets import every_set
 
-from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.architecture import Architecture
+from lambda_nas.core.merging import Merging
 from lambda_nas.search.beliefs import Beliefs, from_log_odds, log_odds
+from lambda_nas.search.choices import Choices
 
 LAYERS = tuple(range(6))
 HARM = (0.8, 0.3, 0.02, 0.1, 0.05, 0.2)
 
 
-def score(removal):
+def score(one):
     """Return a score that grows faster than the sum of its layers."""
-    return sum(HARM[layer] for layer in removal) ** 1.5
+    return sum(HARM[layer] for layer in one.removal) ** 1.5 + 0.05 * one.merging.r
 
 
-def accuracy(removal):
-    return 0.9 * np.exp(-0.5 * score(removal))
+def accuracy(one):
+    return 0.9 * np.exp(-0.5 * score(one))
+
+
+def sets_of(*sizes):
+    return list(map(Architecture, every_set(LAYERS, sizes)))
 
 
 @pytest.fixture
@@ -27,35 +33,35 @@ def calls():
 
 @pytest.fixture
 def beliefs(calls):
-    def counted(removal):
-        calls.append(removal)
-        return score(removal)
+    def counted(one):
+        calls.append(one)
+        return score(one)
 
-    return Beliefs(LAYERS, counted, baseline=0.9, depth=5)
+    return Beliefs(Choices(LAYERS), counted, baseline=0.9, depth=5)
 
 
 def test_the_sets_along_the_greedy_path_are_scored_once_each(beliefs, calls):
     scores = beliefs.scores()
     assert len(calls) == len(set(calls)) == 6 + 5 + 4 + 3 + 2
-    assert RemovalSet.of([2, 3, 4]) in scores
+    assert Architecture.of([2, 3, 4]) in scores
     beliefs.scores()
-    beliefs.log_score(RemovalSet.of([2, 4]))
+    beliefs.log_score(Architecture.of([2, 4]))
     assert len(calls) == 20
 
 
 def test_before_any_trial_the_accuracy_falls_with_the_score_known_or_guessed(beliefs):
-    candidates = beliefs.candidates(every_set(LAYERS, (1, 3)))
+    candidates = beliefs.candidates(sets_of(1, 3))
     guess = beliefs.accuracies(candidates, {})
-    ranks = np.argsort(np.argsort([-score(removal) for removal in candidates.sets]))
+    ranks = np.argsort(np.argsort([-score(one) for one in candidates.sets]))
     assert np.corrcoef(ranks, np.argsort(np.argsort(guess.mean)))[0, 1] > 0.9
-    scored = np.array([beliefs.is_scored(removal) for removal in candidates.sets])
+    scored = np.array([beliefs.is_scored(one) for one in candidates.sets])
     assert scored.any()
     assert not scored.all()
 
 
 def test_a_guessed_score_makes_an_accuracy_less_certain(beliefs):
     beliefs.scores()
-    unscored = [s for s in every_set(LAYERS, (3,)) if not beliefs.is_scored(s)]
+    unscored = [s for s in sets_of(3) if not beliefs.is_scored(s)]
     candidates = beliefs.candidates(unscored)
 
     def deviations():
@@ -63,8 +69,8 @@ def test_a_guessed_score_makes_an_accuracy_less_certain(beliefs):
         return np.subtract(*map(log_odds, ceilings))
 
     guessed = deviations()
-    for removal in unscored:
-        beliefs.log_score(removal)
+    for one in unscored:
+        beliefs.log_score(one)
     assert (guessed > deviations()).all()
 
 
@@ -76,8 +82,8 @@ def test_log_odds_and_back():
 
 
 def test_trials_that_contradict_each_other_make_all_less_certain(beliefs):
-    sets = every_set(LAYERS, (1, 2))
-    observed = {removal: accuracy(removal) for removal in sets[:12]}
+    sets = sets_of(1, 2)
+    observed = {one: accuracy(one) for one in sets[:12]}
     others = beliefs.candidates(sets[12:])
     before = beliefs.accuracies(others, observed).deviation
     observed[sets[3]] = 0.05
@@ -85,28 +91,47 @@ def test_trials_that_contradict_each_other_make_all_less_certain(beliefs):
 
 
 def test_trials_correct_the_prior(beliefs):
-    sets = every_set(LAYERS, (1, 2, 3, 4, 5))
+    sets = sets_of(1, 2, 3, 4, 5)
     random = np.random.default_rng(0)
     seen = [sets[index] for index in random.choice(len(sets), 20, replace=False)]
-    others = beliefs.candidates([removal for removal in sets if removal not in seen])
-    truth = np.array([accuracy(removal) for removal in others.sets])
-    for removal in sets:
-        beliefs.log_score(removal)
+    others = beliefs.candidates([one for one in sets if one not in seen])
+    truth = np.array([accuracy(one) for one in others.sets])
+    for one in sets:
+        beliefs.log_score(one)
     before = beliefs.accuracies(others, {})
-    after = beliefs.accuracies(others, {removal: accuracy(removal) for removal in seen})
+    after = beliefs.accuracies(others, {one: accuracy(one) for one in seen})
     assert np.abs(before.mean - truth).mean() > 0.05
     assert np.abs(after.mean - truth).mean() < 0.02
     assert (np.abs(after.mean - truth) < 3 * after.deviation).mean() > 0.95
 
 
 def test_beliefs_depend_on_the_trials_and_not_on_when_they_were_told(beliefs):
-    sets = every_set(LAYERS, (1, 2, 3))
-    observed = {removal: accuracy(removal) for removal in sets[:17]}
+    sets = sets_of(1, 2, 3)
+    observed = {one: accuracy(one) for one in sets[:17]}
     candidates = beliefs.candidates(sets[17:])
     step_by_step = [
         beliefs.accuracies(candidates, dict(list(observed.items())[:count]))
         for count in range(1, 18)
     ][-1]
-    at_once = Beliefs(LAYERS, score, baseline=0.9, depth=5).accuracies(candidates, observed)
+    at_once = Beliefs(Choices(LAYERS), score, baseline=0.9, depth=5).accuracies(
+        candidates, observed
+    )
     assert np.array_equal(step_by_step.mean, at_once.mean)
     assert np.array_equal(step_by_step.deviation, at_once.deviation)
+
+
+def test_each_merging_is_scored_once_alone_and_learned_apart_from_the_layers(calls):
+    mergings = (Merging(1), Merging(4))
+
+    def counted(one):
+        calls.append(one)
+        return score(one)
+
+    beliefs = Beliefs(Choices(LAYERS, mergings), counted, baseline=0.9, depth=2)
+    beliefs.scores()
+    assert [one.merging for one in calls if not one.removal] == list(mergings)
+    merged = [Architecture(one.removal, mergings[1]) for one in sets_of(1, 2)]
+    observed = {one: accuracy(one) - 0.2 * bool(one.merging) for one in (*sets_of(1), *merged[:8])}
+    guess = beliefs.accuracies(beliefs.candidates(merged[8:]), observed)
+    truth = np.array([accuracy(one) - 0.2 for one in merged[8:]])
+    assert np.abs(guess.mean - truth).mean() < 0.06

@@ -9,35 +9,23 @@ import optuna
 import pytest
 from all_sets import every_set
 from optuna.trial import TrialState
+from silent import Silent
 
 from lambda_nas import run
+from lambda_nas.core.architecture import Architecture
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.errors import InfeasibleError, StudyMismatchError
 from lambda_nas.inputs.digits import digits_images, digits_model
 from lambda_nas.search import owners
+from lambda_nas.search.choices import Choices, parameter_name
 from lambda_nas.search.cluster import ray_running
 from lambda_nas.search.job import Budget, Settings
 from lambda_nas.search.limits import Limits
 from lambda_nas.search.owners import machine
-from lambda_nas.search.trials import OBJECTIVES, RUNGS, distributions, parameter_name
+from lambda_nas.search.trials import OBJECTIVES, RUNGS
 from lambda_nas.search.values import Answer, History, RungResult, RunInfo
 from lambda_nas.store.fronts import non_dominated
 from lambda_nas.store.store import Store
-
-
-class Silent:
-    def __init__(self):
-        self.failures = []
-
-    @contextmanager
-    def stage(self, label, total):
-        yield lambda: None
-
-    def trials(self, counts, front):
-        pass
-
-    def failed(self, removal, reason):
-        self.failures.append((removal, reason))
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -85,15 +73,15 @@ def test_budget_counts_finished_trials_only(finished):
 
 def test_named_sets_come_first(finished):
     _, store, _, _ = finished
-    assert store.trials("study")[0].removal == RemovalSet.of([0, 3])
+    assert store.trials("study")[0].architecture == Architecture.of([0, 3])
 
 
 def test_the_prior_keeps_every_score_so_that_a_resumed_search_measures_none_again(finished):
     _, store, _, _ = finished
     prior = store.prior("study")
-    scored = {RemovalSet.of(row["removed"]): row["score"] for row in prior["scored"]}
+    scored = {Architecture.of(row["removed"]): row["score"] for row in prior["scored"]}
     assert [len(step["removed"]) for step in prior["path"]] == [1, 2, 3]
-    assert all(scored[RemovalSet.of(step["removed"])] == step["score"] for step in prior["path"])
+    assert all(scored[Architecture.of(step["removed"])] == step["score"] for step in prior["path"])
     # The empty set is not one of them; 4 + 3 + 2 sets lie along the path.
     assert sum(map(bool, scored)) == 9
 
@@ -171,9 +159,10 @@ def begin_as_a_dead_driver(store, study, removal, on=None):
     )
     who = RunInfo(on or machine(), int(gone.stdout), "a CPU", "m", "d", {}, 0, 1, "lambda-nas")
     study.enqueue_trial({parameter_name(layer): layer in removal for layer in range(4)})
-    trial = study.ask(distributions(range(4)))
+    trial = study.ask(Choices((0, 1, 2, 3)).distributions())
     run = store.begin_run("study", who)
-    assert store.claim("study", removal, trial.number, run=run, budget=None) is Answer.GRANTED
+    one = Architecture(removal)
+    assert store.claim("study", one, trial.number, run=run, budget=None) is Answer.GRANTED
     return trial, run
 
 
@@ -214,7 +203,7 @@ def test_a_living_driver_elsewhere_keeps_its_trial_and_its_part_of_the_budget(so
     trial, run = begin_as_a_dead_driver(store, study, theirs, on="elsewhere")
     with owners.beating(store, run, {}, started=0.0):
         _, outcome = search(source, tmp_path, 4)
-        assert [claim.removal for claim in store.claims("study")] == [theirs]
+        assert [claim.architecture.removal for claim in store.claims("study")] == [theirs]
     assert study.trials[trial.number].state == TrialState.RUNNING
     assert outcome.counts.complete == 3
     assert theirs not in {history.removal for history in store.histories("study")}
@@ -226,7 +215,7 @@ def test_a_driver_that_was_taken_for_dead_keeps_nothing(source, tmp_path):
     [removal] = unmeasured(store)
     trial, run = begin_as_a_dead_driver(store, study, removal)
     search(source, tmp_path, 3)
-    late = History(trial.number, removal, (RungResult(0, 1.0, 1.0),), run=run)
+    late = History(trial.number, Architecture(removal), (RungResult(0, 1.0, 1.0),), run=run)
     before = store.load("study")
     assert store.record("study", late, None, tell=lambda: pytest.fail("told")) is None
     assert store.load("study") == before
@@ -237,7 +226,7 @@ def test_what_was_asked_for_but_not_claimed_is_queued_again(source, tmp_path):
     study = optuna.load_study(study_name="study", storage=store.optuna)
     [removal] = unmeasured(store)
     study.enqueue_trial({parameter_name(layer): layer in removal for layer in range(4)})
-    trial = study.ask(distributions(range(4)))
+    trial = study.ask(Choices((0, 1, 2, 3)).distributions())
     search(source, tmp_path, 3)
     assert study.trials[trial.number].state == TrialState.FAIL
     assert [h.removal for h in store.histories("study")][-1] == removal
@@ -254,7 +243,7 @@ def test_optuna_is_told_in_the_transaction_that_records(source, tmp_path):
         study.tell(trial, [0.5, 100.0, 1.0])
         raise KeyboardInterrupt
 
-    history = History(trial.number, removal, (RungResult(0, 0.5, 1.0),), run=run)
+    history = History(trial.number, Architecture(removal), (RungResult(0, 0.5, 1.0),), run=run)
     with pytest.raises(KeyboardInterrupt):
         store.record("study", history, None, tell=tell_and_fail)
     fresh = optuna.load_study(study_name="study", storage=Store.open(store.url).optuna)

@@ -1,17 +1,16 @@
 """Whole searches, training too, over models with stages: Swin, and one that is no row of blocks."""
 
-from contextlib import contextmanager
-
 import pytest
 import timm
 import torch
+from silent import Silent
 
 from lambda_nas import run
 from lambda_nas.choice import export_point
+from lambda_nas.core.architecture import Architecture
 from lambda_nas.core.data import ImageSet
 from lambda_nas.core.evaluation import evaluate
 from lambda_nas.core.recipe import Fade
-from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.surgery import count_params, removable_layers
 from lambda_nas.inputs.images import ImageData
 from lambda_nas.inputs.models import LoadedModel, ModelConfig, fingerprint
@@ -27,21 +26,6 @@ MODELS = {
     # Its norms stand behind attention and MLP.
     "swinv2": ("swinv2_tiny_window8_256", {**TINY, **STAGES}),
 }
-
-
-class Silent:
-    def __init__(self):
-        self.failures = []
-
-    @contextmanager
-    def stage(self, label, total):
-        yield lambda: None
-
-    def trials(self, counts, front):
-        pass
-
-    def failed(self, removal, reason):
-        self.failures.append((removal, reason))
 
 
 @pytest.fixture(scope="module", params=MODELS)
@@ -86,7 +70,7 @@ def test_prices_go_by_stage(searched, family, source):
     assert [len(stage) for stage in study.prices.stages] == [2, 3]
     assert {sum(signature) for signature in study.prices.by_signature} == {0, 1, 2, 3}
     first, second = (stage[0] for stage in study.prices.stages)
-    early, late = (study.prices.of(RemovalSet.of([layer])) for layer in (first, second))
+    early, late = (study.prices.of(Architecture.of([layer])) for layer in (first, second))
     assert early.params != late.params
     assert early.macs != late.macs
     assert len(study.trials) == 4

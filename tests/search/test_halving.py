@@ -3,8 +3,8 @@ import random
 
 import pytest
 
+from lambda_nas.core.architecture import Architecture
 from lambda_nas.core.cost import Price
-from lambda_nas.core.removal import RemovalSet
 from lambda_nas.search.halving import Halving, learn_shares
 from lambda_nas.search.values import FrontPoint, History, RungResult
 from lambda_nas.store.fronts import non_dominated
@@ -18,11 +18,11 @@ def price(size):
 
 def history(layers, *accuracies, trial=0, stopped=None):
     rungs = tuple(RungResult(rung, value, 1.0) for rung, value in enumerate(accuracies))
-    return History(trial, RemovalSet.of(layers), rungs, stopped)
+    return History(trial, Architecture.of(layers), rungs, stopped)
 
 
 def member(layers, accuracy, *, trial=3):
-    return FrontPoint(trial, RemovalSet.of(layers), accuracy, 2, price(len(layers)), None)
+    return FrontPoint(trial, Architecture.of(layers), accuracy, 2, price(len(layers)), None)
 
 
 # After rung 0 these took away a tenth, two tenths and three tenths of the errors left.
@@ -114,7 +114,7 @@ def test_only_members_that_are_at_least_as_cheap_are_rivals():
 
 def test_faster_with_more_memory_is_no_rival():
     faster = Price(1000.0, 10.0, 1.0, 2000, 100, 10)
-    point = FrontPoint(3, RemovalSet.of([1, 4]), 0.99, 2, faster, None)
+    point = FrontPoint(3, Architecture.of([1, 4]), 0.99, 2, faster, None)
     assert why_stop(history([5, 6], 0.1), front=[point]) is None
 
 

@@ -1,10 +1,15 @@
 import re
+from dataclasses import replace
 
 import pytest
 
 from lambda_nas.core.cost import Price
+from lambda_nas.core.merging import Merging
+from lambda_nas.core.merging_work import BlockWork, MergingWork
 from lambda_nas.errors import InfeasibleError
-from lambda_nas.search.limits import Limits, check_params, feasible_signatures
+from lambda_nas.search.choices import Choices
+from lambda_nas.search.limits import Limits, check_feasible, check_params
+from lambda_nas.search.merged_prices import MergedPrices
 from lambda_nas.search.prices import PriceList
 
 
@@ -21,6 +26,9 @@ PRICES = {
 CROSSED = {**PRICES, 3: price(4_500_000, 44_000_000, 130.0, 1.3)}
 
 
+CHOICES = Choices((0, 1, 2, 3))
+
+
 def isotropic(prices):
     return PriceList.by_number(range(4), prices)
 
@@ -28,21 +36,23 @@ def isotropic(prices):
 @pytest.mark.parametrize(
     ("limits", "sizes"),
     [
-        (Limits(), (1, 2)),
-        (Limits(max_params=80), (2,)),
-        (Limits(max_params=79, max_memory_bytes=80), ()),
-        (Limits(max_memory_bytes=90), (1, 2)),
-        (Limits(min_throughput=1.15), (2,)),
-        (Limits(min_speedup=1.1), (1, 2)),
+        (Limits(), {1, 2}),
+        (Limits(max_params=80), {2}),
+        (Limits(max_params=79, max_memory_bytes=80), set()),
+        (Limits(max_memory_bytes=90), {1, 2}),
+        (Limits(min_throughput=1.15), {2}),
+        (Limits(min_speedup=1.1), {1, 2}),
     ],
 )
-def test_feasible_signatures(limits, sizes):
+def test_limits_decide_what_may_be_searched(limits, sizes):
     prices = isotropic({0: price(), 1: price(90, 90, 1.1, 1.1), 2: price(80, 80, 1.2, 1.2)})
+    within = {n for (n,), each in prices.by_signature.items() if n and not limits.broken(each)}
+    assert within == sizes
     if sizes:
-        assert feasible_signatures(prices, limits) == tuple((size,) for size in sizes)
+        check_feasible(prices, CHOICES, limits)
     else:
         with pytest.raises(InfeasibleError, match="no architecture is within the limits"):
-            feasible_signatures(prices, limits)
+            check_feasible(prices, CHOICES, limits)
 
 
 @pytest.mark.parametrize(
@@ -91,15 +101,16 @@ def test_feasible_signatures(limits, sizes):
 def test_nothing_feasible_names_the_nearest_to_each_limit(prices, limits, nearest):
     message = f"no architecture is within the limits; {nearest}: relax a limit"
     with pytest.raises(InfeasibleError, match=f"^{re.escape(message)}$"):
-        feasible_signatures(isotropic(prices), limits)
+        check_feasible(isotropic(prices), CHOICES, limits)
 
 
 def test_signatures_of_several_stages_are_written_out():
     priced = {(0, 0): price(), (1, 0): price(speedup=1.2), (1, 2): price(speedup=1.1)}
     prices = PriceList(((0,), (1, 2)), priced)
-    assert feasible_signatures(prices, Limits(min_speedup=1.15)) == ((1, 0),)
+    choices = Choices((0, 1, 2))
+    check_feasible(prices, choices, Limits(min_speedup=1.15))
     with pytest.raises(InfeasibleError, match=r"nearest to --min-speedup 2: 1\+0 layers removed"):
-        feasible_signatures(prices, Limits(min_speedup=2))
+        check_feasible(prices, choices, Limits(min_speedup=2))
 
 
 def test_params_are_checked_by_themselves():
@@ -108,3 +119,32 @@ def test_params_are_checked_by_themselves():
     message = "nearest to --max-params 799: 2 layers removed, 800 params: relax a limit"
     with pytest.raises(InfeasibleError, match=message):
         check_params({(1,): 900, (2,): 800}, Limits(max_params=799))
+
+
+def merging_prices():
+    """Four blocks of 40 MACs; a block that merges takes 10 off all that follow."""
+    work = MergingWork(
+        start=0,
+        stream=0,
+        whole=BlockWork(40, 60),
+        merging=tuple(BlockWork(35 - 10 * n, 50) for n in range(4)),
+        bare=tuple(BlockWork(20 - 5 * n, 40) for n in range(4)),
+    )
+    merged = MergedPrices(efficiency=1.0, overhead=0.0, works=((Merging(8), work),))
+    base = {n: Price(1 + n / 10, 1 + n / 10, 1, 100, 100 - n, 160 - 20 * n) for n in range(3)}
+    return replace(PriceList.by_number((0, 1, 2, 3), base), merged=merged)
+
+
+def test_what_merging_reaches_is_feasible():
+    prices, choices = merging_prices(), Choices((0, 1, 2, 3), (Merging(8),))
+    # With all the attention, 80 of 160 MACs are saved.
+    check_feasible(prices, choices, Limits(min_speedup=1.9))
+    with pytest.raises(
+        InfeasibleError,
+        match=re.escape(
+            "nearest to --min-speedup 5: 0 layers removed, merging 8 from block 0, 100 params"
+        ),
+    ):
+        check_feasible(prices, choices, Limits(min_speedup=5))
+    with pytest.raises(InfeasibleError, match="2 layers removed, 98 params"):
+        check_feasible(prices, Choices((0, 1, 2, 3)), Limits(min_speedup=1.9))

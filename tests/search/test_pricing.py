@@ -3,6 +3,7 @@ import pytest
 import timm
 import torch
 
+from lambda_nas.core.architecture import Architecture
 from lambda_nas.core.cost import Price, count_macs, peak_memory
 from lambda_nas.core.data import ImageSet
 from lambda_nas.core.removal import RemovalSet
@@ -54,7 +55,7 @@ def test_each_number_of_layers_has_a_price(source):
     assert steps[-1][0] == steps[-1][1] == len(steps)
     removal = RemovalSet.of([0, 2, 3])
     pruned = remove_attention(model, removal).model
-    price, batch = prices.of(removal), torch.cat([sample, sample[:12]])
+    price, batch = prices.of(Architecture(removal)), torch.cat([sample, sample[:12]])
     assert price.params == count_params(pruned)
     assert price.macs == count_macs(pruned, sample[:1])
     assert price.memory_bytes == peak_memory(pruned, batch)
@@ -92,7 +93,7 @@ def test_each_signature_of_a_hierarchical_model_has_a_price(swin, images):
     sample = torch.zeros(4, 3, 16, 16)
     for layers in ([0], [2], [0, 1], [0, 2, 3], [2, 3, 4], [0, 2, 3, 4]):
         removal = RemovalSet.of(layers)
-        pruned, price = remove_attention(swin, removal).model, prices.of(removal)
+        pruned, price = remove_attention(swin, removal).model, prices.of(Architecture(removal))
         assert price.params == count_params(pruned)
         assert price.macs == count_macs(pruned, sample[:1])
         assert price.memory_bytes == pytest.approx(peak_memory(pruned, sample), rel=1e-3)

@@ -1,30 +1,43 @@
 """The sampler with plain Optuna, on a space whose truth is known."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import optuna
 import pytest
 from all_sets import every_set
 
+from lambda_nas.core.architecture import Architecture
 from lambda_nas.core.cost import Price
-from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.merging import Merging
+from lambda_nas.core.merging_work import BlockWork, MergingWork
 from lambda_nas.search import sampler as module
+from lambda_nas.search.choices import Choices
+from lambda_nas.search.limits import Limits
+from lambda_nas.search.merged_prices import MergedPrices
 from lambda_nas.search.prices import PriceList
 from lambda_nas.search.sampler import ExhaustedError, RemovalSampler
-from lambda_nas.search.trials import DIRECTIONS, distributions, to_params, to_removal
+from lambda_nas.search.trials import DIRECTIONS
 
 LAYERS = tuple(range(6))
 HARM = np.array([0.8, 0.3, 0.02, 0.1, 0.05, 0.2])
 
 
-def score(removal):
-    return float(HARM[list(removal)].sum()) ** 1.5
+CHOICES = Choices(LAYERS)
 
 
-def accuracy(removal):
+def score(one):
+    return float(HARM[list(one.removal)].sum()) ** 1.5 + 0.02 * one.merging.r
+
+
+def accuracy(one):
     """Return what the score says, and that layers 2 and 3 don't go together."""
-    return 0.9 * np.exp(-0.5 * score(removal)) - 0.2 * ({2, 3} <= set(removal))
+    return 0.9 * np.exp(-0.5 * score(one)) - 0.2 * ({2, 3} <= set(one.removal))
+
+
+def sets_of(*sizes):
+    return list(map(Architecture, every_set(LAYERS, sizes)))
 
 
 def prices(sizes=range(7)):
@@ -37,13 +50,13 @@ def prices(sizes=range(7)):
 def objective(trial):
     for layer in LAYERS:
         trial.suggest_categorical(f"remove layer {layer:02d}", [False, True])
-    removal = to_removal(trial.params, LAYERS)
-    price = prices().of(removal)
-    return float(accuracy(removal)), price.throughput, price.memory_bytes
+    one = CHOICES.to_architecture(trial.params)
+    price = prices().of(one)
+    return float(accuracy(one)), price.throughput, price.memory_bytes
 
 
-def sampler(sizes=range(1, 6), layers=LAYERS):
-    return RemovalSampler(layers, prices(sizes), score, baseline=0.9, seed=0)
+def sampler(sizes=range(1, 6)):
+    return RemovalSampler(CHOICES, prices(sizes), score, baseline=0.9, seed=0)
 
 
 def new_study(own, storage=None):
@@ -51,13 +64,13 @@ def new_study(own, storage=None):
 
 
 def measured(study):
-    return [to_removal(trial.params, LAYERS) for trial in study.get_trials()]
+    return [CHOICES.to_architecture(trial.params) for trial in study.get_trials()]
 
 
 def test_optimize_measures_every_set_within_the_limits_once_and_stops():
     study = new_study(sampler(sizes=(1, 2, 4)))
     study.optimize(objective, n_trials=100)
-    assert sorted(measured(study)) == sorted(every_set(LAYERS, (1, 2, 4)))
+    assert sorted(measured(study)) == sorted(sets_of(1, 2, 4))
     with pytest.raises(ExhaustedError, match="all sets within the limits are measured"):
         study.sampler.propose(study)
 
@@ -66,8 +79,8 @@ def test_the_front_is_found_long_before_all_sets_are_measured():
     study = new_study(sampler())
     study.optimize(objective, n_trials=12)
     for size in range(1, 6):
-        best = max(map(accuracy, every_set(LAYERS, (size,))))
-        found = max(accuracy(removal) for removal in measured(study) if len(removal) == size)
+        best = max(map(accuracy, sets_of(size)))
+        found = max(accuracy(one) for one in measured(study) if len(one.removal) == size)
         assert found == pytest.approx(best, abs=0.01)
 
 
@@ -93,44 +106,44 @@ def test_it_can_be_pickled_at_any_time():
 
 def test_sets_in_flight_are_not_proposed_again_and_other_prices_come_first():
     study = new_study(sampler())
-    sets = [to_removal(study.ask(distributions(LAYERS)).params, LAYERS) for _ in range(4)]
+    sets = [CHOICES.to_architecture(study.ask(CHOICES.distributions()).params) for _ in range(4)]
     assert len(set(sets)) == 4
-    assert len({len(removal) for removal in sets}) > 2
+    assert len({len(one.removal) for one in sets}) > 2
 
 
 def test_refused_sets_come_up_again_only_when_nothing_else_is_left():
     study = new_study(sampler(sizes=(1,)))
-    first = study.ask(distributions(LAYERS))
-    refused = to_removal(first.params, LAYERS)
+    first = study.ask(CHOICES.distributions())
+    refused = CHOICES.to_architecture(first.params)
     study.tell(first, state=optuna.trial.TrialState.PRUNED)
     for _ in range(5):
-        trial = study.ask(distributions(LAYERS))
-        removal = to_removal(trial.params, LAYERS)
-        assert removal != refused
-        study.tell(trial, [accuracy(removal), 100.0, 900.0])
+        trial = study.ask(CHOICES.distributions())
+        one = CHOICES.to_architecture(trial.params)
+        assert one != refused
+        study.tell(trial, [accuracy(one), 100.0, 900.0])
     assert study.sampler.propose(study) == refused
 
 
 def test_a_set_is_hopeless_when_the_front_has_more_than_can_be_thought_of_it():
     study = new_study(sampler())
-    bad, good = RemovalSet.of([0, 1, 5]), RemovalSet.of([2, 4, 5])
+    bad, good = Architecture.of([0, 1, 5]), Architecture.of([2, 4, 5])
     assert study.sampler.hopeless(study, bad) is None
     study.optimize(objective, n_trials=12)
     reason = study.sampler.hopeless(study, bad)
     assert reason is not None
     assert "at no higher price" in reason
     for size in range(1, 6):
-        best = max(every_set(LAYERS, (size,)), key=accuracy)
+        best = max(sets_of(size), key=accuracy)
         if best not in measured(study):
             assert study.sampler.hopeless(study, best) is None
-    assert good in every_set(LAYERS, (3,))
+    assert good in sets_of(3)
 
 
 def test_nothing_is_hopeless_at_a_price_of_which_the_front_knows_nothing():
     study = new_study(sampler())
-    study.enqueue_trial(to_params(RemovalSet.of([2]), LAYERS))
+    study.enqueue_trial(CHOICES.to_params(Architecture.of([2])))
     study.optimize(objective, n_trials=1)
-    assert study.sampler.hopeless(study, RemovalSet.of([0, 1])) is None
+    assert study.sampler.hopeless(study, Architecture.of([0, 1])) is None
 
 
 def test_in_a_large_space_the_surroundings_of_the_best_are_searched(monkeypatch):
@@ -139,12 +152,75 @@ def test_in_a_large_space_the_surroundings_of_the_best_are_searched(monkeypatch)
     study.optimize(objective, n_trials=15)
     assert len(set(measured(study))) == 15
     for size in range(1, 6):
-        best = max(map(accuracy, every_set(LAYERS, (size,))))
-        found = max(accuracy(removal) for removal in measured(study) if len(removal) == size)
+        best = max(map(accuracy, sets_of(size)))
+        found = max(accuracy(one) for one in measured(study) if len(one.removal) == size)
         assert found == pytest.approx(best, abs=0.02)
 
 
 def test_a_parameter_of_the_users_own_is_sampled_too():
     study = new_study(sampler())
-    trial = study.ask(distributions(LAYERS))
+    trial = study.ask(CHOICES.distributions())
     assert 0 <= trial.suggest_float("dropout", 0, 0.5) <= 0.5
+
+
+MERGING = Choices(LAYERS, (Merging(4), Merging(4, start=1)))
+
+
+def merging_sampler(**more):
+    """Blocks of 15 MACs, 5 of them attention; each that merges takes 2 off all that follow."""
+    works = tuple(
+        (
+            merging,
+            MergingWork(
+                start=merging.start,
+                stream=0,
+                whole=BlockWork(15, 60),
+                merging=tuple(BlockWork(15 - 2 * n, 50) for n in range(6)),
+                bare=tuple(BlockWork(10 - n, 40) for n in range(6)),
+            ),
+        )
+        for merging in MERGING.mergings
+    )
+    priced = replace(prices(), merged=MergedPrices(1.0, 0.005, works))
+    return RemovalSampler(MERGING, priced, score, baseline=0.9, seed=0, **more)
+
+
+def test_sets_with_and_without_merging_are_all_proposed_once():
+    own = merging_sampler()
+    study, seen = new_study(own), []
+    while not own.is_exhausted(study):
+        trial = study.ask(MERGING.distributions())
+        seen.append(MERGING.to_architecture(trial.params))
+        price = own._prices.of(seen[-1])
+        study.tell(trial, [float(accuracy(seen[-1])), price.throughput, price.memory_bytes])
+    # All sets but the empty one; those that leave attention, merged from block 0; and from block 1
+    # those that keep block 0 and leave attention behind it.
+    assert len(seen) == len(set(seen)) == 63 + 63 + 31
+    # The first proposals mix both.
+    assert len({one.merging for one in seen[:6]}) > 1
+
+
+def test_limits_shut_out_what_does_not_merge():
+    limits = Limits(min_speedup=1.31)
+    own = merging_sampler(limits=limits)
+    study = new_study(own)
+    for _ in range(8):
+        trial = study.ask(MERGING.distributions())
+        one = MERGING.to_architecture(trial.params)
+        price = own._prices.of(one)
+        assert one.merging
+        assert price.speedup >= 1.31
+        study.tell(trial, [float(accuracy(one)), price.throughput, price.memory_bytes])
+
+
+def test_in_a_large_space_merged_sets_are_in_the_surroundings(monkeypatch):
+    monkeypatch.setattr(module, "WHOLE_SPACE", 10)
+    own = merging_sampler()
+    study, seen = new_study(own), []
+    for _ in range(12):
+        trial = study.ask(MERGING.distributions())
+        seen.append(MERGING.to_architecture(trial.params))
+        price = own._prices.of(seen[-1])
+        study.tell(trial, [float(accuracy(seen[-1])), price.throughput, price.memory_bytes])
+    assert len(set(seen)) == 12
+    assert {bool(one.merging) for one in seen} == {True, False}

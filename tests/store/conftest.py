@@ -4,8 +4,8 @@ from itertools import count
 import pytest
 from sqlalchemy import create_engine, make_url
 
+from lambda_nas.core.architecture import Architecture
 from lambda_nas.core.cost import Price
-from lambda_nas.core.removal import RemovalSet
 from lambda_nas.search.prices import PriceList
 from lambda_nas.search.values import FrontPoint, RunInfo, StudyInfo
 from lambda_nas.store.store import Store
@@ -119,7 +119,7 @@ def prices():
 @pytest.fixture
 def make_point():
     def make(trial, removed, accuracy, *, rung=0, price=None, weights=None):
-        removal = RemovalSet.of(removed)
-        return FrontPoint(trial, removal, accuracy, rung, price or PRICES.of(removal), weights)
+        one = Architecture.of(removed)
+        return FrontPoint(trial, one, accuracy, rung, price or PRICES.of(one), weights)
 
     return make

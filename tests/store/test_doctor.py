@@ -4,14 +4,15 @@ import optuna
 import pytest
 from sqlalchemy import text
 
-from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.architecture import Architecture
 from lambda_nas.errors import InputError
-from lambda_nas.search.trials import DIRECTIONS, distributions, objectives, to_params
+from lambda_nas.search.choices import Choices
+from lambda_nas.search.trials import DIRECTIONS, objectives
 from lambda_nas.search.values import Answer, History, RungResult
 from lambda_nas.store.doctor import examine
 from lambda_nas.store.store import Store
 
-LAYERS = (0, 1, 2, 4, 5)
+CHOICES = Choices((0, 1, 2, 4, 5))
 STUDY = "deit-images"
 
 
@@ -24,13 +25,13 @@ def study(store, make_info, prices, who):
     theirs = optuna.create_study(study_name=STUDY, storage=store.optuna, directions=DIRECTIONS)
     results = [([0], (0.5, 0.75), None), ([0, 1], (0.7, 0.8), None), ([2], (0.1,), "rung 0: low")]
     for removed, accuracies, stopped in [*results, ([4], (), None)]:
-        removal = RemovalSet.of(removed)
-        theirs.enqueue_trial(to_params(removal, LAYERS))
-        trial = theirs.ask(distributions(LAYERS))
-        answer = store.claim(STUDY, removal, trial.number, run=run, budget=None)
+        one = Architecture.of(removed)
+        theirs.enqueue_trial(CHOICES.to_params(one))
+        trial = theirs.ask(CHOICES.distributions())
+        answer = store.claim(STUDY, one, trial.number, run=run, budget=None)
         assert answer is Answer.GRANTED
         rungs = tuple(RungResult(rung, value, 1.0) for rung, value in enumerate(accuracies))
-        history = History(trial.number, removal, rungs, stopped, run=run)
+        history = History(trial.number, one, rungs, stopped, run=run)
         if stopped:
             state = {"state": optuna.trial.TrialState.PRUNED}
         elif accuracies:

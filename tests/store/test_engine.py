@@ -12,7 +12,7 @@ from alembic.runtime.migration import MigrationContext
 from optuna.storages import RDBStorage
 from sqlalchemy import create_engine
 
-from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.architecture import Architecture
 from lambda_nas.errors import InputError, StorageError
 from lambda_nas.search.values import History, RungResult
 from lambda_nas.store.engine import VERSION_TABLE, open_engine
@@ -71,7 +71,7 @@ def test_newer_schema_is_refused_naming_both(url):
     with engine.begin() as connection:
         connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
     with pytest.raises(
-        StorageError, match=r"^the study database .+ has schema 9999, newer than 0004"
+        StorageError, match=r"^the study database .+ has schema 9999, newer than 0005"
     ):
         Store.open(url)
 
@@ -129,7 +129,7 @@ def test_read_only_file_can_be_read_but_not_written(sqlite_url, make_info, price
     assert store.study("deit-images") == make_info()
     with pytest.raises(StorageError, match="attempt to write a readonly database"):
         store.record(
-            "deit-images", History(0, RemovalSet.of([0]), (RungResult(0, 0.5, 1.0),)), None
+            "deit-images", History(0, Architecture.of([0]), (RungResult(0, 0.5, 1.0),)), None
         )
 
 

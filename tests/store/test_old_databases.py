@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from lambda_nas.core.architecture import Architecture
 from lambda_nas.core.cost import Price
-from lambda_nas.core.removal import RemovalSet
 from lambda_nas.search.prices import PriceList
 from lambda_nas.search.values import FrontPoint, History, RungResult
 from lambda_nas.store.store import Store
@@ -15,16 +15,16 @@ FOLDER = Path(__file__).parent
 REVISIONS = sorted(path.stem.removeprefix("revision_") for path in FOLDER.glob("revision_*.sql"))
 HOPELESS = History(
     5,
-    RemovalSet.of([1, 2]),
+    Architecture.of([1, 2]),
     (RungResult(0, 0.125, 1.0),),
     "rung 0: 12.5%, at most 20.0% expected at the end, can't reach the front: "
     "trial 1 {0,2} has 25.0%",
 )
 SCORED = History(
-    6, RemovalSet.of([0, 1]), (RungResult(0, 0.125, 1.0),), "rung 0: hopeless", 0.5, 1, 12.5
+    6, Architecture.of([0, 1]), (RungResult(0, 0.125, 1.0),), "rung 0: hopeless", 0.5, 1, 12.5
 )
 LATER = [HOPELESS, SCORED]
-STOPPED = {"0001": [], "0002": [HOPELESS], "0003": LATER, "0004": LATER}
+STOPPED = {"0001": [], "0002": [HOPELESS], "0003": LATER, "0004": LATER, "0005": LATER}
 VERSIONS = FOLDER.parents[1] / "lambda_nas" / "store" / "migrations" / "versions"
 
 
@@ -47,21 +47,21 @@ def test_old_database_opens(revision, tmp_path):
     assert info.settings == {"max_removed": 2}
     assert store.prices("old") == PriceList.by_number((0, 1, 2), prices)
     assert store.prior("old") == {"path": [[1]]}
-    first = FrontPoint(0, RemovalSet.of([1]), 0.625, 1, prices[1], "/weights/0")
-    second = FrontPoint(1, RemovalSet.of([0, 2]), 0.25, 0, prices[2], None)
+    first = FrontPoint(0, Architecture.of([1]), 0.625, 1, prices[1], "/weights/0")
+    second = FrontPoint(1, Architecture.of([0, 2]), 0.25, 0, prices[2], None)
     assert store.trials("old") == store.front("old") == [first, second]
     assert store.histories("old") == [
-        History(0, first.removal, (RungResult(0, 0.5, 1.0), RungResult(1, 0.625, 2.0))),
-        History(1, second.removal, (RungResult(0, 0.25, 1.0),)),
+        History(0, first.architecture, (RungResult(0, 0.5, 1.0), RungResult(1, 0.625, 2.0))),
+        History(1, second.architecture, (RungResult(0, 0.25, 1.0),)),
         *STOPPED[revision],
     ]
     claims = store.claims("old")
-    assert [(claim.removal, claim.trial) for claim in claims] == (
-        [(RemovalSet.of([2]), 7)] if revision >= "0003" else []
+    assert [(claim.architecture, claim.trial) for claim in claims] == (
+        [(Architecture.of([2]), 7)] if revision >= "0003" else []
     )
     assert store.runs("old") == store.load("old").runs == tuple(claim.run for claim in claims)
     assert store.record(
-        "old", History(2, RemovalSet.of([0]), (RungResult(0, 0.125, 1.0),)), None
+        "old", History(2, Architecture.of([0]), (RungResult(0, 0.125, 1.0),)), None
     ) == [
         first,
         second,

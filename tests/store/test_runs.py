@@ -2,7 +2,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.architecture import Architecture
 from lambda_nas.search.values import Answer, Counts, History, RungResult
 from lambda_nas.store.store import Store
 
@@ -16,11 +16,11 @@ def run(store, make_info, prices, who):
 
 
 def claim(store, removed, trial, run, budget=None):
-    return store.claim(STUDY, RemovalSet.of(removed), trial, run=run, budget=budget)
+    return store.claim(STUDY, Architecture.of(removed), trial, run=run, budget=budget)
 
 
 def history(removed, trial, run=None):
-    return History(trial, RemovalSet.of(removed), (RungResult(0, 0.5, 1.0),), run=run)
+    return History(trial, Architecture.of(removed), (RungResult(0, 0.5, 1.0),), run=run)
 
 
 def test_a_run_comes_back_as_it_went_in(store, run, who):
@@ -50,7 +50,7 @@ def test_a_set_is_claimed_once_until_it_is_given_up(store, run):
     assert claim(store, [0, 2], 0, run) is Answer.GRANTED
     assert claim(store, [0, 2], 1, run) is Answer.TAKEN
     [mine] = store.claims(STUDY)
-    assert (mine.removal, mine.trial, mine.run.id) == (RemovalSet.of([0, 2]), 0, run)
+    assert (mine.architecture, mine.trial, mine.run.id) == (Architecture.of([0, 2]), 0, run)
 
     told = []
     assert store.settle(STUDY, 0, lambda: told.append(0))
@@ -92,4 +92,4 @@ def test_of_many_that_want_a_set_one_gets_it(store, run, url):
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(ask, range(12)))
     assert answers.count(Answer.GRANTED) == 2
-    assert len({claim.removal for claim in store.claims(STUDY)}) == 2
+    assert len({claim.architecture for claim in store.claims(STUDY)}) == 2

@@ -1,13 +1,18 @@
 import random
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import optuna
 import pytest
 from sqlalchemy import create_engine, select
 
+from lambda_nas.core.architecture import Architecture
+from lambda_nas.core.merging import Merging
+from lambda_nas.core.merging_work import BlockWork, MergingWork
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.errors import InputError, StorageError, StudyMismatchError
+from lambda_nas.search.merged_prices import MergedPrices
 from lambda_nas.search.values import History, RungResult
 from lambda_nas.store import schema
 from lambda_nas.store.fronts import non_dominated
@@ -23,7 +28,7 @@ def study(store, make_info, prices):
 def history(trial, removed, rungs, **more):
     if isinstance(rungs, float):
         rungs = [RungResult(0, rungs, 1.0)]
-    return History(trial, RemovalSet.of(removed), tuple(rungs), **more)
+    return History(trial, Architecture.of(removed), tuple(rungs), **more)
 
 
 def test_a_study_comes_back_as_it_went_in(store, make_info, prices, url):
@@ -87,8 +92,8 @@ def test_a_stopped_trial_keeps_its_rungs_and_is_no_point(store, study, make_poin
     expected = [make_point(7, [2, 4], 0.5, rung=1, weights="/weights/7")]
     assert front == store.front(study) == store.trials(study) == expected
     assert store.histories(study) == [
-        History(3, RemovalSet.of([1, 2]), tuple(high), "rung 0: hopeless"),
-        History(7, RemovalSet.of([2, 4]), tuple(low)),
+        History(3, Architecture.of([1, 2]), tuple(high), "rung 0: hopeless"),
+        History(7, Architecture.of([2, 4]), tuple(low)),
     ]
 
 
@@ -177,3 +182,24 @@ def test_optuna_lives_in_the_same_database(ours_first, url, make_info, prices):
     again = optuna.load_study(study_name="deit-images", storage=Store.open(url).optuna)
     assert len(again.trials) == 1
     assert opened.study("deit-images") == make_info()
+
+
+def test_prices_and_trials_with_merged_tokens(store, make_info, prices):
+    work = MergingWork(1, 640, BlockWork(30, 90), (BlockWork(28, 80),), (BlockWork(20, 70),))
+    merged = MergedPrices(0.9, 0.01, ((Merging(8, start=1), work),))
+    store.create_study(make_info("merging"), replace(prices, merged=merged))
+    assert store.prices("merging").merged == merged
+    store.check_mergings("merging", [Merging(8, start=1)])
+    for other in ([], [Merging(8)]):
+        with pytest.raises(StudyMismatchError, match="begun with token merging: merging 8 from"):
+            store.check_mergings("merging", other)
+    sets = [Architecture.of(removed, Merging(8, start=1)) for removed in ([], [0, 1])]
+    for trial, one in enumerate([*sets, Architecture.of([0, 1])]):
+        store.record("merging", History(trial, one, (RungResult(0, 0.5, 1.0),)), None)
+    assert [trial.architecture for trial in store.histories("merging")][:2] == sets
+
+
+def test_a_study_without_merging_takes_none(store, study):
+    store.check_mergings(study, [])
+    with pytest.raises(StudyMismatchError, match="token merging: none; now given: merging 2 from"):
+        store.check_mergings(study, [Merging(2)])

@@ -6,13 +6,14 @@ from typing import NamedTuple, cast
 
 import plotly.graph_objects as go
 
-from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.architecture import Architecture
 from lambda_nas.report.figures._style import CROSS, GREEN, GREY, RED, style
 from lambda_nas.report.words import short_name, short_set
 from lambda_nas.search.values import FrontPoint, Study, StudyInfo
 
 PAPER_SETS = tuple(
-    RemovalSet(layers) for layers in ((0, 2, 4), (0, 2, 4, 6), (0, 1, 3, 4, 6), (0, 1, 3, 4, 6, 9))
+    Architecture.of(layers)
+    for layers in ((0, 2, 4), (0, 2, 4, 6), (0, 1, 3, 4, 6), (0, 1, 3, 4, 6, 9))
 )
 """Those that Lin et al. (arXiv 2404.05657) train, for DeiT of all sizes."""
 
@@ -52,20 +53,22 @@ def front_data(study: Study) -> FrontData:
     ended = [study.point(trial) for trial in study.trials if trial.stopped is None]
     stopped = [study.point(trial) for trial in study.trials if trial.stopped is not None]
     named = named_sets(info)
-    unpruned = FrontPoint(-1, RemovalSet(), info.baseline_accuracy, 0, info.baseline, None)
+    unpruned = FrontPoint(-1, Architecture.of(()), info.baseline_accuracy, 0, info.baseline, None)
     return FrontData(
         front=_series(info, sorted(study.front, key=lambda point: point.price.speedup)),
         others=_series(info, [point for point in ended if point.trial not in members]),
         stopped=_series(info, stopped, "stopped early"),
-        marked=_series(info, [point for point in (*ended, *stopped) if point.removal in named]),
+        marked=_series(
+            info, [point for point in (*ended, *stopped) if point.architecture in named]
+        ),
         unpruned=_series(info, [unpruned])._replace(names=["unpruned"]),
     )
 
 
-def named_sets(info: StudyInfo) -> set[RemovalSet]:
+def named_sets(info: StudyInfo) -> set[Architecture]:
     """Return the paper's sets and the seeds that the study's search space names."""
     seeds = cast("Iterable[Iterable[int]]", info.settings.get("seeds", ()))
-    return {*PAPER_SETS, *(RemovalSet.of(seed) for seed in seeds)}
+    return {*PAPER_SETS, *map(Architecture.of, seeds)}
 
 
 def _series(info: StudyInfo, points: Sequence[FrontPoint], remark: str = "") -> Series:
@@ -73,14 +76,14 @@ def _series(info: StudyInfo, points: Sequence[FrontPoint], remark: str = "") -> 
         [point.price.speedup for point in points],
         [100 * point.accuracy for point in points],
         [point.price.memory_bytes / 1e6 for point in points],
-        [short_set(point.removal) for point in points],
+        [short_set(point.architecture) for point in points],
         [_hover(info, point, remark) for point in points],
     )
 
 
 def _hover(info: StudyInfo, point: FrontPoint, remark: str) -> str:
     price = point.price
-    title = "unpruned" if point.trial < 0 else f"trial {point.trial}: {point.removal}"
+    title = "unpruned" if point.trial < 0 else f"trial {point.trial}: {point.architecture}"
     change = 100 * (point.accuracy - info.baseline_accuracy)
     lines = [
         f"<b>{title}</b>",

@@ -72,16 +72,20 @@ def prior(study: Study, *, columns: int = 1) -> go.Figure:
 
 def draw_prior(data: PriorData, title: str, facts: str = "", *, columns: int = 1) -> go.Figure:
     """Draw entropies, what removing one layer does, and the spectra along the path."""
-    panels = _PANELS if data.high_frequency else _PANELS[:3]
+    # Of a model that is no row of blocks there are neither entropies nor spectra.
+    shown = (bool(data.entropy_attn or not data.layers), True, True, bool(data.high_frequency))
+    panels = [panel for panel, is_shown in zip(_PANELS, shown, strict=True) if is_shown]
     rows = -(-len(panels) // columns)
     figure = make_subplots(
         rows=rows, cols=columns, vertical_spacing=0.21 / rows**0.75, subplot_titles=panels
     )
     cells = [{"row": n // columns + 1, "col": n % columns + 1} for n in range(len(panels))]
+    if data.entropy_attn:
+        _add_entropies(figure, data, cells[0])
     if data.layers:
-        _add_layers(figure, data, cells)
+        _add_scores(figure, data, cells[shown[0] :])
     if data.high_frequency:
-        _add_spectra(figure, data, cells[3])
+        _add_spectra(figure, data, cells[-1])
     style(figure, title, facts, height=140 + 230 * rows)
     figure.update_annotations(font_size=13 if columns == 1 else 11)
     figure.update_yaxes(title_text="nats")
@@ -90,20 +94,21 @@ def draw_prior(data: PriorData, title: str, facts: str = "", *, columns: int = 1
     for cell in cells[-columns:]:
         figure.update_xaxes(title_text="layer", showticklabels=True, **cell)
     if data.high_frequency:
-        figure.update_yaxes(title_text="%", **cells[3])
+        figure.update_yaxes(title_text="%", **cells[-1])
     figure.update_layout(legend={"orientation": "h", "y": -0.07 if columns == 1 else -0.22})
     return figure
 
 
-def _add_layers(figure: go.Figure, data: PriorData, cells: Sequence[Mapping[str, int]]) -> None:
+def _add_entropies(figure: go.Figure, data: PriorData, cell: Mapping[str, int]) -> None:
     for values, name, color in (
         (data.entropy_attn, "attention", BLUE),
         (data.entropy_mlp, "MLP", ORANGE),
     ):
-        _add_line(figure, data.layers, values, name, color, cells[0], named=False)
-    for cell, values in zip(
-        cells[1:], (data.transfer_entropy, data.relative_entropy), strict=False
-    ):
+        _add_line(figure, data.layers, values, name, color, cell, named=False)
+
+
+def _add_scores(figure: go.Figure, data: PriorData, cells: Sequence[Mapping[str, int]]) -> None:
+    for cell, values in zip(cells, (data.transfer_entropy, data.relative_entropy), strict=False):
         figure.add_bar(
             x=data.layers,
             y=values,

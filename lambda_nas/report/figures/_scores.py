@@ -63,7 +63,7 @@ def _points(trials: Sequence[History]) -> Points:
     return Points(
         [_score(trial) for trial in trials],
         [100 * trial.accuracy for trial in trials],
-        [f"trial {trial.trial}: {trial.removal}" for trial in trials],
+        [f"trial {trial.trial}: {trial.architecture}" for trial in trials],
     )
 
 

@@ -1,0 +1,102 @@
+"""Measures what merging tokens takes off a price, from a few architectures.
+
+Multiply-accumulates and memory are exact, for each architecture (``core.merging_work``). Two
+numbers are measured: how much time saving multiply-accumulates saves, and how much matching the
+tokens of a block takes. Both are fitted to architectures that merge early and late, with all of
+their attention and half.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from scipy.optimize import lsq_linear
+from torch import nn
+
+from lambda_nas.core.architecture import Architecture
+from lambda_nas.core.cost import Price, measure_prices
+from lambda_nas.core.data import ImageSet
+from lambda_nas.core.merging import Merging, merge_tokens
+from lambda_nas.core.merging_work import MergingWork, measure_merging_work
+from lambda_nas.core.surgery import remove_attention
+from lambda_nas.search.merged_prices import MergedPrices
+from lambda_nas.search.prices import PriceList
+from lambda_nas.search.pricing import draw_sample
+
+
+def price_mergings(
+    model: nn.Module,
+    prices: PriceList,
+    mergings: Sequence[Merging],
+    images: ImageSet,
+    *,
+    batch_size: int,
+    device: str,
+    on_step: Callable[[int, int], None] | None = None,
+) -> MergedPrices:
+    """Price ways to merge tokens.
+
+    Args:
+        model: The unpruned model, an isotropic ViT.
+        prices: Without merging.
+        mergings: The ways.
+        images: To run.
+        batch_size: Images a forward.
+        device: Where to measure.
+        on_step: Called after each round with rounds done and in all.
+
+    Raises:
+        UnsupportedModelError: If the model can't merge tokens.
+        InputError: If a merging starts where no block has attention.
+    """
+    sample = draw_sample(images, batch_size, device)
+    timed = _timed(prices, mergings)
+    models = [model.to(device), *(_build(model, one).to(device) for one in timed)]
+    measured = measure_prices(models, [sample] * len(models), on_step=on_step)[1:]
+    works = {each: measure_merging_work(model, each, sample) for each in mergings}
+    efficiency, overhead = fit_time(prices, works, dict(zip(timed, measured, strict=True)))
+    return MergedPrices(efficiency, overhead, tuple(works.items()))
+
+
+def fit_time(
+    prices: PriceList,
+    works: dict[Merging, MergingWork],
+    measured: dict[Architecture, Price],
+) -> tuple[float, float]:
+    """Return ``efficiency`` and ``overhead`` of ``MergedPrices``, by least squares.
+
+    Args:
+        prices: Without merging.
+        works: Of each merging.
+        measured: What architectures that merge cost, against the unpruned model.
+    """
+    rows, saved = [], []
+    for one, price in measured.items():
+        unmerged = prices.of(Architecture(one.removal))
+        attending = [block for block in prices.attention() if block not in one.removal]
+        share = works[one.merging].macs_saved(attending) / unmerged.macs / unmerged.speedup
+        rows.append((share, -sum(block >= one.merging.start for block in attending)))
+        saved.append(1 / unmerged.speedup - 1 / price.speedup)
+    found = lsq_linear(np.array(rows), np.array(saved), bounds=([0, 0], [1, np.inf]))
+    efficiency, overhead = found.x.tolist()
+    return efficiency, overhead
+
+
+def _timed(prices: PriceList, mergings: Sequence[Merging]) -> list[Architecture]:
+    """Return with each merging all the attention, and that of either half where it can go."""
+    attention = prices.attention()
+    ((most,),) = [max(prices.by_signature)]
+    half = min(most, len(attention) // 2)
+    removals = [attention[:0], attention[:half], attention[len(attention) - half :]]
+    return list(
+        dict.fromkeys(
+            Architecture.of(removed, merging)
+            for merging in mergings
+            for removed in removals
+            if any(block >= merging.start and block not in removed for block in attention)
+        )
+    )
+
+
+def _build(model: nn.Module, one: Architecture) -> nn.Module:
+    pruned = remove_attention(model, one.removal).model if one.removal else model
+    return merge_tokens(pruned, one.merging)

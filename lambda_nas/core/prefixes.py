@@ -5,20 +5,21 @@ agree there share it. Prior and transplant both walk on this.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
+from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from lambda_nas.core.data import ImageSet
 from lambda_nas.core.merging import (
     NO_MERGING,
     Merging,
+    MergingBlock,
+    Tokens,
     check_mergeable,
     first_merging,
-    merging_blocks,
 )
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.replacements import AttentionFreeBlock
@@ -35,6 +36,7 @@ from lambda_nas.core.trunk import (
 )
 
 States = list[Tensor]
+MergedStates = list[Tokens]
 MOST_PLACES = 128
 """States kept at most, however small: a greedy path through 12 layers needs 78, and a long search
 must not grow."""
@@ -50,6 +52,7 @@ class _Place(NamedTuple):
     below: RemovalSet
     block: int
     middle: bool = False
+    merging: Merging = NO_MERGING
 
 
 class PrefixStates:
@@ -89,7 +92,7 @@ class PrefixStates:
         self._batch_size = batch_size
         self._limit_bytes = limit_bytes
         self._bytes = 0
-        self._cache: OrderedDict[_Place, States] = OrderedDict()
+        self._cache: OrderedDict[_Place, States | MergedStates] = OrderedDict()
 
     def stream(self, removal: RemovalSet, index: int) -> States:
         """Return what reaches block ``index``, a ``[batch, tokens, channels]`` tensor a batch.
@@ -133,17 +136,38 @@ class PrefixStates:
             logits.append(ends[1])
         return torch.cat(features), torch.cat(logits)
 
-    def _merged(self, removal: RemovalSet, merging: Merging) -> Iterator[Tensor]:
-        """Yield the last block's outputs, from the first block that merges on computed anew."""
-        model = check_mergeable(self.model)
+    def _merged(self, removal: RemovalSet, merging: Merging) -> States:
+        """Return the last block's output where tokens are merged."""
+        protected = check_mergeable(self.model).num_prefix_tokens
         first = first_merging((each for each in self.layers if each not in removal), merging)
-        start = self.depth if first is None else first
-        left = (
-            AttentionFreeBlock(block) if start + place in removal else block
-            for place, block in enumerate(self.blocks[start:])
-        )
-        run = merging_blocks(left, r=merging.r, start=0, protected=model.num_prefix_tokens)
-        return map(run.eval(), self.stream(removal, start))
+        if first is None:
+            return self.stream(removal, self.depth)
+        # The same wherever between two blocks with attention merging may begin.
+        merging = Merging(merging.r, first)
+
+        def place(index: int) -> _Place:
+            return _Place(removal.below(index), index, merging=merging)
+
+        start = self.depth
+        while start > first and place(start) not in self._cache:
+            start -= 1
+        states: MergedStates
+        if start > first:
+            self._cache.move_to_end(place(start))
+            states = cast("MergedStates", self._cache[place(start)])
+        else:
+            states = [Tokens(state, None) for state in self.stream(removal, first)]
+        for position in range(start, self.depth):
+            block = self.blocks[position]
+            if position in removal:
+                bare = AttentionFreeBlock(block)
+                states = [state._replace(x=bare(state.x)) for state in states]
+            else:
+                merges = MergingBlock(cast("Block", block), r=merging.r, protected=protected)
+                states = [merges(state) for state in states]
+            self.block_runs += 1
+            self._put(place(position + 1), states)
+        return [state.x for state in states]
 
     @cached_property
     def contexts(self) -> tuple[Context, ...]:
@@ -179,9 +203,9 @@ class PrefixStates:
             self._put(place, states)
             return states
         self._cache.move_to_end(place)
-        return self._cache[place]
+        return cast("States", self._cache[place])
 
-    def _put(self, place: _Place, states: States) -> None:
+    def _put(self, place: _Place, states: States | MergedStates) -> None:
         self._cache[place] = states
         self._bytes += _size(states)
         while len(self._cache) > 1 and self._is_full():
@@ -194,5 +218,5 @@ class PrefixStates:
         self._bytes -= _size(self._cache.pop(place))
 
 
-def _size(states: States) -> int:
-    return sum(state.nbytes for state in states)
+def _size(states: States | MergedStates) -> int:
+    return sum(state.nbytes if isinstance(state, Tensor) else state.x.nbytes for state in states)

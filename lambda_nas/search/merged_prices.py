@@ -12,16 +12,16 @@ from lambda_nas.core.merging_work import MergingWork
 class MergedPrices:
     """Prices with tokens merged, from those without.
 
-    Time falls with the multiply-accumulates that merging saves, and grows with each block that has
-    to match tokens.
+    Time goes with a power of the multiply-accumulates that merging leaves, and grows with each
+    block that has to match tokens.
 
     Attributes:
-        efficiency: What saving a share of the multiply-accumulates saves of the time, 0 to 1.
+        power: Of the share of multiply-accumulates that is left; 1 is in proportion.
         overhead: What merging in one block takes, as a share of the unpruned model's time.
         works: What each merging is and does.
     """
 
-    efficiency: float
+    power: float
     overhead: float
     works: tuple[tuple[Merging, MergingWork], ...]
 
@@ -44,7 +44,7 @@ class MergedPrices:
         work = dict(self.works)[merging]
         saved = work.macs_saved(attending)
         merges = sum(block >= merging.start for block in attending)
-        time = (1 - self.efficiency * saved / unmerged.macs) / unmerged.speedup
+        time = (1 - saved / unmerged.macs) ** self.power / unmerged.speedup
         speedup = 1 / (time + self.overhead * merges)
         faster = speedup / unmerged.speedup
         return replace(

@@ -1,7 +1,7 @@
 """Measures what merging tokens takes off a price, from a few architectures.
 
 Multiply-accumulates and memory are exact, for each architecture (``core.merging_work``). Two
-numbers are measured: how much time saving multiply-accumulates saves, and how much matching the
+numbers are measured: how the time falls with the multiply-accumulates, and how much matching the
 tokens of a block takes. Both are fitted to architectures that merge early and late, with all of
 their attention and half.
 """
@@ -9,7 +9,8 @@ their attention and half.
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy.optimize import lsq_linear
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
 from torch import nn
 
 from lambda_nas.core.architecture import Architecture
@@ -21,6 +22,9 @@ from lambda_nas.core.surgery import remove_attention
 from lambda_nas.search.merged_prices import MergedPrices
 from lambda_nas.search.prices import PriceList
 from lambda_nas.search.pricing import draw_sample
+
+MOST_POWER = 2.0
+"""Fewer tokens than in proportion also fit better into caches; beyond this it is noise."""
 
 
 def price_mergings(
@@ -53,8 +57,8 @@ def price_mergings(
     models = [model.to(device), *(_build(model, one).to(device) for one in timed)]
     measured = measure_prices(models, [sample] * len(models), on_step=on_step)[1:]
     works = {each: measure_merging_work(model, each, sample) for each in mergings}
-    efficiency, overhead = fit_time(prices, works, dict(zip(timed, measured, strict=True)))
-    return MergedPrices(efficiency, overhead, tuple(works.items()))
+    power, overhead = fit_time(prices, works, dict(zip(timed, measured, strict=True)))
+    return MergedPrices(power, overhead, tuple(works.items()))
 
 
 def fit_time(
@@ -62,23 +66,28 @@ def fit_time(
     works: dict[Merging, MergingWork],
     measured: dict[Architecture, Price],
 ) -> tuple[float, float]:
-    """Return ``efficiency`` and ``overhead`` of ``MergedPrices``, by least squares.
+    """Return ``power`` and ``overhead`` of ``MergedPrices``, by least squares.
 
     Args:
         prices: Without merging.
         works: Of each merging.
         measured: What architectures that merge cost, against the unpruned model.
     """
-    rows, saved = [], []
+    rows = []
     for one, price in measured.items():
         unmerged = prices.of(Architecture(one.removal))
         attending = [block for block in prices.attention() if block not in one.removal]
-        share = works[one.merging].macs_saved(attending) / unmerged.macs / unmerged.speedup
-        rows.append((share, -sum(block >= one.merging.start for block in attending)))
-        saved.append(1 / unmerged.speedup - 1 / price.speedup)
-    found = lsq_linear(np.array(rows), np.array(saved), bounds=([0, 0], [1, np.inf]))
-    efficiency, overhead = found.x.tolist()
-    return efficiency, overhead
+        left = 1 - works[one.merging].macs_saved(attending) / unmerged.macs
+        merges = sum(block >= one.merging.start for block in attending)
+        rows.append((left, 1 / unmerged.speedup, merges, 1 / price.speedup))
+    left, unmerged_time, merges, time = np.array(rows).T
+
+    def errors(found: NDArray[np.float64]) -> NDArray[np.float64]:
+        return left ** found[0] * unmerged_time + found[1] * merges - time
+
+    found = least_squares(errors, (1.0, 0.0), bounds=((0.0, 0.0), (MOST_POWER, np.inf)))
+    power, overhead = found.x.tolist()
+    return power, overhead
 
 
 def _timed(prices: PriceList, mergings: Sequence[Merging]) -> list[Architecture]:

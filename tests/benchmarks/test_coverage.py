@@ -152,9 +152,7 @@ def _check_gradients(model, bare, images):
     learning = [_learning(each, images) for each in (model, bare)]
     left = {parameter for parameter, _ in bare.named_parameters()}
     silent = (learning[0] & left) - learning[1]
-    assert all(
-        any(part in name for part in MAY_NOT_LEARN) for name in silent
-    ), silent
+    assert all(any(part in name for part in MAY_NOT_LEARN) for name in silent), silent
 
 
 def _learning(model, images):

@@ -8,9 +8,11 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 
 from lambda_nas.core.data import ImageSet
+from lambda_nas.core.merging import Merging, merge_tokens
 from lambda_nas.core.prefixes import PrefixStates
 from lambda_nas.core.prior import Scorer, layer_priors, nose_path
 from lambda_nas.core.removal import RemovalSet
+from lambda_nas.core.surgery import remove_attention
 from lambda_nas.errors import NonFiniteError
 
 DEPTH = 5
@@ -181,3 +183,35 @@ def test_nan_weights_are_refused(model, images):
     broken.head.bias.data[0] = float("nan")
     with pytest.raises(NonFiniteError, match=r"outputs with \{\} removed are not finite"):
         Scorer(PrefixStates(broken, images))
+
+
+@pytest.mark.parametrize("merging", [Merging(1), Merging(2, start=1), Merging(3, start=3)], ids=str)
+@pytest.mark.parametrize("layers", [[], [0], [1, 2], [0, 3], [0, 1, 2]])
+def test_scores_with_merged_tokens_are_those_of_whole_networks(make_vit, images, merging, layers):
+    model, removal = make_vit(depth=DEPTH), RemovalSet.of(layers)
+    scorer = Scorer(PrefixStates(model, images, batch_size=8))
+    pruned = remove_attention(model, removal).model if layers else model
+    with torch.no_grad():
+        merged = merge_tokens(pruned, merging)
+        whole, expected = (
+            torch.cat([each(batch).double() for batch, _ in images.batches(8)]).log_softmax(1)
+            for each in (model, merged)
+        )
+    expected = (whole.exp() * (whole - expected)).sum(1).mean().item()
+    assert scorer.relative_entropy(removal, merging) == pytest.approx(expected, abs=1e-5)
+
+
+def test_no_block_is_run_twice_with_merged_tokens(make_vit, images):
+    prefixes = PrefixStates(make_vit(depth=DEPTH), images)
+    scorer = Scorer(prefixes)
+    runs = prefixes.block_runs
+    scorer.relative_entropy(RemovalSet.of([1]), Merging(1))
+    # Block 0 merges, so nothing of the unpruned model's is of use.
+    assert prefixes.block_runs == runs + DEPTH
+    scorer.relative_entropy(RemovalSet.of([1, 3]), Merging(1))
+    assert prefixes.block_runs == runs + DEPTH + (DEPTH - 3)
+    # Without attention in block 0, blocks 0 and 1 are the starts of the same.
+    scorer.relative_entropy(RemovalSet.of([0]), Merging(1))
+    runs = prefixes.block_runs
+    prefixes.head(RemovalSet.of([0]), Merging(1, start=1))
+    assert prefixes.block_runs == runs

@@ -130,7 +130,7 @@ def merging_prices():
         merging=tuple(BlockWork(35 - 10 * n, 50) for n in range(4)),
         bare=tuple(BlockWork(20 - 5 * n, 40) for n in range(4)),
     )
-    merged = MergedPrices(efficiency=1.0, overhead=0.0, works=((Merging(8), work),))
+    merged = MergedPrices(power=1.0, overhead=0.0, works=((Merging(8), work),))
     base = {n: Price(1 + n / 10, 1 + n / 10, 1, 100, 100 - n, 160 - 20 * n) for n in range(3)}
     return replace(PriceList.by_number((0, 1, 2, 3), base), merged=merged)
 

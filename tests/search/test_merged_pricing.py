@@ -62,7 +62,7 @@ def test_merging_early_saves_more_and_nothing_is_slower_than_its_overhead(prices
     early, late = (prices.of(Architecture.of(layers, MERGINGS[0])) for layers in ([4], [0]))
     assert early.macs < late.macs
     assert early.memory_bytes <= late.memory_bytes
-    assert 0 <= prices.merged.efficiency <= 1
+    assert 0 <= prices.merged.power <= 2
     assert prices.merged.overhead >= 0
 
 
@@ -75,20 +75,24 @@ def test_a_way_to_merge_without_a_price_has_none(prices):
 
 def test_the_times_fitted_are_those_that_were_measured(model, prices):
     works = {m: measure_merging_work(model, m, torch.zeros(1, 3, 32, 32)) for m in MERGINGS}
-    truth = replace(prices, merged=replace(prices.merged, efficiency=0.8, overhead=0.01))
+    truth = replace(prices, merged=replace(prices.merged, power=1.2, overhead=0.01))
     measured = {
         one: truth.of(one)
         for merging in MERGINGS
         for one in (Architecture.of((), merging), Architecture.of([0, 1], merging))
     }
-    assert fit_time(prices, works, measured) == pytest.approx((0.8, 0.01))
+    assert fit_time(prices, works, measured) == pytest.approx((1.2, 0.01), rel=1e-3)
 
 
 def test_noise_makes_no_time_negative(model, prices):
     works = {m: measure_merging_work(model, m, torch.zeros(1, 3, 32, 32)) for m in MERGINGS}
     fast = Price(1e6, 1000.0, 0.01, 9, 9, 9)
     measured = {Architecture.of((), merging): fast for merging in MERGINGS}
-    assert fit_time(prices, works, measured) == pytest.approx((1.0, 0.0))
+    power, overhead = fit_time(prices, works, measured)
+    assert power == pytest.approx(2.0)
+    assert overhead == pytest.approx(0.0, abs=1e-6)
+    noisy = replace(prices, merged=replace(prices.merged, power=power, overhead=overhead))
+    assert 0 < noisy.of(Architecture.of([1, 2, 3, 4], MERGINGS[0])).speedup < 100
 
 
 def test_a_model_that_cant_merge_is_refused(images):

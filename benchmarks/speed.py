@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=MODELS)
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=(1, 64))
     parser.add_argument("--modes", nargs="+", choices=("eager", "compile"), default=("eager",))
+    parser.add_argument("--seconds", type=float, default=240.0, help="a row of the table may take")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
     table = Table()
@@ -38,22 +39,23 @@ def main() -> None:
     for name in options.models:
         for mode in options.modes:
             for batch_size in options.batch_sizes:
-                row = _row(name, mode, batch_size, options.device)
+                row = _row(name, mode, batch_size, options)
                 table.add_row(name, mode, str(batch_size), *row)
     Console(width=140).print(table)
     print("measured speed-up, of what the MACs imply: measured / implied = share")
 
 
-def _row(name: str, mode: str, batch_size: int, device: str) -> list[str]:
-    unpruned = timm.create_model(name).to(device).eval()
+def _row(name: str, mode: str, batch_size: int, options: argparse.Namespace) -> list[str]:
+    unpruned = timm.create_model(name).to(options.device).eval()
     sets = [RemovalSet.of(range(size)) for size in range(MOST + 1)]
     models: list[nn.Module] = [remove_attention(unpruned, removal).model for removal in sets]
     if mode == "compile":
         # Sets of other sizes are other graphs of the same code, each compiled for itself.
         torch._dynamo.reset()
         models = [torch.compile(model, dynamic=False) for model in models]
-    sample = torch.rand(batch_size, *unpruned.pretrained_cfg["input_size"], device=device)
-    prices = measure_prices(models, [sample] * len(models))
+    shape = batch_size, *unpruned.pretrained_cfg["input_size"]
+    sample = torch.rand(*shape, device=options.device)
+    prices = measure_prices(models, [sample] * len(models), seconds=options.seconds)
     cells = [f"{prices[0].throughput:.1f}"]
     for price in prices[1:]:
         implied = prices[0].macs / price.macs

@@ -49,17 +49,19 @@ def measure_prices(
     models: Sequence[nn.Module],
     samples: Sequence[Tensor],
     *,
+    seconds: float = ROUNDS_S,
     on_step: Callable[[int, int], None] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[Price]:
     """Price models against the first one, each round running all of them in turn.
 
-    After a round of warm-up, as many rounds are timed as fit into ``ROUNDS_S``, within
+    After a round of warm-up, as many rounds are timed as fit into the seconds, within
     ``MIN_ROUNDS`` and ``MAX_ROUNDS``; medians are reported.
 
     Args:
         models: On the device of their samples, put in eval mode; the first is the reference.
         samples: An input ``[batch, channels, height, width]`` for each model.
+        seconds: That the rounds may take.
         on_step: Called after each round with rounds done and in all.
         clock: Gives seconds.
     """
@@ -67,16 +69,16 @@ def measure_prices(
         _time_forwards(model.eval(), sample, 1, clock)
         for model, sample in zip(models, samples, strict=True)
     ]
-    runs = [max(1, math.ceil(MIN_TIMED_S / seconds)) for seconds in warmup]
-    round_s = sum(seconds * number for seconds, number in zip(warmup, runs, strict=True))
-    rounds = min(max(MIN_ROUNDS, int(ROUNDS_S / round_s)), MAX_ROUNDS)
+    runs = [max(1, math.ceil(MIN_TIMED_S / forward)) for forward in warmup]
+    round_s = sum(forward * number for forward, number in zip(warmup, runs, strict=True))
+    rounds = min(max(MIN_ROUNDS, int(seconds / round_s)), MAX_ROUNDS)
     times: list[list[float]] = [[] for _ in models]
     for done in range(1, rounds + 1):
         for model, sample, number, taken in zip(models, samples, runs, times, strict=True):
             taken.append(_time_forwards(model, sample, number, clock))
         if on_step:
             on_step(done, rounds)
-    references = [seconds / len(samples[0]) for seconds in times[0]]
+    references = [forward / len(samples[0]) for forward in times[0]]
     return [
         _price(model, sample, taken, references)
         for model, sample, taken in zip(models, samples, times, strict=True)

@@ -36,8 +36,9 @@ def signatures_up_to(stages: Stages, layers: Iterable[int], most: int) -> list[S
 def sets_with(signature: Signature, stages: Stages, layers: Iterable[int]) -> Iterator[RemovalSet]:
     """Yield all sets of the layers that have a signature.
 
-    >>> [str(removal) for removal in sets_with((1, 2), ((0, 1), (2, 3)), range(4))]
-    ['{0,2,3}', '{1,2,3}']
+    Examples:
+        >>> [str(removal) for removal in sets_with((1, 2), ((0, 1), (2, 3)), range(4))]
+        ['{0,2,3}', '{1,2,3}']
     """
     allowed = set(layers)
     stage_layers = ([layer for layer in stage if layer in allowed] for stage in stages)

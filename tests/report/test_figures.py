@@ -4,6 +4,7 @@ import pytest
 from lambda_nas.core.architecture import Architecture
 from lambda_nas.errors import InputError
 from lambda_nas.report import figures
+from lambda_nas.report.figures._front import Series, _edge
 from lambda_nas.search.values import History, RungResult
 from lambda_nas.store.fronts import hypervolume
 
@@ -52,6 +53,13 @@ def test_front_shows_each_kind_of_trial_on_its_own(make_study):
     assert left < 1.0
     assert right > 1.3
     assert figure.layout.title.subtitle.text == "vit on images, a CPU"
+
+
+def test_the_line_joins_the_members_that_are_best_in_accuracy_and_speed():
+    # Memory alone brought the second and the fourth onto the front.
+    speedup, accuracy = [1.0, 1.1, 1.2, 1.3, 1.4], [80.0, 60.0, 78.0, 50.0, 70.0]
+    edge = _edge(Series(speedup, accuracy, [1.0] * 5, [""] * 5, [""] * 5))
+    assert edge == [(1.0, 80.0), (1.2, 78.0), (1.4, 70.0)]
 
 
 def test_front_of_a_study_without_trials(make_study):

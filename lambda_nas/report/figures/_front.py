@@ -122,15 +122,24 @@ def _add_front(figure: go.Figure, series: Series) -> None:
         "nticks": 4,
         "outlinewidth": 0,
     }
+    edge = _edge(series)
+    if len(edge) > 1:
+        figure.add_scatter(
+            x=[x for x, _ in edge],
+            y=[y for _, y in edge],
+            mode="lines",
+            line={"color": GREY, "dash": "dot", "width": 1.5},
+            hoverinfo="skip",
+            showlegend=False,
+        )
     _add(
         figure,
         series,
         "front",
-        mode="lines+markers+text",
+        mode="markers+text",
         # Above the front, where other trials hide the fewest names.
         textposition="top right",
         textfont={"size": 11},
-        line={"color": GREY, "dash": "dot", "width": 1.5},
         marker={
             "color": series.memory,
             "colorscale": "Viridis",
@@ -139,6 +148,18 @@ def _add_front(figure: go.Figure, series: Series) -> None:
             "line": {"color": "rgba(255,255,255,0.8)", "width": 1},
         },
     )
+
+
+def _edge(series: Series) -> list[tuple[float, float]]:
+    """Return speed-up and top-1 of the members that are best in these two, slowest first.
+
+    The others are on the front for their memory.
+    """
+    edge: list[tuple[float, float]] = []
+    for x, y in sorted(zip(series.speedup, series.accuracy, strict=True), reverse=True):
+        if not edge or y > edge[-1][1]:
+            edge.append((x, y))
+    return edge[::-1]
 
 
 def _add(figure: go.Figure, series: Series, name: str, **look: object) -> None:

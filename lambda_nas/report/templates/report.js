@@ -20,8 +20,8 @@ function draw({ box, stored }) {
     layout.margin = { ...layout.margin, l: 44, r: 10 };
     // Names would lie on top of each other; a tap on a point tells them. Without them, there is
     // no need of room on the right.
-    for (const trace of data.filter((one) => one.mode === "lines+markers+text")) {
-      trace.mode = "lines+markers";
+    for (const trace of data.filter((one) => one.mode === "markers+text")) {
+      trace.mode = "markers";
       delete layout.xaxis.range;
     }
   }

@@ -35,7 +35,7 @@ from lambda_nas.core.removal import RemovalSet
 from lambda_nas.search.choices import Choices
 from lambda_nas.search.prices import PriceList
 from lambda_nas.search.sampler import RemovalSampler
-from lambda_nas.search.trials import DIRECTIONS
+from lambda_nas.search.trials import DIRECTIONS, distributions
 
 OPTUNA: dict[str, Callable[[int], BaseSampler]] = {
     "random": RandomSampler,
@@ -97,7 +97,7 @@ def race(problem: Problem, sampler: BaseSampler, seed: int, budget: int) -> Race
             study.enqueue_trial(choices.to_params(one))
             drawn += 1
         began = time.perf_counter()
-        trial = study.ask(choices.distributions())
+        trial = study.ask(distributions(choices))
         removal = choices.to_architecture(trial.params).removal
         study.tell(trial, problem.values(removal))
         seconds += time.perf_counter() - began
@@ -124,7 +124,7 @@ def judge_gate(problem: Problem, trials: list[RemovalSet]) -> dict[str, list[flo
         study.add_trial(
             create_trial(
                 params=choices.to_params(Architecture(removal)),
-                distributions=choices.distributions(),
+                distributions=distributions(choices),
                 values=problem.values(removal),
             )
         )

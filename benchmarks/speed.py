@@ -52,7 +52,8 @@ def _row(name: str, mode: str, batch_size: int, options: argparse.Namespace) -> 
     if mode == "compile":
         # Sets of other sizes are other graphs of the same code, each compiled for itself.
         torch._dynamo.reset()
-        models = [torch.compile(model, dynamic=False) for model in models]
+        for model in models:
+            model.compile(dynamic=False)
     shape = batch_size, *unpruned.pretrained_cfg["input_size"]
     sample = torch.rand(*shape, device=options.device)
     prices = measure_prices(models, [sample] * len(models), seconds=options.seconds)

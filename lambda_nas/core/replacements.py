@@ -6,10 +6,15 @@ Notation used for tensor shapes: ``[batch, tokens, channels]``; hierarchical mod
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 AFTER_MLP = ("ls2", "gamma_2", "drop_path2", "drop_path")
 """What a block may put between its MLP and its residual stream."""
+
+
+IN_CACHE_BYTES = 1 << 20
+"""Of a block's input; its hidden layer is about four times as large."""
 
 
 def pass_through(block: nn.Module, parts: Sequence[str], x: Tensor) -> Tensor:
@@ -48,6 +53,16 @@ class AttentionFreeBlock(nn.Module):
 
     def forward(self, x: Tensor, *_: object, **__: object) -> Tensor:
         """Map ``[batch, tokens, channels]`` to the same shape; masks have nothing to act on."""
+        if not _goes_in_parts(x):
+            return self.whole(x)
+        out = torch.empty_like(x)
+        images = max(1, IN_CACHE_BYTES * len(x) // x.nbytes)
+        for part, into in zip(x.split(images), out.split(images), strict=True):
+            into.copy_(self.whole(part))
+        return out
+
+    def whole(self, x: Tensor) -> Tensor:
+        """Do the same with all images at once, for whoever listens to a layer."""
         return x + pass_through(self, self.after_mlp, self.mlp(self.norm2(x)))
 
     @property
@@ -56,6 +71,18 @@ class AttentionFreeBlock(nn.Module):
         scale = getattr(self, self.after_mlp[0], None) if self.after_mlp else None
         scale = getattr(scale, "gamma", scale)
         return scale if isinstance(scale, Tensor) else 1.0
+
+
+def _goes_in_parts(x: Tensor) -> bool:
+    """Say whether images are run a few at a time: without attention each is on its own.
+
+    On a CPU the wide hidden layer of a whole batch goes through memory several times; that of few
+    images stays in the caches (``benchmarks/speed.py``).
+    """
+    # Gradients need the whole hidden layer anyway; a compiler fuses what goes through memory here.
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or not x.is_cpu:
+        return False
+    return x.nbytes > IN_CACHE_BYTES and len(x) > 1
 
 
 class NoBranch(nn.Identity):

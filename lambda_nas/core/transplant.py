@@ -226,7 +226,8 @@ def _normal_equations(
 
     A module with nothing to make up for lacks exactly zero, and is left exactly alone.
     """
-    scale = run.layer_scale if isinstance(run, AttentionFreeBlock) else 1.0
+    bare = isinstance(run, AttentionFreeBlock)
+    scale, call = (run.layer_scale, run.whole) if bare else (1.0, run)
     seen: list[Tensor] = []
     hook = linear.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     equations = NormalEquations.empty(
@@ -237,7 +238,7 @@ def _normal_equations(
     )
     try:
         for state, target in zip(states, targets, strict=True):
-            lacking = (target - run(state)) / scale
+            lacking = (target - call(state)) / scale
             equations.add(seen.pop(), lacking, weights)
     finally:
         hook.remove()

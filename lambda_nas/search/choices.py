@@ -3,8 +3,6 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution
-
 from lambda_nas.core.architecture import Architecture
 from lambda_nas.core.merging import NO_MERGING, Merging, first_merging
 from lambda_nas.core.removal import RemovalSet
@@ -31,15 +29,6 @@ class Choices:
 
     layers: tuple[int, ...]
     mergings: tuple[Merging, ...] = ()
-
-    def distributions(self) -> dict[str, BaseDistribution]:
-        """Return one boolean parameter a layer, and one for the merging if there is a choice."""
-        found: dict[str, BaseDistribution] = {
-            parameter_name(layer): CategoricalDistribution([False, True]) for layer in self.layers
-        }
-        if self.mergings:
-            found[MERGING] = CategoricalDistribution([str(NO_MERGING), *map(str, self.mergings)])
-        return found
 
     def to_params(self, architecture: Architecture) -> dict[str, bool | str]:
         """Write an architecture as parameters."""

@@ -25,7 +25,7 @@ from lambda_nas.search.beliefs import Beliefs, Candidates, Score
 from lambda_nas.search.choices import Choices
 from lambda_nas.search.limits import Limits
 from lambda_nas.search.prices import PriceList, count_sets, sets_with
-from lambda_nas.search.trials import RUNGS
+from lambda_nas.search.trials import RUNGS, distributions
 
 WHOLE_SPACE = 8192
 """Up to so many sets all are considered each time, beyond that the surroundings of the best."""
@@ -102,7 +102,7 @@ class RemovalSampler(BaseSampler):
         >>> sampler = RemovalSampler(choices, prices, score, baseline=0.9)
         >>> directions = ["maximize", "maximize", "minimize"]
         >>> study = optuna.create_study(directions=directions, sampler=sampler)
-        >>> str(choices.to_architecture(study.ask(choices.distributions()).params))
+        >>> str(choices.to_architecture(study.ask(distributions(choices)).params))
         '{0,1,2}'
     """
 
@@ -203,7 +203,7 @@ class RemovalSampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial
     ) -> dict[str, BaseDistribution]:
         """Return the parameters of the choices."""
-        return self._choices.distributions()
+        return distributions(self._choices)
 
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]

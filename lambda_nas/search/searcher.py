@@ -20,6 +20,7 @@ from lambda_nas.search.prices import PriceList
 from lambda_nas.search.sampler import RemovalSampler
 from lambda_nas.search.trials import (
     count_trials,
+    distributions,
     give_back,
     objectives,
     show_rungs,
@@ -190,7 +191,7 @@ class RemovalSearcher(Searcher):
         refused: list[Architecture] = []
         try:
             while len(refused) < MAX_REFUSALS and not self._sampler.is_exhausted(self._study):
-                trial = self._study.ask(self._choices.distributions())
+                trial = self._study.ask(distributions(self._choices))
                 one = self._choices.to_architecture(trial.params)
                 reason = self._why_not_at_all(one)
                 if reason is None and not trial.user_attrs.get("seed"):

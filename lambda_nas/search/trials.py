@@ -3,10 +3,12 @@
 from typing import Literal
 
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.storages import RDBStorage
 from optuna.trial import Trial, TrialState
 
-from lambda_nas.search.choices import Choices
+from lambda_nas.core.merging import NO_MERGING
+from lambda_nas.search.choices import MERGING, Choices, parameter_name
 from lambda_nas.search.values import FrontPoint, History, TrialCounts
 
 OBJECTIVES = ("accuracy", "throughput (images/s)", "memory (bytes)")
@@ -14,6 +16,16 @@ DIRECTIONS: list[Literal["maximize", "minimize"]] = ["maximize", "maximize", "mi
 MAX_RETRIES = 2
 RUNGS = "rungs"
 """User attribute of an evaluated trial: its accuracies."""
+
+
+def distributions(choices: Choices) -> dict[str, BaseDistribution]:
+    """Return one boolean parameter a layer, and one for the merging if there is a choice."""
+    found: dict[str, BaseDistribution] = {
+        parameter_name(layer): CategoricalDistribution([False, True]) for layer in choices.layers
+    }
+    if choices.mergings:
+        found[MERGING] = CategoricalDistribution([str(NO_MERGING), *map(str, choices.mergings)])
+    return found
 
 
 def objectives(point: FrontPoint) -> tuple[float, float, float]:

@@ -1,26 +1,14 @@
 """A user's mistake ends in one line that names it, and the right exit code."""
 
 import re
-import sys
 
 import pytest
 import torch
 
-from lambda_nas.cli import main
 
-
-@pytest.fixture
-def lambda_nas(monkeypatch, capsys, tmp_path):
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-
-    def call(*args):
-        monkeypatch.setattr(sys, "argv", ["lambda-nas", *map(str, args)])
-        with pytest.raises(SystemExit) as stop:
-            main()
-        captured = capsys.readouterr()
-        return stop.value.code, captured.out, captured.err
-
-    return call
 
 
 @pytest.mark.parametrize("budget", ["0", "abc", "-3", "0s", "1.5", "10 m"])

@@ -10,7 +10,6 @@ import timm
 import torch
 from huggingface_hub import metadata_load
 
-from lambda_nas.cli import main
 from lambda_nas.core.architecture import Architecture
 from lambda_nas.core.cost import Price
 from lambda_nas.core.removal import RemovalSet
@@ -71,15 +70,11 @@ def export(*args):
 
 
 @pytest.fixture
-def refused(monkeypatch, capsys):
+def refused(lambda_nas):
     def call(*args):
-        command = ["lambda-nas", "export", "vit-images", "--out", "out", *args]
-        monkeypatch.setattr(sys, "argv", command)
-        with pytest.raises(SystemExit) as stop:
-            main()
-        captured = capsys.readouterr()
-        assert captured.out == ""
-        return stop.value.code, captured.err
+        code, out, err = lambda_nas("export", "vit-images", "--out", "out", *args)
+        assert out == ""
+        return code, err
 
     return call
 
@@ -96,10 +91,11 @@ def test_onnx_says_nothing_but_what_was_written(pruned, tmp_path):
     assert torch.allclose(logits, pruned(images), atol=1e-4)
 
 
-def test_pt2_as_json_with_a_card(pruned, tmp_path):
-    done = export("--format", "pt2", "--json")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert json.loads(done.stdout) == {
+def test_pt2_as_json_with_a_card(pruned, tmp_path, lambda_nas):
+    command = ("export", "vit-images", "--out", "out", "--format", "pt2", "--json")
+    code, out, err = lambda_nas(*command)
+    assert (code, err) == (0, "")
+    assert json.loads(out) == {
         "out": "out",
         "format": "pt2",
         "trial": 0,

@@ -30,6 +30,19 @@ def call(*args, folder):
     return done.stdout
 
 
+@pytest.fixture
+def inside(interrupted, lambda_nas, monkeypatch):
+    """Run a command in the folder of the search, in this process, and return its stdout."""
+
+    def run(*args):
+        monkeypatch.chdir(interrupted[0])
+        code, out, err = lambda_nas(*args)
+        assert code == 0, err
+        return out
+
+    return run
+
+
 def start(*args, folder):
     """Begin a command that Ctrl-C reaches, even if these tests were started in the background."""
     return subprocess.Popen(
@@ -105,17 +118,16 @@ def test_the_same_command_takes_it_up(interrupted, resumed):
     assert set(shown["trials"]) == {"complete", "pruned", "failed"}
 
 
-def test_show_and_studies(interrupted, resumed):
-    folder, *_ = interrupted
-    assert json.loads(call("show", STUDY, "--json", folder=folder)) == resumed[2]
-    (row,) = json.loads(call("studies", "--json", folder=folder))
+def test_show_and_studies(inside, resumed):
+    assert json.loads(inside("show", STUDY, "--json")) == resumed[2]
+    (row,) = json.loads(inside("studies", "--json"))
     assert (row["study"], row["complete"]) == (STUDY, resumed[2]["trials"]["complete"])
 
 
 @pytest.mark.usefixtures("resumed")
-def test_a_report_of_a_real_study(interrupted):
+def test_a_report_of_a_real_study(interrupted, inside):
     folder, *_ = interrupted
-    assert call("report", STUDY, "--out", "report.html", folder=folder) == ""
+    assert inside("report", STUDY, "--out", "report.html") == ""
     page = (folder / "report.html").read_text()
     for point in Store.open(f"sqlite:///{folder}/studies/lambda_nas.db").front(STUDY):
         command = f"lambda-nas export {STUDY} --trial {point.trial} --out {STUDY}-trial-"
@@ -123,7 +135,7 @@ def test_a_report_of_a_real_study(interrupted):
     assert page.count('<div class="figure"') == 6
 
 
-def test_limits_that_nothing_keeps_leave_the_study_alone(interrupted, resumed):
+def test_limits_that_nothing_keeps_leave_the_study_alone(interrupted, inside, resumed):
     folder, *_ = interrupted
     done = subprocess.run(
         [*LAMBDA_NAS, "search", "--budget", "100", "--min-speedup", "50"],
@@ -136,7 +148,7 @@ def test_limits_that_nothing_keeps_leave_the_study_alone(interrupted, resumed):
         r"error: no architecture .* nearest to --min-speedup 50: 11 layers removed, .*\n",
         done.stderr,
     )
-    assert json.loads(call("show", STUDY, "--json", folder=folder)) == resumed[2]
+    assert json.loads(inside("show", STUDY, "--json")) == resumed[2]
 
 
 def test_the_last_line_tells_the_pruned_from_the_stopped(interrupted, resumed):
@@ -150,11 +162,10 @@ def test_the_last_line_tells_the_pruned_from_the_stopped(interrupted, resumed):
     ) in call("search", "--budget", str(resumed[1]), folder=folder)
 
 
-def test_an_export_gives_the_accuracy_of_the_study(interrupted, resumed):
+@pytest.mark.usefixtures("resumed")
+def test_an_export_gives_the_accuracy_of_the_study(interrupted, inside):
     folder, *_ = interrupted
-    told = json.loads(
-        call("export", STUDY, "--max-drop", "20", "--out", "out", "--json", folder=folder)
-    )
+    told = json.loads(inside("export", STUDY, "--max-drop", "20", "--out", "out", "--json"))
     model = timm.create_model(f"local-dir:{folder / 'out'}", pretrained=True)
     assert evaluate(model, digits_images().evaluation).top1 == pytest.approx(
         told["accuracy"], abs=0.002
@@ -164,7 +175,7 @@ def test_an_export_gives_the_accuracy_of_the_study(interrupted, resumed):
 
 
 @pytest.mark.usefixtures("resumed")
-def test_a_killed_training_goes_on_and_exports_what_it_tells(interrupted):
+def test_a_killed_training_goes_on_and_exports_what_it_tells(interrupted, lambda_nas, monkeypatch):
     folder, *_ = interrupted
     command = ("train", STUDY, "--max-drop", "100", "--epochs", "9", "--out", "trained", "--json")
     process = start(*command, folder=folder)
@@ -190,9 +201,10 @@ def test_a_killed_training_goes_on_and_exports_what_it_tells(interrupted):
     assert f"| {100 * told['accuracy']:.2f}% (" in card
     attentive = [layer for layer, block in enumerate(model.blocks) if hasattr(block, "attn")]
     assert sorted([*attentive, *told["removed"]]) == list(range(12))
-    again = subprocess.run([*LAMBDA_NAS, *command], cwd=folder, capture_output=True, text=True)
-    assert again.returncode == 2
-    assert "export folder trained exists and is not empty" in again.stderr
+    monkeypatch.chdir(folder)
+    code, _, err = lambda_nas(*command)
+    assert code == 2
+    assert "export folder trained exists and is not empty" in err
 
 
 @pytest.fixture
@@ -208,17 +220,11 @@ def pngs(tmp_path):
 
 
 @pytest.mark.usefixtures("resumed")
-def test_training_on_a_folder_of_images(interrupted, pngs):
-    folder, *_ = interrupted
+def test_training_on_a_folder_of_images(inside, pngs):
     saved = pngs / "digits_vit"
     save_for_hf(digits_model(digits_images()).model, str(saved), safe_serialization=True)
     common = ("train", STUDY, "--max-drop", "100", "--epochs", "2", "--out", pngs / "trained")
-    told = json.loads(
-        call(
-            *(*common, "--model", f"local-dir:{saved}", "--data", pngs, "--json"),
-            folder=folder,
-        )
-    )
+    told = json.loads(inside(*common, "--model", f"local-dir:{saved}", "--data", pngs, "--json"))
     assert told["images"] == 60
     assert told["accuracy"] > 0.2
     # Of the unpruned model on these images, the study knows nothing.
@@ -226,8 +232,8 @@ def test_training_on_a_folder_of_images(interrupted, pngs):
 
 
 @pytest.mark.usefixtures("resumed")
-def test_what_can_not_be_trained_on_or_with(interrupted, pngs):
-    folder, *_ = interrupted
+def test_what_can_not_be_trained_on_or_with(interrupted, pngs, lambda_nas, monkeypatch):
+    monkeypatch.chdir(interrupted[0])
     saved, other = pngs / "digits_vit", pngs / "other"
     model = digits_model(digits_images()).model
     save_for_hf(model, str(saved), safe_serialization=True)
@@ -237,23 +243,17 @@ def test_what_can_not_be_trained_on_or_with(interrupted, pngs):
         (saved, pngs / "val", f"{pngs / 'val'} has no train/ and val/ below it"),
         (other, pngs, f"local-dir:{other} is not the model that {STUDY} was searched on"),
     ):
-        done = subprocess.run(
-            [
-                *(*LAMBDA_NAS, "train", STUDY, "--max-drop", "100", "--epochs", "1"),
-                *("--model", f"local-dir:{weights}", "--data", data, "--out", pngs / "trained"),
-            ],
-            cwd=folder,
-            capture_output=True,
-            text=True,
+        code, _, err = lambda_nas(
+            *("train", STUDY, "--max-drop", "100", "--epochs", "1"),
+            *("--model", f"local-dir:{weights}", "--data", data, "--out", pngs / "trained"),
         )
-        assert done.returncode == 2
-        assert message in done.stderr
+        assert code == 2
+        assert message in err
         assert not list(pngs.glob("*trained*"))
 
 
-def test_prior_on_stdout_is_json(interrupted):
-    folder, *_ = interrupted
-    prior = json.loads(call("prior", "--json", "--score", "transfer-entropy", folder=folder))
+def test_prior_on_stdout_is_json(inside):
+    prior = json.loads(inside("prior", "--json", "--score", "transfer-entropy"))
     assert [layer["index"] for layer in prior["layers"]] == list(range(12))
     assert [len(step["removed"]) for step in prior["path"]] == list(range(1, 13))
     assert (prior["score"], prior["target"], prior["order"]) == (

@@ -6,6 +6,7 @@ from timm.models import create_model
 from timm.models.vision_transformer import ResPostBlock
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from lambda_nas.core import replacements
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.surgery import (
     AttentionFreeBlock,
@@ -180,3 +181,23 @@ def test_a_block_of_another_kind(make_vit):
 def test_a_model_of_another_kind():
     with pytest.raises(UnsupportedModelError, match="ResNet has no residual self-attention layer"):
         remove_attention(create_model("test_resnet"), RemovalSet.of([0]))
+
+
+def test_large_batches_go_in_parts_with_the_same_result(make_vit, monkeypatch):
+    model = make_vit()
+    block = remove_attention(model, RemovalSet.of([1])).model.blocks[1]
+    x = torch.randn(7, 17, 16)
+    whole = block.whole(x)
+    seen = []
+    block.mlp.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
+    for images, parts in ((3, [3, 3, 1]), (1, [1] * 7), (7, [7])):
+        monkeypatch.setattr(replacements, "IN_CACHE_BYTES", images * x[:1].nbytes)
+        seen.clear()
+        with torch.inference_mode():
+            assert torch.allclose(block(x), whole, atol=1e-6)
+        assert seen == parts
+    monkeypatch.setattr(replacements, "IN_CACHE_BYTES", 1)
+    seen.clear()
+    # To learn it needs the whole hidden layer.
+    block(x).sum().backward()
+    assert seen == [7]

@@ -4,6 +4,7 @@ from lambda_nas.core.architecture import Architecture
 from lambda_nas.core.merging import NO_MERGING, Merging
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.search.choices import MERGING, Choices
+from lambda_nas.search.trials import distributions
 
 MERGINGS = (Merging(4), Merging(4, start=2), Merging(8, start=1))
 CHOICES = Choices((0, 1, 3), MERGINGS)
@@ -14,8 +15,8 @@ CHOICES = Choices((0, 1, 3), MERGINGS)
 def test_an_architecture_is_what_its_parameters_and_its_text_say(layers, merging):
     one = Architecture.of(layers, merging)
     params = CHOICES.to_params(one)
-    assert set(params) == set(CHOICES.distributions())
-    assert params[MERGING] in CHOICES.distributions()[MERGING].choices
+    assert set(params) == set(distributions(CHOICES))
+    assert params[MERGING] in distributions(CHOICES)[MERGING].choices
     assert CHOICES.to_architecture(params) == Architecture.parse(one.written()) == one
 
 
@@ -27,7 +28,7 @@ def test_what_is_no_architecture_is_not_read(text):
 
 def test_without_a_choice_of_merging_there_is_no_parameter_for_it():
     choices = Choices((0, 2))
-    assert list(choices.distributions()) == ["remove layer 00", "remove layer 02"]
+    assert list(distributions(choices)) == ["remove layer 00", "remove layer 02"]
     assert choices.to_params(Architecture.of([2])) == {
         "remove layer 00": False,
         "remove layer 02": True,

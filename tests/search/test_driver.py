@@ -22,7 +22,7 @@ from lambda_nas.search.cluster import ray_running
 from lambda_nas.search.job import Budget, Settings
 from lambda_nas.search.limits import Limits
 from lambda_nas.search.owners import machine
-from lambda_nas.search.trials import OBJECTIVES, RUNGS
+from lambda_nas.search.trials import OBJECTIVES, RUNGS, distributions
 from lambda_nas.search.values import Answer, History, RungResult, RunInfo
 from lambda_nas.store.fronts import non_dominated
 from lambda_nas.store.store import Store
@@ -159,7 +159,7 @@ def begin_as_a_dead_driver(store, study, removal, on=None):
     )
     who = RunInfo(on or machine(), int(gone.stdout), "a CPU", "m", "d", {}, 0, 1, "lambda-nas")
     study.enqueue_trial({parameter_name(layer): layer in removal for layer in range(4)})
-    trial = study.ask(Choices((0, 1, 2, 3)).distributions())
+    trial = study.ask(distributions(Choices((0, 1, 2, 3))))
     run = store.begin_run("study", who)
     one = Architecture(removal)
     assert store.claim("study", one, trial.number, run=run, budget=None) is Answer.GRANTED
@@ -226,7 +226,7 @@ def test_what_was_asked_for_but_not_claimed_is_queued_again(source, tmp_path):
     study = optuna.load_study(study_name="study", storage=store.optuna)
     [removal] = unmeasured(store)
     study.enqueue_trial({parameter_name(layer): layer in removal for layer in range(4)})
-    trial = study.ask(Choices((0, 1, 2, 3)).distributions())
+    trial = study.ask(distributions(Choices((0, 1, 2, 3))))
     search(source, tmp_path, 3)
     assert study.trials[trial.number].state == TrialState.FAIL
     assert [h.removal for h in store.histories("study")][-1] == removal

@@ -18,7 +18,7 @@ from lambda_nas.search.limits import Limits
 from lambda_nas.search.merged_prices import MergedPrices
 from lambda_nas.search.prices import PriceList
 from lambda_nas.search.sampler import ExhaustedError, RemovalSampler
-from lambda_nas.search.trials import DIRECTIONS
+from lambda_nas.search.trials import DIRECTIONS, distributions
 
 LAYERS = tuple(range(6))
 HARM = np.array([0.8, 0.3, 0.02, 0.1, 0.05, 0.2])
@@ -106,18 +106,18 @@ def test_it_can_be_pickled_at_any_time():
 
 def test_sets_in_flight_are_not_proposed_again_and_other_prices_come_first():
     study = new_study(sampler())
-    sets = [CHOICES.to_architecture(study.ask(CHOICES.distributions()).params) for _ in range(4)]
+    sets = [CHOICES.to_architecture(study.ask(distributions(CHOICES)).params) for _ in range(4)]
     assert len(set(sets)) == 4
     assert len({len(one.removal) for one in sets}) > 2
 
 
 def test_refused_sets_come_up_again_only_when_nothing_else_is_left():
     study = new_study(sampler(sizes=(1,)))
-    first = study.ask(CHOICES.distributions())
+    first = study.ask(distributions(CHOICES))
     refused = CHOICES.to_architecture(first.params)
     study.tell(first, state=optuna.trial.TrialState.PRUNED)
     for _ in range(5):
-        trial = study.ask(CHOICES.distributions())
+        trial = study.ask(distributions(CHOICES))
         one = CHOICES.to_architecture(trial.params)
         assert one != refused
         study.tell(trial, [accuracy(one), 100.0, 900.0])
@@ -159,7 +159,7 @@ def test_in_a_large_space_the_surroundings_of_the_best_are_searched(monkeypatch)
 
 def test_a_parameter_of_the_users_own_is_sampled_too():
     study = new_study(sampler())
-    trial = study.ask(CHOICES.distributions())
+    trial = study.ask(distributions(CHOICES))
     assert 0 <= trial.suggest_float("dropout", 0, 0.5) <= 0.5
 
 
@@ -189,7 +189,7 @@ def test_sets_with_and_without_merging_are_all_proposed_once():
     own = merging_sampler()
     study, seen = new_study(own), []
     while not own.is_exhausted(study):
-        trial = study.ask(MERGING.distributions())
+        trial = study.ask(distributions(MERGING))
         seen.append(MERGING.to_architecture(trial.params))
         price = own._prices.of(seen[-1])
         study.tell(trial, [float(accuracy(seen[-1])), price.throughput, price.memory_bytes])
@@ -205,7 +205,7 @@ def test_limits_shut_out_what_does_not_merge():
     own = merging_sampler(limits=limits)
     study = new_study(own)
     for _ in range(8):
-        trial = study.ask(MERGING.distributions())
+        trial = study.ask(distributions(MERGING))
         one = MERGING.to_architecture(trial.params)
         price = own._prices.of(one)
         assert one.merging
@@ -218,7 +218,7 @@ def test_in_a_large_space_merged_sets_are_in_the_surroundings(monkeypatch):
     own = merging_sampler()
     study, seen = new_study(own), []
     for _ in range(12):
-        trial = study.ask(MERGING.distributions())
+        trial = study.ask(distributions(MERGING))
         seen.append(MERGING.to_architecture(trial.params))
         price = own._prices.of(seen[-1])
         study.tell(trial, [float(accuracy(seen[-1])), price.throughput, price.memory_bytes])

@@ -7,7 +7,7 @@ from sqlalchemy import text
 from lambda_nas.core.architecture import Architecture
 from lambda_nas.errors import InputError
 from lambda_nas.search.choices import Choices
-from lambda_nas.search.trials import DIRECTIONS, objectives
+from lambda_nas.search.trials import DIRECTIONS, distributions, objectives
 from lambda_nas.search.values import Answer, History, RungResult
 from lambda_nas.store.doctor import examine
 from lambda_nas.store.store import Store
@@ -27,7 +27,7 @@ def study(store, make_info, prices, who):
     for removed, accuracies, stopped in [*results, ([4], (), None)]:
         one = Architecture.of(removed)
         theirs.enqueue_trial(CHOICES.to_params(one))
-        trial = theirs.ask(CHOICES.distributions())
+        trial = theirs.ask(distributions(CHOICES))
         answer = store.claim(STUDY, one, trial.number, run=run, budget=None)
         assert answer is Answer.GRANTED
         rungs = tuple(RungResult(rung, value, 1.0) for rung, value in enumerate(accuracies))

@@ -226,8 +226,10 @@ def _normal_equations(
 
     A module with nothing to make up for lacks exactly zero, and is left exactly alone.
     """
-    bare = isinstance(run, AttentionFreeBlock)
-    scale, call = (run.layer_scale, run.whole) if bare else (1.0, run)
+    scale: Tensor | float = 1.0
+    call: Callable[[Tensor], Tensor] = run
+    if isinstance(run, AttentionFreeBlock):
+        scale, call = run.layer_scale, run.whole
     seen: list[Tensor] = []
     hook = linear.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
     equations = NormalEquations.empty(

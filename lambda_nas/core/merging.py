@@ -19,7 +19,7 @@ from timm.models.deit import VisionTransformerDistilled
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
-from lambda_nas.core.replacements import AttentionFreeBlock
+from lambda_nas.core.replacements import AttentionFreeBlock, in_parts
 from lambda_nas.errors import InputError, UnsupportedModelError
 
 MERGEABLE = (VisionTransformer, VisionTransformerDistilled)
@@ -237,7 +237,10 @@ class MergingBlock(nn.Module):
                 "intermediate outputs or gradient checkpoints"
             )
         x, sizes = self._attend_and_merge(tokens)
-        return Tokens(x + self.drop_path2(self.ls2(self.mlp(self.norm2(x)))), sizes)
+        return Tokens(in_parts(self._second_half, x), sizes)
+
+    def _second_half(self, x: Tensor) -> Tensor:
+        return x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
 
     def _attend_and_merge(self, tokens: Tokens) -> Tokens:
         # On its own, so that nothing of it is in memory while the MLP, which takes most, runs.

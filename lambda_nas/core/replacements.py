@@ -4,7 +4,7 @@ Notation used for tensor shapes: ``[batch, tokens, channels]``; hierarchical mod
 ``[batch, height, width, channels]``, and the like, instead.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -30,6 +30,29 @@ def zeros(x: Tensor) -> Tensor:
     return x.new_zeros(()).expand(x.shape)
 
 
+def in_parts(run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
+    """Run something that treats each image on its own, on a CPU a few images at a time.
+
+    The wide hidden layer of a whole batch goes through memory several times there; that of few
+    images stays in the caches (``benchmarks/speed.py``).
+
+    Args:
+        run: Maps ``[batch, ...]`` to the same shape.
+        x: Its input.
+    """
+    # Gradients need the whole hidden layer anyway; a compiler fuses what goes through memory here.
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or not x.is_cpu:
+        return run(x)
+    # Nor so few that an MLP's weights, four times as large, go through memory more than images do.
+    images = max(IN_CACHE_BYTES, 8 * x.shape[-1] ** 2) * len(x) // x.nbytes
+    if images >= len(x) or len(x) == 1:
+        return run(x)
+    out, images = torch.empty_like(x), max(1, images)
+    for part, into in zip(x.split(images), out.split(images), strict=True):
+        into.copy_(run(part))
+    return out
+
+
 class AttentionFreeBlock(nn.Module):
     """A block of the removal set: ``x + mlp(norm2(x))`` and nothing else.
 
@@ -53,13 +76,7 @@ class AttentionFreeBlock(nn.Module):
 
     def forward(self, x: Tensor, *_: object, **__: object) -> Tensor:
         """Map ``[batch, tokens, channels]`` to the same shape; masks have nothing to act on."""
-        if not _goes_in_parts(x):
-            return self.whole(x)
-        out = torch.empty_like(x)
-        images = max(1, IN_CACHE_BYTES * len(x) // x.nbytes)
-        for part, into in zip(x.split(images), out.split(images), strict=True):
-            into.copy_(self.whole(part))
-        return out
+        return in_parts(self.whole, x)
 
     def whole(self, x: Tensor) -> Tensor:
         """Do the same with all images at once, for whoever listens to a layer."""
@@ -71,18 +88,6 @@ class AttentionFreeBlock(nn.Module):
         scale = getattr(self, self.after_mlp[0], None) if self.after_mlp else None
         scale = getattr(scale, "gamma", scale)
         return scale if isinstance(scale, Tensor) else 1.0
-
-
-def _goes_in_parts(x: Tensor) -> bool:
-    """Say whether images are run a few at a time: without attention each is on its own.
-
-    On a CPU the wide hidden layer of a whole batch goes through memory several times; that of few
-    images stays in the caches (``benchmarks/speed.py``).
-    """
-    # Gradients need the whole hidden layer anyway; a compiler fuses what goes through memory here.
-    if torch.is_grad_enabled() or torch.compiler.is_compiling() or not x.is_cpu:
-        return False
-    return x.nbytes > IN_CACHE_BYTES and len(x) > 1
 
 
 class NoBranch(nn.Identity):

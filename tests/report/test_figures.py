@@ -4,7 +4,7 @@ import pytest
 from lambda_nas.core.architecture import Architecture
 from lambda_nas.errors import InputError
 from lambda_nas.report import figures
-from lambda_nas.report.figures._front import Series, _edge
+from lambda_nas.report.figures._front import Series, _edge, _places
 from lambda_nas.search.values import History, RungResult
 from lambda_nas.store.fronts import hypervolume
 
@@ -60,6 +60,12 @@ def test_the_line_joins_the_members_that_are_best_in_accuracy_and_speed():
     speedup, accuracy = [1.0, 1.1, 1.2, 1.3, 1.4], [80.0, 60.0, 78.0, 50.0, 70.0]
     edge = _edge(Series(speedup, accuracy, [1.0] * 5, [""] * 5, [""] * 5))
     assert edge == [(1.0, 80.0), (1.2, 78.0), (1.4, 70.0)]
+
+
+def test_names_that_would_lie_on_each_other_stand_below():
+    series = Series([1.0, 1.5, 1.52, 2.0], [80.0, 70.0, 70.5, 60.0], [1.0] * 4, ["{0,1}"] * 4, [])
+    places = _places(series)
+    assert places == ["top right", "top right", "bottom right", "top right"]
 
 
 def test_front_of_a_study_without_trials(make_study):

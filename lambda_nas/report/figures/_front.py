@@ -18,6 +18,10 @@ PAPER_SETS = tuple(
 """Those that Lin et al. (arXiv 2404.05657) train, for DeiT of all sizes."""
 
 
+LETTER, LINE = 0.011, 0.05
+"""About the size of a name's letter, as a share of the front's width and height."""
+
+
 class Series(NamedTuple):
     """Points of a scatter plot: speed-up, top-1 in percent, memory in MB (1e6 bytes), sets."""
 
@@ -137,8 +141,7 @@ def _add_front(figure: go.Figure, series: Series) -> None:
         series,
         "front",
         mode="markers+text",
-        # Above the front, where other trials hide the fewest names.
-        textposition="top right",
+        textposition=_places(series),
         textfont={"size": 11},
         marker={
             "color": series.memory,
@@ -148,6 +151,22 @@ def _add_front(figure: go.Figure, series: Series) -> None:
             "line": {"color": "rgba(255,255,255,0.8)", "width": 1},
         },
     )
+
+
+def _places(series: Series) -> list[str]:
+    """Return where names stand: above the front, where fewest are hidden, if there is room."""
+    width = max(series.speedup, default=0) - min(series.speedup, default=0)
+    height = max(series.accuracy, default=0) - min(series.accuracy, default=0)
+    places: list[str] = []
+    points = list(zip(series.speedup, series.accuracy, series.names, strict=True))
+    for x, y, _ in points:
+        above = (other for other, place in zip(points, places, strict=False) if "top" in place)
+        hidden = any(
+            x - left < LETTER * len(name) * width and abs(y - level) < LINE * height
+            for left, level, name in above
+        )
+        places.append("bottom right" if hidden else "top right")
+    return places
 
 
 def _edge(series: Series) -> list[tuple[float, float]]:

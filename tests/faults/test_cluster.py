@@ -189,7 +189,7 @@ def wait_for_all_but_one(cluster, done, search):
 
     search.wait_for(are_done)
     [claim] = store.claims(STUDY)
-    return claim.removal
+    return claim.architecture.removal
 
 
 @pytest.fixture(scope="module")

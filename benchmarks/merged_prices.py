@@ -27,9 +27,8 @@ def main() -> None:
     unpruned = load_model(study.info.model).model
     models = [unpruned]
     for point in study.front:
-        pruned = remove_attention(unpruned, point.removal).model if point.removal else unpruned
-        merging = point.architecture.merging
-        models.append(merge_tokens(pruned, merging) if merging else pruned)
+        pruned = remove_attention(unpruned, point.removal).model
+        models.append(merge_tokens(pruned, point.architecture.merging))
     batch_size = int(str(study.info.settings["batch_size"]))
     sample = torch.rand(batch_size, *unpruned.pretrained_cfg["input_size"])
     timed = measure_prices(models, [sample] * len(models))[1:]

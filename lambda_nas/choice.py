@@ -84,7 +84,7 @@ def export_point(
         build_point(info, point),
         model_config(info),
         removal=point.removal,
-        merging=point.architecture.merging or None,
+        merging=point.architecture.merging,
         out=out,
         format=format,
         plain=plain,
@@ -111,7 +111,7 @@ def build_point(info: StudyInfo, point: FrontPoint) -> nn.Module:
     return build(
         model_config(info),
         removal=point.removal,
-        merging=point.architecture.merging or None,
+        merging=point.architecture.merging,
         state=state,
     )
 

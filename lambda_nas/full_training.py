@@ -160,7 +160,7 @@ def train_fully(
         pruned.cpu(),
         source.model.config,
         removal=architecture.removal,
-        merging=merging or None,
+        merging=merging,
         out=out,
         results=replace(results, accuracy=found.top1),
     )

@@ -321,7 +321,6 @@ def _describe(source: Source, settings: Settings, *, rungs: int) -> dict[str, ob
         "doubled_before": list(config.doubled),
         "data": source.data.description,
         "max_removed": settings.max_removed,
-        "mergings": [asdict(merging) for merging in settings.mergings],
         "batch_size": settings.batch_size,
         "rungs": rungs,
         "repair": source.has_repair,

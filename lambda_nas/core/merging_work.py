@@ -13,12 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from lambda_nas.core.cost import count_macs, peak_memory, storage_bytes
-from lambda_nas.core.merging import (
-    Merging,
-    Tokens,
-    check_mergeable,
-    merging_blocks,
-)
+from lambda_nas.core.matching import Tokens
+from lambda_nas.core.merging import check_mergeable, merging_blocks
 from lambda_nas.core.replacements import AttentionFreeBlock
 from lambda_nas.core.surgery import removable_layers
 from lambda_nas.core.trunk import stem
@@ -33,34 +29,32 @@ class BlockWork(NamedTuple):
 
 @dataclass(frozen=True)
 class MergingWork:
-    """What blocks take under one merging.
+    """What blocks take where each that merges merges so many pairs.
 
     Attributes:
-        start: The first block that may merge.
         stream: Bytes of what reaches the first block, which lives on while the others run.
         whole: A block that does not merge and has attention.
         merging: A block that merges, by how many merged before it.
         bare: A block without attention, by how many merged before it.
     """
 
-    start: int
     stream: int
     whole: BlockWork
     merging: tuple[BlockWork, ...]
     bare: tuple[BlockWork, ...]
 
-    def macs_saved(self, attending: Container[int]) -> int:
+    def macs_saved(self, attending: Container[int], start: int) -> int:
         """Return how many fewer an image takes than in the same network without merging.
 
-        ``attending`` are the blocks that have attention.
+        ``attending`` are the blocks that have attention, ``start`` the first that may merge.
         """
         unmerged = sum(
             (self.whole if block in attending else self.bare[0]).macs
             for block in range(len(self.merging))
         )
-        return unmerged - sum(block.macs for block in self._blocks(attending))
+        return unmerged - sum(block.macs for block in self._blocks(attending, start))
 
-    def bytes_saved(self, attending: Container[int]) -> int:
+    def bytes_saved(self, attending: Container[int], start: int) -> int:
         """Return how many fewer a batch's activations take at the peak; merging may take more.
 
         Fewer than without merging, where some block but the first has attention.
@@ -68,16 +62,16 @@ class MergingWork:
         # The first block reads the stream itself.
         peak = max(
             block.bytes + (self.stream if index > 0 else 0)
-            for index, block in enumerate(self._blocks(attending))
+            for index, block in enumerate(self._blocks(attending, start))
         )
         return self.whole.bytes + self.stream - peak
 
-    def _blocks(self, attending: Container[int]) -> Iterator[BlockWork]:
+    def _blocks(self, attending: Container[int], start: int) -> Iterator[BlockWork]:
         merged = 0
         for block in range(len(self.merging)):
             if block not in attending:
                 yield self.bare[merged]
-            elif block < self.start:
+            elif block < start:
                 yield self.whole
             else:
                 yield self.merging[merged]
@@ -95,12 +89,12 @@ class _Sized(nn.Module):
         return self.block(Tokens(x, torch.ones_like(x[..., :1])))
 
 
-def measure_merging_work(model: nn.Module, merging: Merging, images: Tensor) -> MergingWork:
+def measure_merging_work(model: nn.Module, r: int, images: Tensor) -> MergingWork:
     """Measure each kind of block; nothing is timed.
 
     Args:
         model: The unpruned model.
-        merging: How its blocks are to merge.
+        r: Pairs of tokens that a block merges.
         images: A batch ``[images, channels, height, width]``, where the model is.
 
     Raises:
@@ -108,7 +102,7 @@ def measure_merging_work(model: nn.Module, merging: Merging, images: Tensor) -> 
     """
     checked = check_mergeable(model).eval()
     block = checked.blocks[removable_layers(model)[0]]
-    first = merging_blocks([block], r=merging.r, start=0, protected=checked.num_prefix_tokens)
+    first = merging_blocks([block], r=r, start=0, protected=checked.num_prefix_tokens)
     later, bare = _Sized(first[0]), AttentionFreeBlock(block)
     with torch.inference_mode():
         x = stem(checked).forward_features(images)
@@ -118,7 +112,7 @@ def measure_merging_work(model: nn.Module, merging: Merging, images: Tensor) -> 
             merges.append(_work(later if index else first, x))
             bares.append(_work(bare, x))
             x = first(x)
-    return MergingWork(merging.start, stream, whole, tuple(merges), tuple(bares))
+    return MergingWork(stream, whole, tuple(merges), tuple(bares))
 
 
 def _work(block: nn.Module, x: Tensor) -> BlockWork:

@@ -5,19 +5,19 @@ agree there share it. Prior and transplant both walk on this.
 """
 
 from collections import OrderedDict
+from collections.abc import Callable
 from functools import cached_property
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeVar, cast
 
 import torch
-from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 
 from lambda_nas.core.data import ImageSet
+from lambda_nas.core.matching import Tokens
 from lambda_nas.core.merging import (
     NO_MERGING,
     Merging,
     MergingBlock,
-    Tokens,
     check_mergeable,
     first_merging,
 )
@@ -37,6 +37,7 @@ from lambda_nas.core.trunk import (
 
 States = list[Tensor]
 MergedStates = list[Tokens]
+StateT = TypeVar("StateT", Tensor, Tokens)
 MOST_PLACES = 128
 """States kept at most, however small: a greedy path through 12 layers needs 78, and a long search
 must not grow."""
@@ -99,14 +100,17 @@ class PrefixStates:
 
         ``index`` equal to the depth gives the last block's output. Do not write into the result.
         """
-        start = index
-        while start > 0 and _Place(removal.below(start), start) not in self._cache:
-            start -= 1
-        states = self._get(_Place(removal.below(start), start))
-        for position in range(start, index):
-            states = self._run_block(states, position, removed=position in removal)
-            self._put(_Place(removal.below(position + 1), position + 1), states)
-        return states
+
+        def place(block: int) -> _Place:
+            return _Place(removal.below(block), block)
+
+        def run(states: States, block: int) -> States:
+            return self._run_block(states, block, removed=block in removal)
+
+        def begin() -> States:
+            return self._get(place(0), self._embed)
+
+        return self._walk(place, range(index), begin, run)
 
     @torch.inference_mode()
     def unpruned_input(self, index: int) -> States:
@@ -117,13 +121,11 @@ class PrefixStates:
     @torch.inference_mode()
     def unpruned_middle(self, index: int) -> States:
         """Return the unpruned model's stream between attention and MLP of block ``index``."""
-        place = _Place(UNPRUNED, index, middle=True)
-        if place in self._cache:
-            return self._get(place)
         block, context = self.blocks[index], self.contexts[index]
-        states = [attend(block, state, context) for state in self.unpruned_input(index)]
-        self._put(place, states)
-        return states
+        return self._get(
+            _Place(UNPRUNED, index, middle=True),
+            lambda: [attend(block, state, context) for state in self.unpruned_input(index)],
+        )
 
     @torch.inference_mode()
     def head(self, removal: RemovalSet, merging: Merging = NO_MERGING) -> tuple[Tensor, Tensor]:
@@ -148,26 +150,36 @@ class PrefixStates:
         def place(index: int) -> _Place:
             return _Place(removal.below(index), index, merging=merging)
 
-        start = self.depth
-        while start > first and place(start) not in self._cache:
-            start -= 1
-        states: MergedStates
-        if start > first:
-            self._cache.move_to_end(place(start))
-            states = cast("MergedStates", self._cache[place(start)])
-        else:
-            states = [Tokens(state, None) for state in self.stream(removal, first)]
-        for position in range(start, self.depth):
+        def begin() -> MergedStates:
+            return [Tokens(state, None) for state in self.stream(removal, first)]
+
+        def run(states: MergedStates, position: int) -> MergedStates:
             block = self.blocks[position]
             if position in removal:
                 bare = AttentionFreeBlock(block)
-                states = [state._replace(x=bare(state.x)) for state in states]
-            else:
-                merges = MergingBlock(cast("Block", block), r=merging.r, protected=protected)
-                states = [merges(state) for state in states]
+                return [state._replace(x=bare(state.x)) for state in states]
+            merges = MergingBlock(block, r=merging.r, protected=protected)
+            return [merges(state) for state in states]
+
+        return [state.x for state in self._walk(place, range(first, self.depth), begin, run)]
+
+    def _walk(
+        self,
+        place: Callable[[int], _Place],
+        positions: range,
+        begin: Callable[[], list[StateT]],
+        run: Callable[[list[StateT], int], list[StateT]],
+    ) -> list[StateT]:
+        """Run blocks from the last place that is cached, and keep what reaches each of the next."""
+        start = positions.stop
+        while start > positions.start and place(start) not in self._cache:
+            start -= 1
+        states = begin() if start == positions.start else self._get(place(start), begin)
+        for position in range(start, positions.stop):
+            states = run(states, position)
             self.block_runs += 1
             self._put(place(position + 1), states)
-        return [state.x for state in states]
+        return states
 
     @cached_property
     def contexts(self) -> tuple[Context, ...]:
@@ -186,7 +198,6 @@ class PrefixStates:
     def _run_block(self, states: States, index: int, *, removed: bool) -> States:
         block, entry = self.blocks[index], self.entries[index] or nn.Identity()
         run = AttentionFreeBlock(block) if removed else block
-        self.block_runs += 1
         args, kwargs = self.contexts[index]
         return [run(entry(state), *args, **kwargs) for state in states]
 
@@ -197,13 +208,11 @@ class PrefixStates:
         batches = self.images.batches(self._batch_size, device=device)
         return [view.forward_features(images) for images, _ in batches]
 
-    def _get(self, place: _Place) -> States:
+    def _get(self, place: _Place, make: Callable[[], list[StateT]]) -> list[StateT]:
         if place not in self._cache:
-            states = self._embed()
-            self._put(place, states)
-            return states
+            self._put(place, make())
         self._cache.move_to_end(place)
-        return cast("States", self._cache[place])
+        return cast("list[StateT]", self._cache[place])
 
     def _put(self, place: _Place, states: States | MergedStates) -> None:
         self._cache[place] = states

@@ -125,7 +125,7 @@ class Scorer:
         features, logits = self.forwards.head(architecture.removal, architecture.merging)
         if not torch.isfinite(logits).all():
             raise NonFiniteError(
-                f"the model's outputs with {architecture} removed are not finite: "
+                f"the model's outputs are not finite, with this removed: {architecture}; "
                 "check its weights and the images"
             )
         return features, logits

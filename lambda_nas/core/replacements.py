@@ -41,11 +41,11 @@ def in_parts(run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
         x: Its input.
     """
     # Gradients need the whole hidden layer anyway; a compiler fuses what goes through memory here.
-    if torch.is_grad_enabled() or torch.compiler.is_compiling() or not x.is_cpu:
+    if torch.is_grad_enabled() or torch.compiler.is_compiling() or not x.is_cpu or len(x) < 2:
         return run(x)
     # Nor so few that an MLP's weights, four times as large, go through memory more than images do.
     images = max(IN_CACHE_BYTES, 8 * x.shape[-1] ** 2) * len(x) // x.nbytes
-    if images >= len(x) or len(x) == 1:
+    if images >= len(x):
         return run(x)
     out, images = torch.empty_like(x), max(1, images)
     for part, into in zip(x.split(images), out.split(images), strict=True):

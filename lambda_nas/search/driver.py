@@ -73,7 +73,7 @@ def measure_baseline(
             merged = price_mergings(
                 model,
                 prices,
-                settings.mergings,
+                settings.choices,
                 material.evaluation,
                 batch_size=settings.batch_size,
                 device=material.device,

@@ -80,13 +80,16 @@ def check_feasible(prices: PriceList, choices: Choices, limits: Limits) -> None:
 def _cheapest(
     number: int, merging: Merging, prices: PriceList, choices: Choices
 ) -> Architecture | None:
-    """Return what costs least of those that remove so many layers and merge, if any does.
+    """Return what has the fewest MACs and bytes of those that remove so many layers and merge.
 
-    Before tokens are merged attention costs most; behind, each block that is left merges on.
+    Before tokens are merged attention costs most, behind the first block also in memory; where they
+    are, each block that is left merges on. ``None`` if none is left to merge.
     """
-    early = [layer for layer in choices.layers if layer < merging.start][:number]
-    late = choices.layers[len(choices.layers) - (number - len(early)) :]
-    removal = RemovalSet.of([*early, *late])
+    before = [layer for layer in choices.layers if layer < merging.start]
+    behind = [layer for layer in choices.layers if layer >= merging.start]
+    early = min(number, len(before))
+    late = number - early
+    removal = RemovalSet.of([*before[len(before) - early :], *behind[len(behind) - late :]])
     merges = merging in choices.mergings_of(removal, prices.attention())
     return Architecture(removal, merging) if merges else None
 

@@ -1,6 +1,6 @@
 """What merging tokens takes off the price of an architecture."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from lambda_nas.core.cost import Price
@@ -18,17 +18,14 @@ class MergedPrices:
     Attributes:
         power: Of the share of multiply-accumulates that is left; 1 is in proportion.
         overhead: What merging in one block takes, as a share of the unpruned model's time.
-        works: What each merging is and does.
+        mergings: The ways to merge that have a price.
+        works: What blocks take, by the number of pairs that each merges.
     """
 
     power: float
     overhead: float
-    works: tuple[tuple[Merging, MergingWork], ...]
-
-    @property
-    def mergings(self) -> list[Merging]:
-        """The ways to merge that have a price."""
-        return [merging for merging, _ in self.works]
+    mergings: tuple[Merging, ...]
+    works: Mapping[int, MergingWork]
 
     def merged(self, unmerged: Price, merging: Merging, attending: Sequence[int]) -> Price:
         """Return the price of an architecture that merges tokens.
@@ -41,8 +38,10 @@ class MergedPrices:
         Raises:
             KeyError: If this way to merge has no price.
         """
-        work = dict(self.works)[merging]
-        saved = work.macs_saved(attending)
+        if merging not in self.mergings:
+            raise KeyError(str(merging))
+        work = self.works[merging.r]
+        saved = work.macs_saved(attending, merging.start)
         merges = sum(block >= merging.start for block in attending)
         time = (1 - saved / unmerged.macs) ** self.power / unmerged.speedup
         speedup = 1 / (time + self.overhead * merges)
@@ -52,6 +51,6 @@ class MergedPrices:
             throughput=unmerged.throughput * faster,
             speedup=speedup,
             latency_ms=unmerged.latency_ms / faster,
-            memory_bytes=unmerged.memory_bytes - work.bytes_saved(attending),
+            memory_bytes=unmerged.memory_bytes - work.bytes_saved(attending, merging.start),
             macs=unmerged.macs - saved,
         )

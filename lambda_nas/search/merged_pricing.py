@@ -6,7 +6,8 @@ tokens of a block takes. Both are fitted to architectures that merge early and l
 their attention and half.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,9 +17,11 @@ from torch import nn
 from lambda_nas.core.architecture import Architecture
 from lambda_nas.core.cost import Price, measure_prices
 from lambda_nas.core.data import ImageSet
-from lambda_nas.core.merging import Merging, merge_tokens
-from lambda_nas.core.merging_work import MergingWork, measure_merging_work
+from lambda_nas.core.merging import merge_tokens
+from lambda_nas.core.merging_work import measure_merging_work
+from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.surgery import remove_attention
+from lambda_nas.search.choices import Choices
 from lambda_nas.search.merged_prices import MergedPrices
 from lambda_nas.search.prices import PriceList
 from lambda_nas.search.pricing import draw_sample
@@ -30,7 +33,7 @@ MOST_POWER = 2.0
 def price_mergings(
     model: nn.Module,
     prices: PriceList,
-    mergings: Sequence[Merging],
+    choices: Choices,
     images: ImageSet,
     *,
     batch_size: int,
@@ -42,7 +45,7 @@ def price_mergings(
     Args:
         model: The unpruned model, an isotropic ViT.
         prices: Without merging.
-        mergings: The ways.
+        choices: The ways to merge tokens among them.
         images: To run.
         batch_size: Images a forward.
         device: Where to measure.
@@ -53,59 +56,50 @@ def price_mergings(
         InputError: If a merging starts where no block has attention.
     """
     sample = draw_sample(images, batch_size, device)
-    timed = _timed(prices, mergings)
+    timed = _timed(prices, choices)
     models = [model.to(device), *(_build(model, one).to(device) for one in timed)]
     measured = measure_prices(models, [sample] * len(models), on_step=on_step)[1:]
-    works = {each: measure_merging_work(model, each, sample) for each in mergings}
-    power, overhead = fit_time(prices, works, dict(zip(timed, measured, strict=True)))
-    return MergedPrices(power, overhead, tuple(works.items()))
+    numbers = sorted({merging.r for merging in choices.mergings})
+    works = {r: measure_merging_work(model, r, sample) for r in numbers}
+    unfitted = replace(prices, merged=MergedPrices(1.0, 0.0, choices.mergings, works))
+    return fit_time(unfitted, dict(zip(timed, measured, strict=True)))
 
 
-def fit_time(
-    prices: PriceList,
-    works: dict[Merging, MergingWork],
-    measured: dict[Architecture, Price],
-) -> tuple[float, float]:
-    """Return ``power`` and ``overhead`` of ``MergedPrices``, by least squares.
+def fit_time(prices: PriceList, measured: Mapping[Architecture, Price]) -> MergedPrices:
+    """Return merged prices with the power and the overhead of the least squared errors in time.
 
     Args:
-        prices: Without merging.
-        works: Of each merging.
+        prices: With any power and overhead.
         measured: What architectures that merge cost, against the unpruned model.
     """
-    rows = []
-    for one, price in measured.items():
-        unmerged = prices.of(Architecture(one.removal))
-        attending = [block for block in prices.attention() if block not in one.removal]
-        left = 1 - works[one.merging].macs_saved(attending) / unmerged.macs
-        merges = sum(block >= one.merging.start for block in attending)
-        rows.append((left, 1 / unmerged.speedup, merges, 1 / price.speedup))
-    left, unmerged_time, merges, time = np.array(rows).T
+    merged = prices.merged
+    assert merged is not None
 
-    def errors(found: NDArray[np.float64]) -> NDArray[np.float64]:
-        return left ** found[0] * unmerged_time + found[1] * merges - time
+    def fitted(found: NDArray[np.float64]) -> MergedPrices:
+        power, overhead = found.tolist()
+        return replace(merged, power=power, overhead=overhead)
 
-    found = least_squares(errors, (1.0, 0.0), bounds=((0.0, 0.0), (MOST_POWER, np.inf)))
-    power, overhead = found.x.tolist()
-    return power, overhead
+    def errors(found: NDArray[np.float64]) -> list[float]:
+        guessed = replace(prices, merged=fitted(found))
+        return [1 / guessed.of(one).speedup - 1 / price.speedup for one, price in measured.items()]
+
+    bounds = (0.0, 0.0), (MOST_POWER, np.inf)
+    return fitted(least_squares(errors, (1.0, 0.0), bounds=bounds).x)
 
 
-def _timed(prices: PriceList, mergings: Sequence[Merging]) -> list[Architecture]:
+def _timed(prices: PriceList, choices: Choices) -> list[Architecture]:
     """Return with each merging all the attention, and that of either half where it can go."""
     attention = prices.attention()
-    ((most,),) = [max(prices.by_signature)]
+    (most,) = max(prices.by_signature)
     half = min(most, len(attention) // 2)
     removals = [attention[:0], attention[:half], attention[len(attention) - half :]]
-    return list(
-        dict.fromkeys(
-            Architecture.of(removed, merging)
-            for merging in mergings
-            for removed in removals
-            if any(block >= merging.start and block not in removed for block in attention)
-        )
-    )
+    return [
+        Architecture(removal, merging)
+        for removal in dict.fromkeys(map(RemovalSet.of, removals))
+        for merging in choices.mergings_of(removal, attention)
+        if merging
+    ]
 
 
 def _build(model: nn.Module, one: Architecture) -> nn.Module:
-    pruned = remove_attention(model, one.removal).model if one.removal else model
-    return merge_tokens(pruned, one.merging)
+    return merge_tokens(remove_attention(model, one.removal).model, one.merging)

@@ -25,7 +25,8 @@ from lambda_nas.search.beliefs import Beliefs, Candidates, Score
 from lambda_nas.search.choices import Choices
 from lambda_nas.search.limits import Limits
 from lambda_nas.search.prices import PriceList, count_sets, sets_with
-from lambda_nas.search.trials import RUNGS, distributions
+from lambda_nas.search.standing import Standing, read_standing
+from lambda_nas.search.trials import distributions
 
 WHOLE_SPACE = 8192
 """Up to so many sets all are considered each time, beyond that the surroundings of the best."""
@@ -51,19 +52,6 @@ were refused (benchmarks/samplers.py)."""
 
 class ExhaustedError(LambdaNasError):
     """Every set within the limits has been tried."""
-
-
-class Standing(NamedTuple):
-    """What a study's trials say of sets: measured, not to be proposed, refused, in flight, queued.
-
-    Those in the queue have no parameters yet: they are a number.
-    """
-
-    observed: dict[Architecture, float]
-    taken: set[Architecture]
-    refused: set[Architecture]
-    pending: set[Architecture]
-    queued: int
 
 
 class Chance(NamedTuple):
@@ -118,6 +106,7 @@ class RemovalSampler(BaseSampler):
     ) -> None:
         self._choices = choices
         self._prices = prices
+        self._attention = prices.attention()
         self._limits = limits or Limits()
         self._gains: dict[Architecture, Gain] = {}
         # Merging may bring within the limits what is beyond them.
@@ -138,7 +127,7 @@ class RemovalSampler(BaseSampler):
         Raises:
             ExhaustedError: If every set within the limits is taken.
         """
-        standing = self._standing(study)
+        standing = read_standing(study, self._choices)
         candidates = self._candidates(standing)
         for _ in range(ROUNDS):
             order = self._ranked(candidates, standing)
@@ -157,7 +146,7 @@ class RemovalSampler(BaseSampler):
         The front is that of the finished trials; the bound is learned from them.
         """
         # What was refused comes up again only when nothing else is left.
-        if one in self._standing(study).refused:
+        if one in read_standing(study, self._choices).refused:
             return None
         [chance] = self.chances(study, [one])
         if not chance.is_hopeless:
@@ -167,7 +156,7 @@ class RemovalSampler(BaseSampler):
 
     def chances(self, study: optuna.Study, sets: Sequence[Architecture]) -> list[Chance]:
         """Return what ``hopeless`` compares, after scoring the sets that have not been."""
-        observed = self._standing(study).observed
+        observed = read_standing(study, self._choices).observed
         for one in sets:
             self._beliefs.log_score(one)
         bounds = self._beliefs.ceilings(self._beliefs.candidates(sets), observed, DOUBT)
@@ -176,11 +165,7 @@ class RemovalSampler(BaseSampler):
 
     def allows(self, one: Architecture) -> bool:
         """Say whether a set is a choice: something new, and of a price within the limits."""
-        if not one or self._prices.signature(one.removal) not in self._prices.by_signature:
-            return False
-        if one.merging not in self._choices.mergings_of(one.removal, self._prices.attention()):
-            return False
-        return not self._limits.broken(self._prices.of(one))
+        return one in self._variants(one.removal)
 
     def _gain(self, one: Architecture) -> Gain:
         if one not in self._gains:
@@ -196,7 +181,7 @@ class RemovalSampler(BaseSampler):
 
     def is_exhausted(self, study: optuna.Study) -> bool:
         """Say whether every set within the limits is taken, and none is in the queue."""
-        standing = self._standing(study)
+        standing = read_standing(study, self._choices)
         return not standing.queued and self._leaves_none(standing.taken)
 
     def infer_relative_search_space(
@@ -230,7 +215,7 @@ class RemovalSampler(BaseSampler):
     ) -> None:
         """Stop ``study.optimize`` with the last set."""
         mine = self._choices.to_architecture(trial.params)
-        if self._leaves_none({*self._standing(study).taken, mine}):
+        if self._leaves_none({*read_standing(study, self._choices).taken, mine}):
             # Outside of `optimize`, who asks is told when asking.
             with suppress(RuntimeError):
                 study.stop()
@@ -250,26 +235,6 @@ class RemovalSampler(BaseSampler):
         """Say whether nothing is left to propose; in a space too large to consider, never."""
         return self._count() <= WHOLE_SPACE and taken.issuperset(self._every().sets)
 
-    def _standing(self, study: optuna.Study) -> Standing:
-        trials = study.get_trials(deepcopy=False)
-        queued = sum(trial.state == TrialState.WAITING for trial in trials)
-        standing = Standing({}, set(), set(), set(), queued)
-        for trial in trials:
-            if not trial.params:
-                continue
-            one = self._choices.to_architecture(trial.params)
-            if trial.state == TrialState.COMPLETE:
-                standing.observed[one] = trial.values[0]
-            elif RUNGS in trial.user_attrs:
-                standing.observed[one] = max(trial.user_attrs[RUNGS])
-            elif trial.state == TrialState.PRUNED:
-                standing.refused.add(one)
-                continue
-            elif trial.state == TrialState.RUNNING:
-                standing.pending.add(one)
-            standing.taken.add(one)
-        return standing
-
     def _candidates(self, standing: Standing) -> Candidates:
         if self._count() <= WHOLE_SPACE:
             return self._every()
@@ -285,9 +250,11 @@ class RemovalSampler(BaseSampler):
 
     def _variants(self, removal: RemovalSet) -> Iterator[Architecture]:
         """Yield what is allowed of a removal set with each way to merge tokens."""
-        for merging in self._choices.mergings_of(removal, self._prices.attention()):
+        if self._prices.signature(removal) not in self._prices.by_signature:
+            return
+        for merging in self._choices.mergings_of(removal, self._attention):
             one = Architecture(removal, merging)
-            if self.allows(one):
+            if one and not self._limits.broken(self._prices.of(one)):
                 yield one
 
     def _surroundings(self, standing: Standing) -> set[Architecture]:

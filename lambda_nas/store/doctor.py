@@ -78,7 +78,7 @@ def _check_trials(study: Study, trials: Mapping[int, FrozenTrial]) -> Iterator[s
             yield f"trial {number} is complete in Optuna and has no measurements"
     rungs = study.info.settings.get("rungs")
     merged = study.prices.merged
-    choices = Choices(study.info.layers, tuple(merged.mergings) if merged else ())
+    choices = Choices(study.info.layers, merged.mergings if merged else ())
     for number, history in stored.items():
         yield from _check_rungs(history, rungs)
         expected = TrialState.COMPLETE if history.stopped is None else TrialState.PRUNED

@@ -71,7 +71,7 @@ class Store:
         One that another process has added meanwhile stays as it is.
         """
         stages = [list(stage) for stage in prices.stages]
-        merged = None if prices.merged is None else asdict(prices.merged)
+        merged = prices.merged and asdict(prices.merged)
         values = asdict(info) | {"layers": list(info.layers), "stages": stages, "merged": merged}
         del values["baseline"]
         try:
@@ -156,8 +156,8 @@ class Store:
             StudyMismatchError: Names what the study has and what was given.
         """
         merged = self.prices(name).merged
-        own = merged.mergings if merged else []
-        if own != list(mergings):
+        own = merged.mergings if merged else ()
+        if own != tuple(mergings):
             there, given = (", ".join(map(str, each)) or "none" for each in (own, mergings))
             raise StudyMismatchError(
                 f"study {name} was begun with token merging: {there}; now given: {given}: give the "

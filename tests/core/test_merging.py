@@ -1,27 +1,16 @@
 """Token merging, against a slow reference: loops over single tokens, in double precision."""
 
-import copy
 import math
 
 import pytest
 import torch
 from timm.layers import DropPath
-from timm.models import create_model
 from timm.models.deit import VisionTransformerDistilled
-from timm.models.vision_transformer import ParallelScalingBlock, VisionTransformer
 
 from lambda_nas.core.anatomy import find_branches
 from lambda_nas.core.cost import count_macs, peak_memory
-from lambda_nas.core.dilution import dilute
-from lambda_nas.core.merging import (
-    Merging,
-    Tokens,
-    attend,
-    check_mergeable,
-    match,
-    merge_most_similar,
-    merge_tokens,
-)
+from lambda_nas.core.matching import Tokens, attend
+from lambda_nas.core.merging import Merging, merge_tokens
 from lambda_nas.core.removal import RemovalSet
 from lambda_nas.core.surgery import remove_attention
 from lambda_nas.errors import InputError, UnsupportedModelError
@@ -178,74 +167,6 @@ def test_one_patch_is_left_alone(make_vit, pixels):
     assert merged(pixels).isfinite().all()
 
 
-def random_tokens(number, *, protected=0, batch=2):
-    generator = torch.Generator().manual_seed(number)
-    x = torch.randn(batch, number, 6, generator=generator, dtype=torch.float64)
-    keys = torch.randn(batch, number, 4, generator=generator, dtype=torch.float64)
-    sizes = torch.randint(1, 5, (batch, number, 1), generator=generator).double()
-    sizes[:, :protected] = 1
-    return Tokens(x, sizes), keys
-
-
-@pytest.mark.parametrize("number", [11, 12])
-@pytest.mark.parametrize("protected", [0, 1, 2])
-def test_what_merging_keeps(number, protected):
-    tokens, keys = random_tokens(number, protected=protected)
-    # The protected tokens would be the first to go, if they could.
-    keys[:, :protected] = keys[:, protected : protected + 1]
-    merged = merge_most_similar(tokens, keys, r=4, protected=protected)
-    assert merged.x.shape == (2, number - 4, 6)
-    assert torch.equal(merged.x[:, :protected], tokens.x[:, :protected])
-    assert merged.sizes[:, :protected].eq(1).all()
-    # Nothing is lost: neither patches nor their sum.
-    assert torch.equal(merged.sizes.sum(1), tokens.sizes.sum(1))
-    torch.testing.assert_close(
-        (merged.x * merged.sizes).sum(1), (tokens.x * tokens.sizes).sum(1), rtol=1e-12, atol=1e-12
-    )
-
-
-def test_the_most_similar_pairs_by_hand():
-    # A are the tokens 0, 2, 4; B are 1 and 3. Length does not count, direction does.
-    angles = torch.tensor([0.0, 0.1, 1.6, 1.5, 0.7], dtype=torch.float64)
-    lengths = torch.tensor([1.0, 9.0, 2.0, 0.1, 30.0], dtype=torch.float64)
-    keys = (lengths * torch.stack([angles.cos(), angles.sin()])).T[None]
-    matching = match(keys, 2)
-    assert sorted(zip(matching.merged[0].tolist(), matching.into[0].tolist(), strict=True)) == [
-        (0, 0),
-        (1, 1),
-    ]
-    assert matching.kept.tolist() == [[2]]
-    x = torch.tensor([1.0, 3.0, 10.0, 30.0, 100.0], dtype=torch.float64).view(1, 5, 1)
-    sizes = torch.tensor([3.0, 1.0, 1.0, 4.0, 7.0], dtype=torch.float64).view(1, 5, 1)
-    merged = merge_most_similar(Tokens(x, sizes), keys, r=2, protected=0)
-    assert merged.x.flatten().tolist() == [100.0, (3 * 1 + 3) / 4, (10 + 4 * 30) / 5]
-    assert merged.sizes.flatten().tolist() == [7.0, 4.0, 5.0]
-
-
-def test_several_tokens_may_go_into_one():
-    keys = torch.tensor([[[1.0, 0.0], [1.0, 0.1], [1.0, 0.2], [-1.0, 0.0]]])
-    x = torch.tensor([[[1.0], [2.0], [6.0], [50.0]]])
-    merged = merge_most_similar(Tokens(x, None), keys, r=2, protected=0)
-    assert merged.x.flatten().tolist() == [3.0, 50.0]
-    assert merged.sizes.flatten().tolist() == [3.0, 1.0]
-
-
-@pytest.mark.parametrize("r", [1, 3])
-def test_the_order_within_each_set_does_not_matter(r):
-    tokens, keys = random_tokens(13, protected=1)
-    order = torch.tensor([0, 11, 4, 1, 10, 7, 2, 9, 12, 3, 8, 5, 6])
-    assert all(place % 2 == token % 2 for place, token in enumerate(order[1:].tolist(), start=1))
-    shuffled = Tokens(tokens.x[:, order], tokens.sizes[:, order])
-    one = merge_most_similar(tokens, keys, r=r, protected=1)
-    other = merge_most_similar(shuffled, keys[:, order], r=r, protected=1)
-
-    def as_set(found):
-        rows = torch.cat(found, -1)
-        return [sorted(map(tuple, image.tolist())) for image in rows]
-
-    assert torch.tensor(as_set(one)).allclose(torch.tensor(as_set(other)), rtol=1e-12)
-
-
 @torch.no_grad()
 def test_an_image_does_not_depend_on_its_batch(model, images):
     merged, pixels = merge_tokens(model, Merging(3)), images(model, 5)
@@ -322,15 +243,6 @@ def test_gradients_flow(model, images):
     assert patches.abs().sum((1, 4, 5)).gt(0).all()
 
 
-def test_gradients_are_right(make_vit):
-    tokens, keys = random_tokens(9, protected=1, batch=1)
-
-    def merge(x):
-        return merge_most_similar(Tokens(x, tokens.sizes), keys, r=3, protected=1).x
-
-    assert torch.autograd.gradcheck(merge, tokens.x.requires_grad_())
-
-
 @torch.no_grad()
 def test_it_compiles_into_one_graph(make_vit, pixels):
     merged = merge_tokens(make_vit(), Merging(3, start=1))
@@ -367,88 +279,3 @@ def test_branches_keep_their_indices(make_vit):
     everywhere = merge_tokens(make_vit(), Merging(2))
     with pytest.raises(UnsupportedModelError, match="merges tokens, which has to come last"):
         remove_attention(everywhere, RemovalSet.of([2]))
-
-
-def test_values_that_are_none():
-    with pytest.raises(InputError, match="needs r to be 0 or more, not -1"):
-        Merging(-1)
-    with pytest.raises(InputError, match="needs start to be 0 or more, not -2"):
-        Merging(1, start=-2)
-
-
-@pytest.mark.parametrize("r", [0, 3])
-def test_a_start_behind_the_model(make_vit, r):
-    with pytest.raises(InputError, match="start at block 4: the model has blocks 0 to 3"):
-        merge_tokens(make_vit(), Merging(r, start=4))
-
-
-def test_no_attention_left_to_merge_behind(make_vit):
-    pruned = remove_attention(make_vit(), RemovalSet.of([2, 3])).model
-    assert merge_tokens(pruned, Merging(3, start=1)) is not pruned
-    with pytest.raises(InputError, match="nothing to merge: no block from 2 on has attention"):
-        merge_tokens(pruned, Merging(3, start=2))
-
-
-@pytest.mark.parametrize(
-    ("kwargs", "message"),
-    [
-        ({"class_token": False, "global_pool": "avg"}, "global_pool 'avg': its head reads all"),
-        ({"class_token": False, "global_pool": "map"}, "global_pool 'map'"),
-        ({"global_pool": ""}, "global_pool ''"),
-        ({"block_fn": ParallelScalingBlock}, "block 0 is a ParallelScalingBlock, not timm's pre-"),
-        ({"attn_layer": "diff"}, "block 0 has DiffAttention where timm's Attention is expected"),
-    ],
-    ids=["avg", "map", "no pool", "parallel", "differential"],
-)
-def test_models_that_can_not_merge(make_vit, kwargs, message):
-    with pytest.raises(UnsupportedModelError, match=message):
-        check_mergeable(make_vit(**kwargs))
-
-
-def test_models_of_another_kind(make_vit):
-    class Own(VisionTransformer):
-        pass
-
-    with pytest.raises(UnsupportedModelError, match="of a ResNet: only of timm's VisionTr"):
-        check_mergeable(create_model("test_resnet"))
-    with pytest.raises(UnsupportedModelError, match="of a Own: only of timm's VisionTr"):
-        check_mergeable(make_vit(cls=Own))
-
-
-@pytest.mark.parametrize("compensation", ["paper", "none"])
-def test_a_diluted_model(make_vit, compensation):
-    diluted = dilute(make_vit(), RemovalSet.of([1]), compensation=compensation)
-    with pytest.raises(UnsupportedModelError, match=r"block 1 has .* must be finished first"):
-        merge_tokens(diluted, Merging(3))
-
-
-def test_merging_twice(make_vit):
-    merged = merge_tokens(make_vit(), Merging(2, start=1))
-    with pytest.raises(UnsupportedModelError, match="block 1 merges already"):
-        merge_tokens(merged, Merging(2))
-
-
-def test_parts_that_a_new_timm_might_have(make_vit):
-    model = make_vit()
-    model.blocks[2].attn.gate = torch.nn.Linear(16, 16)
-    with pytest.raises(UnsupportedModelError, match=r"block 2 has parts .* not know: gate"):
-        check_mergeable(model)
-    other = make_vit()
-    other.blocks[1].norm3 = torch.nn.LayerNorm(16)
-    with pytest.raises(UnsupportedModelError, match=r"block 1 has parts .* not know: norm3"):
-        check_mergeable(other)
-
-
-def test_ways_to_run_blocks_that_would_lose_the_sizes(make_vit, pixels):
-    merged = merge_tokens(make_vit(), Merging(2, start=1))
-    checkpointing = copy.deepcopy(merged)
-    checkpointing.set_grad_checkpointing()
-    ways = (
-        lambda: merged(pixels, attn_mask=torch.zeros(17, 17)),
-        lambda: merged(pixels, is_causal=True),
-        lambda: merged.forward_intermediates(pixels),
-        lambda: checkpointing(pixels),
-    )
-    for run in ways:
-        with pytest.raises(UnsupportedModelError, match="merge tokens run only as a whole"):
-            run()

@@ -8,6 +8,7 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 
 from lambda_nas.core.data import ImageSet
+from lambda_nas.core.forwards import WholeForwards
 from lambda_nas.core.merging import Merging, merge_tokens
 from lambda_nas.core.prefixes import PrefixStates
 from lambda_nas.core.prior import Scorer, layer_priors, nose_path
@@ -181,7 +182,7 @@ def test_features_target_is_measured_before_the_head(model, images):
 def test_nan_weights_are_refused(model, images):
     broken = copy.deepcopy(model)
     broken.head.bias.data[0] = float("nan")
-    with pytest.raises(NonFiniteError, match=r"outputs with \{\} removed are not finite"):
+    with pytest.raises(NonFiniteError, match=r"outputs are not finite, with this removed: \{\}"):
         Scorer(PrefixStates(broken, images))
 
 
@@ -198,7 +199,8 @@ def test_scores_with_merged_tokens_are_those_of_whole_networks(make_vit, images,
             for each in (model, merged)
         )
     expected = (whole.exp() * (whole - expected)).sum(1).mean().item()
-    assert scorer.relative_entropy(removal, merging) == pytest.approx(expected, abs=1e-5)
+    for each in (scorer, Scorer(WholeForwards(model, images))):
+        assert each.relative_entropy(removal, merging) == pytest.approx(expected, abs=1e-5)
 
 
 def test_no_block_is_run_twice_with_merged_tokens(make_vit, images):

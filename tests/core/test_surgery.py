@@ -198,6 +198,9 @@ def test_large_batches_go_in_parts_with_the_same_result(make_vit, monkeypatch):
         assert seen == parts
     monkeypatch.setattr(replacements, "IN_CACHE_BYTES", 1)
     seen.clear()
+    with torch.inference_mode():
+        assert block(x[:0]).shape == (0, 17, 16)
+    seen.clear()
     # To learn it needs the whole hidden layer.
     block(x).sum().backward()
     assert seen == [7]

@@ -124,13 +124,12 @@ def test_params_are_checked_by_themselves():
 def merging_prices():
     """Four blocks of 40 MACs; a block that merges takes 10 off all that follow."""
     work = MergingWork(
-        start=0,
         stream=0,
         whole=BlockWork(40, 60),
         merging=tuple(BlockWork(35 - 10 * n, 50) for n in range(4)),
         bare=tuple(BlockWork(20 - 5 * n, 40) for n in range(4)),
     )
-    merged = MergedPrices(power=1.0, overhead=0.0, works=((Merging(8), work),))
+    merged = MergedPrices(1.0, 0.0, (Merging(8),), {8: work})
     base = {n: Price(1 + n / 10, 1 + n / 10, 1, 100, 100 - n, 160 - 20 * n) for n in range(3)}
     return replace(PriceList.by_number((0, 1, 2, 3), base), merged=merged)
 

@@ -5,19 +5,22 @@ from dataclasses import replace
 import pytest
 import timm
 import torch
+from all_sets import every_set
 
 from lambda_nas.core.architecture import Architecture
 from lambda_nas.core.cost import Price, count_macs, peak_memory
 from lambda_nas.core.data import ImageSet
 from lambda_nas.core.merging import Merging, merge_tokens
-from lambda_nas.core.merging_work import measure_merging_work
 from lambda_nas.core.surgery import count_params, remove_attention
 from lambda_nas.errors import UnsupportedModelError
+from lambda_nas.search.choices import Choices
+from lambda_nas.search.limits import _cheapest
 from lambda_nas.search.merged_pricing import fit_time, price_mergings
 from lambda_nas.search.prices import PriceList
 from lambda_nas.search.pricing import price_signatures
 
 MERGINGS = (Merging(3), Merging(6, start=2))
+CHOICES = Choices((0, 1, 2, 3, 4), MERGINGS)
 STAGES = ((0, 1, 2, 3, 4),)
 BATCH = 16
 
@@ -39,7 +42,7 @@ def images():
 def prices(model, images):
     how = {"batch_size": BATCH, "device": "cpu"}
     unmerged = price_signatures(model, STAGES, [(n,) for n in range(5)], images, **how)
-    return replace(unmerged, merged=price_mergings(model, unmerged, MERGINGS, images, **how))
+    return replace(unmerged, merged=price_mergings(model, unmerged, CHOICES, images, **how))
 
 
 @pytest.mark.parametrize("merging", MERGINGS, ids=str)
@@ -73,30 +76,38 @@ def test_a_way_to_merge_without_a_price_has_none(prices):
         replace(prices, merged=None).of(Architecture.of([0], MERGINGS[0]))
 
 
-def test_the_times_fitted_are_those_that_were_measured(model, prices):
-    works = {m: measure_merging_work(model, m, torch.zeros(1, 3, 32, 32)) for m in MERGINGS}
+def test_the_times_fitted_are_those_that_were_measured(prices):
     truth = replace(prices, merged=replace(prices.merged, power=1.2, overhead=0.01))
     measured = {
         one: truth.of(one)
         for merging in MERGINGS
         for one in (Architecture.of((), merging), Architecture.of([0, 1], merging))
     }
-    assert fit_time(prices, works, measured) == pytest.approx((1.2, 0.01), rel=1e-3)
+    found = fit_time(prices, measured)
+    assert (found.power, found.overhead) == pytest.approx((1.2, 0.01), rel=1e-3)
 
 
-def test_noise_makes_no_time_negative(model, prices):
-    works = {m: measure_merging_work(model, m, torch.zeros(1, 3, 32, 32)) for m in MERGINGS}
+def test_noise_makes_no_time_negative(prices):
     fast = Price(1e6, 1000.0, 0.01, 9, 9, 9)
-    measured = {Architecture.of((), merging): fast for merging in MERGINGS}
-    power, overhead = fit_time(prices, works, measured)
-    assert power == pytest.approx(2.0)
-    assert overhead == pytest.approx(0.0, abs=1e-6)
-    noisy = replace(prices, merged=replace(prices.merged, power=power, overhead=overhead))
+    found = fit_time(prices, {Architecture.of((), merging): fast for merging in MERGINGS})
+    assert found.power == pytest.approx(2.0)
+    assert found.overhead == pytest.approx(0.0, abs=1e-6)
+    noisy = replace(prices, merged=found)
     assert 0 < noisy.of(Architecture.of([1, 2, 3, 4], MERGINGS[0])).speedup < 100
+
+
+@pytest.mark.parametrize("merging", MERGINGS, ids=str)
+@pytest.mark.parametrize("number", range(5))
+def test_the_cheapest_of_so_many_layers_is_known_without_looking_at_all(prices, merging, number):
+    every = [Architecture(removal, merging) for removal in every_set(range(5), (number,))]
+    merging_ones = [one for one in every if max({*range(5)} - {*one.removal}) >= merging.start]
+    cheapest = prices.of(_cheapest(number, merging, prices, CHOICES))
+    assert cheapest.macs == min(prices.of(one).macs for one in merging_ones)
+    assert cheapest.memory_bytes == min(prices.of(one).memory_bytes for one in merging_ones)
 
 
 def test_a_model_that_cant_merge_is_refused(images):
     model = timm.create_model("vit_tiny_patch16_224", img_size=32, depth=2, global_pool="avg")
     priced = PriceList.by_number((0, 1), {n: Price(1, 1, 1, 9, 9, 9) for n in range(2)})
     with pytest.raises(UnsupportedModelError, match="global_pool 'avg'"):
-        price_mergings(model.eval(), priced, MERGINGS, images, batch_size=BATCH, device="cpu")
+        price_mergings(model.eval(), priced, CHOICES, images, batch_size=BATCH, device="cpu")

@@ -86,17 +86,15 @@ def test_the_same_search_goes_on_and_another_one_is_refused(searched, source):
         search(source, folder, replace(SETTINGS, mergings=()))
 
 
-def test_limits_that_only_merging_keeps(source, tmp_path):
-    prices = search(source, tmp_path).prices("s")
-    most = max(price.macs for price in prices.by_signature.values())
-    fastest = max(price.speedup for price in prices.by_signature.values())
-    assert most == prices.unpruned.macs
-    limits = Limits(max_memory_bytes=min(p.memory_bytes for p in prices.by_signature.values()) - 1)
-    settings = replace(SETTINGS, limits=limits, budget=Budget(trials=11))
-    store = search(source, tmp_path, settings)
-    assert fastest > 1
-    assert all(
-        point.architecture.merging and not limits.broken(point.price)
-        for point in store.trials("s")
-        if point.trial >= 8
-    )
+def test_limits_that_only_merging_keeps(searched, source):
+    folder, store = searched
+    before, prices = len(store.trials("s")), store.prices("s")
+    least = min(price.memory_bytes for price in prices.by_signature.values())
+    limits = Limits(max_memory_bytes=least - 1)
+    budget = Budget(trials=len(store.histories("s")) + 3)
+    search(source, folder, replace(SETTINGS, limits=limits, budget=budget))
+    later = store.trials("s")[before:]
+    assert len(later) == 3
+    for point in later:
+        assert point.architecture.merging
+        assert point.price.memory_bytes < least

@@ -166,33 +166,35 @@ def test_a_parameter_of_the_users_own_is_sampled_too():
 MERGING = Choices(LAYERS, (Merging(4), Merging(4, start=1)))
 
 
-def merging_sampler(**more):
+def merging_prices():
     """Blocks of 15 MACs, 5 of them attention; each that merges takes 2 off all that follow."""
-    works = tuple(
-        (
-            merging,
-            MergingWork(
-                start=merging.start,
-                stream=0,
-                whole=BlockWork(15, 60),
-                merging=tuple(BlockWork(15 - 2 * n, 50) for n in range(6)),
-                bare=tuple(BlockWork(10 - n, 40) for n in range(6)),
-            ),
-        )
-        for merging in MERGING.mergings
+    work = MergingWork(
+        stream=0,
+        whole=BlockWork(15, 60),
+        merging=tuple(BlockWork(15 - 2 * n, 50) for n in range(6)),
+        bare=tuple(BlockWork(10 - n, 40) for n in range(6)),
     )
-    priced = replace(prices(), merged=MergedPrices(1.0, 0.005, works))
-    return RemovalSampler(MERGING, priced, score, baseline=0.9, seed=0, **more)
+    return replace(prices(), merged=MergedPrices(1.0, 0.005, MERGING.mergings, {4: work}))
+
+
+def merging_sampler(**more):
+    return RemovalSampler(MERGING, merging_prices(), score, baseline=0.9, seed=0, **more)
+
+
+def measure_next(study):
+    """Ask, tell what is true, and return the set."""
+    trial = study.ask(distributions(MERGING))
+    one = MERGING.to_architecture(trial.params)
+    price = merging_prices().of(one)
+    study.tell(trial, [float(accuracy(one)), price.throughput, price.memory_bytes])
+    return one
 
 
 def test_sets_with_and_without_merging_are_all_proposed_once():
     own = merging_sampler()
     study, seen = new_study(own), []
     while not own.is_exhausted(study):
-        trial = study.ask(distributions(MERGING))
-        seen.append(MERGING.to_architecture(trial.params))
-        price = own._prices.of(seen[-1])
-        study.tell(trial, [float(accuracy(seen[-1])), price.throughput, price.memory_bytes])
+        seen.append(measure_next(study))
     # All sets but the empty one; those that leave attention, merged from block 0; and from block 1
     # those that keep block 0 and leave attention behind it.
     assert len(seen) == len(set(seen)) == 63 + 63 + 31
@@ -202,25 +204,17 @@ def test_sets_with_and_without_merging_are_all_proposed_once():
 
 def test_limits_shut_out_what_does_not_merge():
     limits = Limits(min_speedup=1.31)
-    own = merging_sampler(limits=limits)
-    study = new_study(own)
+    assert all(limits.broken(price) for price in prices().by_signature.values())
+    study = new_study(merging_sampler(limits=limits))
     for _ in range(8):
-        trial = study.ask(distributions(MERGING))
-        one = MERGING.to_architecture(trial.params)
-        price = own._prices.of(one)
+        one = measure_next(study)
         assert one.merging
-        assert price.speedup >= 1.31
-        study.tell(trial, [float(accuracy(one)), price.throughput, price.memory_bytes])
+        assert not limits.broken(merging_prices().of(one))
 
 
 def test_in_a_large_space_merged_sets_are_in_the_surroundings(monkeypatch):
     monkeypatch.setattr(module, "WHOLE_SPACE", 10)
-    own = merging_sampler()
-    study, seen = new_study(own), []
-    for _ in range(12):
-        trial = study.ask(distributions(MERGING))
-        seen.append(MERGING.to_architecture(trial.params))
-        price = own._prices.of(seen[-1])
-        study.tell(trial, [float(accuracy(seen[-1])), price.throughput, price.memory_bytes])
+    study = new_study(merging_sampler())
+    seen = [measure_next(study) for _ in range(12)]
     assert len(set(seen)) == 12
     assert {bool(one.merging) for one in seen} == {True, False}

@@ -185,8 +185,8 @@ def test_optuna_lives_in_the_same_database(ours_first, url, make_info, prices):
 
 
 def test_prices_and_trials_with_merged_tokens(store, make_info, prices):
-    work = MergingWork(1, 640, BlockWork(30, 90), (BlockWork(28, 80),), (BlockWork(20, 70),))
-    merged = MergedPrices(0.9, 0.01, ((Merging(8, start=1), work),))
+    work = MergingWork(640, BlockWork(30, 90), (BlockWork(28, 80),), (BlockWork(20, 70),))
+    merged = MergedPrices(0.9, 0.01, (Merging(8, start=1),), {8: work})
     store.create_study(make_info("merging"), replace(prices, merged=merged))
     assert store.prices("merging").merged == merged
     store.check_mergings("merging", [Merging(8, start=1)])

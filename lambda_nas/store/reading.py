@@ -1,6 +1,7 @@
 """Rows of a study as values."""
 
 from collections.abc import Iterable
+from functools import cache
 from typing import Any
 
 from pydantic import TypeAdapter
@@ -15,7 +16,6 @@ from lambda_nas.search.prices import PriceList
 from lambda_nas.search.values import FrontPoint, History, RungResult, StudyInfo
 from lambda_nas.store import schema
 
-_MERGED = TypeAdapter(MergedPrices)
 _PRICE_FIELDS = tuple(Price.__dataclass_fields__)
 
 
@@ -61,8 +61,14 @@ def prices(session: Session, study: schema.Study) -> PriceList:
         for row in rows
     }
     stages = tuple(map(tuple, study.stages or [study.layers]))
-    merged = None if study.merged is None else _MERGED.validate_python(study.merged)
+    merged = None if study.merged is None else _merged_prices().validate_python(study.merged)
     return PriceList(stages, by_signature, merged)
+
+
+@cache
+def _merged_prices() -> TypeAdapter[MergedPrices]:
+    """Return what reads them; made when the first study needs it, for it takes a while."""
+    return TypeAdapter(MergedPrices)
 
 
 def _architectures(session: Session, study_id: int) -> Iterable[schema.Architecture]:

@@ -1,8 +1,7 @@
 """What removed attention saves in onnxruntime: the unpruned model's ONNX against the pruned one's.
 
 They are timed in turns, the same two networks in PyTorch beside them. Speed depends on neither
-weights nor images, so nothing is repaired. Where other programs keep the machine busy,
-``--cpu-time`` counts the seconds that a single thread of ours was given.
+weights nor images, so nothing is repaired.
 
     python benchmarks/onnx_speed.py --model local-dir:../shared/data/deit_tiny_patch16_224 \
         --removed 0,2,4
@@ -10,10 +9,8 @@ weights nor images, so nothing is repaired. Where other programs keep the machin
 
 import argparse
 import tempfile
-import time
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 
 from lambda_nas.cli.progress import stage
@@ -41,9 +38,6 @@ class OnnxModel(nn.Module):
 def main() -> None:
     """Print a Markdown table."""
     options = _options()
-    clock = time.process_time if options.cpu_time else time.perf_counter
-    if options.cpu_time:
-        torch.set_num_threads(1)
     unpruned = build_for_pricing(options.model).eval()
     pruned = remove_attention(unpruned, options.removed).model
     with tempfile.TemporaryDirectory() as folder, stage("Measuring", 100) as advance:
@@ -54,7 +48,7 @@ def main() -> None:
             pruned,
         ]
         samples = [sample_input(unpruned, options.batch_size)] * len(models)
-        prices = measure_prices(models, samples, on_step=in_percent(advance), clock=clock)
+        prices = measure_prices(models, samples, on_step=in_percent(advance))
     print(f"{options.model}, {options.removed} removed, batch size {options.batch_size}\n")
     print("| images/s | unpruned | pruned | ratio |\n|---|---|---|---|")
     for name, (before, after) in {"onnxruntime": prices[:2], "PyTorch": prices[2:]}.items():
@@ -74,7 +68,6 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--model", default="deit_tiny_patch16_224")
     parser.add_argument("--removed", type=RemovalSet.parse, default="0,2,4")
     parser.add_argument("--batch-size", type=int, default=32)
-    parser.add_argument("--cpu-time", action="store_true")
     return parser.parse_args()
 
 

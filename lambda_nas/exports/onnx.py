@@ -70,6 +70,8 @@ def load_onnx(path: Path) -> Callable[[Tensor], Tensor]:
     options: Any = onnxruntime.SessionOptions()
     options.log_severity_level = ERRORS_ONLY
     options.intra_op_num_threads = torch.get_num_threads()
+    # Threads that wait by spinning would slow down what runs after it, PyTorch or another file.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session: Any = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 
     def run(images: Tensor) -> Tensor:

@@ -51,6 +51,7 @@ def measure_prices(
     *,
     seconds: float = ROUNDS_S,
     on_step: Callable[[int, int], None] | None = None,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> list[Price]:
     """Price models against the first one, each round running all of them in turn.
 
@@ -62,9 +63,10 @@ def measure_prices(
         samples: An input ``[batch, channels, height, width]`` for each model.
         seconds: That the rounds may take.
         on_step: Called after each round with rounds done and in all.
+        clock: Gives seconds.
     """
     warmup = [
-        _time_forwards(model.eval(), sample, 1)
+        _time_forwards(model.eval(), sample, 1, clock)
         for model, sample in zip(models, samples, strict=True)
     ]
     runs = [max(1, math.ceil(MIN_TIMED_S / forward)) for forward in warmup]
@@ -73,7 +75,7 @@ def measure_prices(
     times: list[list[float]] = [[] for _ in models]
     for done in range(1, rounds + 1):
         for model, sample, number, taken in zip(models, samples, runs, times, strict=True):
-            taken.append(_time_forwards(model, sample, number))
+            taken.append(_time_forwards(model, sample, number, clock))
         if on_step:
             on_step(done, rounds)
     references = [forward / len(samples[0]) for forward in times[0]]
@@ -104,16 +106,18 @@ def _price(
 
 
 @torch.inference_mode()
-def _time_forwards(model: nn.Module, sample: Tensor, runs: int) -> float:
+def _time_forwards(
+    model: nn.Module, sample: Tensor, runs: int, clock: Callable[[], float]
+) -> float:
     """Return the seconds of one forward, as the mean of ``runs`` in a row."""
     if sample.is_cuda:
         torch.cuda.synchronize(sample.device)
-    start = time.perf_counter()
+    start = clock()
     for _ in range(runs):
         model(sample)
     if sample.is_cuda:
         torch.cuda.synchronize(sample.device)
-    return (time.perf_counter() - start) / runs
+    return (clock() - start) / runs
 
 
 @torch.inference_mode()

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import optuna
 import pytest
-from sqlalchemy import create_engine, select
+from sqlalchemy import create_engine, select, update
 
 from lambda_nas.core.architecture import Architecture
 from lambda_nas.core.merging import Merging
@@ -197,6 +197,13 @@ def test_prices_and_trials_with_merged_tokens(store, make_info, prices):
     for trial, one in enumerate([*sets, Architecture.of([0, 1])]):
         store.record("merging", History(trial, one, (RungResult(0, 0.5, 1.0),)), None)
     assert [trial.architecture for trial in store.histories("merging")][:2] == sets
+
+
+def test_damaged_prices_of_merging_are_named(store, study, url):
+    with create_engine(url).begin() as connection:
+        connection.execute(update(schema.Study).values(merged={"power": "much"}))
+    with pytest.raises(StorageError, match=r"study deit-images is damaged: .*power: Input should be"):
+        store.prices(study)
 
 
 def test_a_study_without_merging_takes_none(store, study):

@@ -83,13 +83,17 @@ class Search:
             reader.join(10)
         return code
 
-    def workers(self):
-        """Return the processes that run trials."""
-        return [
-            child
-            for child in psutil.Process(self.pid).children(recursive=True)
-            if "RemovalTrial" in " ".join(child.cmdline())
-        ]
+    def wait_for_worker(self):
+        """Return the process that runs trials, once there is one: Ray renames it between two."""
+        found = []
+
+        def is_there():
+            children = psutil.Process(self.pid).children(recursive=True)
+            found[:] = (one for one in children if "RemovalTrial" in " ".join(one.cmdline()))
+            return len(found) == 1
+
+        self.wait_for(is_there)
+        return found[0]
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.orm import Session, scoped_session, sessionmaker
 
-from lambda_nas.errors import ConnectionLostError, StorageError
+from lambda_nas.errors import ConnectionLostError, LambdaNasError, StorageError
 from lambda_nas.store.engine import BUSY_TIMEOUT_S, WRITE
 
 
@@ -31,6 +31,10 @@ class Database:
     def url(self) -> str:
         """The URL, password and all."""
         return self._engine.url.render_as_string(hide_password=False)
+
+    @property
+    def _shown(self) -> str:
+        return self._engine.url.render_as_string(hide_password=True)
 
     @cached_property
     def optuna(self) -> RDBStorage:
@@ -51,9 +55,23 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """Open a session that writes nothing."""
+        """Open a session that writes nothing.
+
+        Raises:
+            StorageError: If the database fails, or what it holds can't be read.
+        """
         with self.translated_errors(), Session(self._engine) as session:
-            yield session
+            try:
+                yield session
+            except LambdaNasError:
+                raise
+            except (ValueError, TypeError, LookupError) as error:
+                kind = type(error).__name__
+                raise StorageError(
+                    f"what the study database {self._shown} holds can't be read ({kind}: "
+                    f"{_first_line(error)}): restore it from a copy, or begin anew with another "
+                    "--storage"
+                ) from error
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
@@ -108,14 +126,17 @@ class Database:
             raise self._translate(error) from error
 
     def _translate(self, error: BaseException) -> StorageError:
-        shown = self._engine.url.render_as_string(hide_password=True)
-        lines = str(getattr(error, "orig", None) or error).strip().splitlines()
-        reason = lines[0] if lines else type(error).__name__
+        reason = _first_line(getattr(error, "orig", None) or error)
         server = self._engine.dialect.name != "sqlite"
         # The last is what ending a transaction on a connection that broke in it comes to.
         if server and (
             isinstance(error, OperationalError | InterfaceError | PendingRollbackError)
             or (isinstance(error, DBAPIError) and error.connection_invalidated)
         ):
-            return ConnectionLostError(f"the study database {shown} is gone ({reason})")
-        return StorageError(f"the study database {shown} failed ({reason})")
+            return ConnectionLostError(f"the study database {self._shown} is gone ({reason})")
+        return StorageError(f"the study database {self._shown} failed ({reason})")
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -4,13 +4,13 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
 from lambda_nas.core.architecture import Architecture
 from lambda_nas.core.cost import Price
-from lambda_nas.errors import InputError, StorageError
+from lambda_nas.errors import InputError
 from lambda_nas.search.merged_prices import MergedPrices
 from lambda_nas.search.prices import PriceList
 from lambda_nas.search.values import FrontPoint, History, RungResult, StudyInfo
@@ -61,26 +61,13 @@ def prices(session: Session, study: schema.Study) -> PriceList:
         for row in rows
     }
     stages = tuple(map(tuple, study.stages or [study.layers]))
-    return PriceList(stages, by_signature, _merged_prices(study))
-
-
-def _merged_prices(study: schema.Study) -> MergedPrices | None:
-    if study.merged is None:
-        return None
-    try:
-        return _reader().validate_python(study.merged)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise StorageError(
-            f"study {study.name} is damaged: what merging tokens costs can't be read "
-            f"({where}: {first['msg']}); restore the database from a copy, or begin another --study"
-        ) from error
+    merged = None if study.merged is None else _merged_prices().validate_python(study.merged)
+    return PriceList(stages, by_signature, merged)
 
 
 @cache
-def _reader() -> TypeAdapter[MergedPrices]:
-    """Return what reads merged prices; made when the first study needs it: it takes a while."""
+def _merged_prices() -> TypeAdapter[MergedPrices]:
+    """Return what reads them; made when the first study needs it, for it takes a while."""
     return TypeAdapter(MergedPrices)
 
 

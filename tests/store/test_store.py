@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import optuna
 import pytest
-from sqlalchemy import create_engine, select, update
+from sqlalchemy import create_engine, delete, select, update
 
 from lambda_nas.core.architecture import Architecture
 from lambda_nas.core.merging import Merging
@@ -199,11 +199,22 @@ def test_prices_and_trials_with_merged_tokens(store, make_info, prices):
     assert [trial.architecture for trial in store.histories("merging")][:2] == sets
 
 
-def test_damaged_prices_of_merging_are_named(store, study, url):
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (update(schema.Study).values(merged={"power": "much"}), "ValidationError: "),
+        (update(schema.Study).values(layers=3), "TypeError: "),
+        (update(schema.Price).values(signature=schema.Price.signature + "x"), "ValueError: "),
+        (delete(schema.Price).where(schema.Price.signature == "2"), r"KeyError: \(2,\)"),
+        (delete(schema.Measurement), "ValueError: "),
+    ],
+)
+def test_what_can_not_be_is_told(store, study, url, damage, reason):
+    store.record(study, history(0, [0, 1], 0.5), None)
     with create_engine(url).begin() as connection:
-        connection.execute(update(schema.Study).values(merged={"power": "much"}))
-    with pytest.raises(StorageError, match=r"study deit-images is damaged: .*power: Input"):
-        store.prices(study)
+        connection.execute(damage)
+    with pytest.raises(StorageError, match=rf"holds can't be read \({reason}.*restore it"):
+        store.load(study)
 
 
 def test_a_study_without_merging_takes_none(store, study):

@@ -1,5 +1,6 @@
 """A database of each schema version is kept; each must open and read the same."""
 
+import json
 import sqlite3
 from pathlib import Path
 
@@ -7,6 +8,9 @@ import pytest
 
 from lambda_nas.core.architecture import Architecture
 from lambda_nas.core.cost import Price
+from lambda_nas.core.merging import Merging
+from lambda_nas.core.merging_work import BlockWork, MergingWork
+from lambda_nas.search.merged_prices import MergedPrices
 from lambda_nas.search.prices import PriceList
 from lambda_nas.search.values import FrontPoint, History, RungResult
 from lambda_nas.store.store import Store
@@ -24,7 +28,7 @@ SCORED = History(
     6, Architecture.of([0, 1]), (RungResult(0, 0.125, 1.0),), "rung 0: hopeless", 0.5, 1, 12.5
 )
 LATER = [HOPELESS, SCORED]
-STOPPED = {"0001": [], "0002": [HOPELESS], "0003": LATER, "0004": LATER, "0005": LATER}
+STOPPED = {"0001": [], "0002": [HOPELESS]}
 VERSIONS = FOLDER.parents[1] / "lambda_nas" / "store" / "migrations" / "versions"
 
 
@@ -53,7 +57,7 @@ def test_old_database_opens(revision, tmp_path):
     assert store.histories("old") == [
         History(0, first.architecture, (RungResult(0, 0.5, 1.0), RungResult(1, 0.625, 2.0))),
         History(1, second.architecture, (RungResult(0, 0.25, 1.0),)),
-        *STOPPED[revision],
+        *STOPPED.get(revision, LATER),
     ]
     claims = store.claims("old")
     assert [(claim.architecture, claim.trial) for claim in claims] == (
@@ -66,3 +70,16 @@ def test_old_database_opens(revision, tmp_path):
         first,
         second,
     ]
+
+
+def test_prices_of_merging_in_the_form_of_0005(tmp_path):
+    work = {"stream": 640, "whole": [30, 90], "merging": [[28, 80]], "bare": [[20, 70]]}
+    works = [[{"r": 8, "start": start}, {"start": start, **work}] for start in (0, 1)]
+    merged = {"power": 0.9, "overhead": 0.01, "works": works}
+    with sqlite3.connect(tmp_path / "old.db") as connection:
+        connection.executescript((FOLDER / "revision_0005.sql").read_text())
+        connection.execute("UPDATE lambda_studies SET merged = ?", [json.dumps(merged)])
+    store = Store.open(f"sqlite:///{tmp_path}/old.db", create=False)
+    expected = MergingWork(640, BlockWork(30, 90), (BlockWork(28, 80),), (BlockWork(20, 70),))
+    mergings = (Merging(8), Merging(8, start=1))
+    assert store.prices("old").merged == MergedPrices(0.9, 0.01, mergings, {8: expected})

@@ -71,7 +71,7 @@ def test_newer_schema_is_refused_naming_both(url):
     with engine.begin() as connection:
         connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
     with pytest.raises(
-        StorageError, match=r"^the study database .+ has schema 9999, newer than 0005"
+        StorageError, match=r"^the study database .+ has schema 9999, newer than 0006"
     ):
         Store.open(url)
 

@@ -1,6 +1,6 @@
 """Check the removal of attention in every architecture that timm names.
 
-    python benchmarks/coverage.py --out search_spaces/coverage.csv
+    python benchmarks/coverage.py --out lambda_nas/pretrained/coverage.csv
 
 Each architecture is built with random weights for the smallest images that it takes, and without
 each layer alone compared with itself under a hook that replaces what the branch adds by zeros. An
@@ -20,16 +20,16 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
+import lambda_nas.registry
 import timm
 import torch
 from rich.progress import track
 from timm.models import model_entrypoint
 from torch import Tensor, nn
 
-import lambda_nas.registry
-from lambda_nas.core.anatomy import Branch, find_branches
-from lambda_nas.core.removal import RemovalSet
-from lambda_nas.core.surgery import count_params, remove_attention
+from lambda_nas.models.branches import Branch, find_branches
+from lambda_nas.models.removal import RemovalSet
+from lambda_nas.models.surgery import count_params, remove_attention
 
 SIZES = (32, 56, 64, 96, 112, 128, 160, 192, 224, 256, 288, 384, 448, 512, 1024)
 ALL_LAYERS = 30_000_000

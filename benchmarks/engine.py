@@ -22,24 +22,24 @@ from typing import Any, ClassVar, NamedTuple
 
 import timm
 import torch
+from exhaustive import every_removal, set_of
 from ray.tune import Trainable
 from timm.models.vision_transformer import VisionTransformer
 
-from lambda_nas import run
-from lambda_nas.cli.progress import stage
-from lambda_nas.core.data import ImageSet
-from lambda_nas.core.entropy import relative_entropy
-from lambda_nas.core.exhaustive import every_removal, set_of
-from lambda_nas.core.prefixes import PrefixStates
-from lambda_nas.core.prior import Scorer, nose_path
-from lambda_nas.core.removal import RemovalSet
-from lambda_nas.core.surgery import remove_attention
-from lambda_nas.core.trunk import check_trunk
-from lambda_nas.inputs.images import ImageData
-from lambda_nas.inputs.models import LoadedModel, ModelConfig
-from lambda_nas.search import tuning
-from lambda_nas.search.job import Budget, Settings
-from lambda_nas.search.searcher import RemovalSearcher
+from lambda_nas.api import session as run
+from lambda_nas.api.terminal_progress import stage
+from lambda_nas.data.image_folder import ImageData
+from lambda_nas.data.image_set import ImageSet
+from lambda_nas.execution import tuning
+from lambda_nas.execution.job import Budget, Settings
+from lambda_nas.execution.searcher import RemovalSearcher
+from lambda_nas.models.blockwise import check_blockwise
+from lambda_nas.models.removal import RemovalSet
+from lambda_nas.models.surgery import remove_attention
+from lambda_nas.pretrained.loading import LoadedModel, ModelConfig
+from lambda_nas.scoring.activation_cache import ActivationCache
+from lambda_nas.scoring.entropy import relative_entropy
+from lambda_nas.scoring.prior import Scorer, nose_path
 from lambda_nas.store.store import Store
 
 PATH_LENGTH = 6
@@ -53,7 +53,7 @@ def main() -> None:
     source = run.open_source(
         stage, model=options.model, data=options.data, class_map=options.class_map
     )
-    model = check_trunk(source.model.model).eval()
+    model = check_blockwise(source.model.model).eval()
     images = source.data.calibration.subset(torch.arange(options.images))
     batch, _ = next(images.batches(options.walk_images))
     print("| what | each set on its own | ours | |\n|---|---|---|---|")
@@ -96,7 +96,7 @@ def time_nose(model: VisionTransformer, images: ImageSet) -> tuple[float, float]
         alone += time.perf_counter() - start
 
     start = time.perf_counter()
-    ours = nose_path(Scorer(PrefixStates(model, images)), length=PATH_LENGTH, on_step=step)
+    ours = nose_path(Scorer(ActivationCache(model, images)), length=PATH_LENGTH, on_step=step)
     assert [step.removal for step in ours] == path[1:]
     return alone, time.perf_counter() - start - alone
 

@@ -9,12 +9,12 @@ import argparse
 
 import torch
 
-from lambda_nas.core.cost import measure_prices
-from lambda_nas.core.merging import merge_tokens
-from lambda_nas.core.surgery import remove_attention
-from lambda_nas.inputs.models import load_model
+from lambda_nas.cost.measurement import measure_prices
+from lambda_nas.models.surgery import remove_attention
+from lambda_nas.pretrained.loading import load_model
 from lambda_nas.store import DEFAULT_STORAGE
 from lambda_nas.store.store import Store
+from lambda_nas.token_merging.blocks import merge_tokens
 
 
 def main() -> None:

@@ -13,15 +13,16 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lambda_nas.core.cost import Price, measure_prices
-from lambda_nas.core.evaluation import evaluate
-from lambda_nas.core.merging import Merging, merge_tokens
-from lambda_nas.core.prefixes import PrefixStates
-from lambda_nas.core.removal import RemovalSet
-from lambda_nas.core.transplant import transplant
-from lambda_nas.core.trunk import check_trunk
-from lambda_nas.inputs.images import load_images
-from lambda_nas.inputs.models import load_model
+from lambda_nas.cost.measurement import Price, measure_prices
+from lambda_nas.data.image_folder import load_images
+from lambda_nas.models.blockwise import check_blockwise
+from lambda_nas.models.merging import Merging
+from lambda_nas.models.removal import RemovalSet
+from lambda_nas.pretrained.loading import load_model
+from lambda_nas.repair.transplant import transplant
+from lambda_nas.scoring.activation_cache import ActivationCache
+from lambda_nas.token_merging.blocks import merge_tokens
+from lambda_nas.training.evaluation import evaluate
 
 COLUMNS = ("model", "top-1", "speed-up", "images/s", "memory MB", "MACs G")
 
@@ -29,9 +30,9 @@ COLUMNS = ("model", "top-1", "speed-up", "images/s", "memory MB", "MACs G")
 def main() -> None:
     """Print a Markdown table, a row a model."""
     options = _options()
-    unpruned = check_trunk(load_model(options.model).model)
+    unpruned = check_blockwise(load_model(options.model).model)
     data = load_images(options.data, unpruned, class_map=options.class_map)
-    repaired = transplant(PrefixStates(unpruned, data.calibration), options.removed)
+    repaired = transplant(ActivationCache(unpruned, data.calibration), options.removed)
     models: dict[str, nn.Module] = {"unpruned": unpruned}
     for r in options.merged:
         models[f"{options.removed}, r = {r}"] = merge_tokens(repaired, Merging(r))

@@ -13,14 +13,14 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from lambda_nas.cli.progress import stage
-from lambda_nas.core.cost import measure_prices
-from lambda_nas.core.removal import RemovalSet
-from lambda_nas.core.surgery import remove_attention
+from lambda_nas.api.terminal_progress import stage
+from lambda_nas.cost.measurement import measure_prices
+from lambda_nas.execution.job import in_percent
 from lambda_nas.exports.checks import sample_input
 from lambda_nas.exports.onnx import load_onnx, write_onnx
-from lambda_nas.inputs.models import build_for_pricing
-from lambda_nas.search.job import in_percent
+from lambda_nas.models.removal import RemovalSet
+from lambda_nas.models.surgery import remove_attention
+from lambda_nas.pretrained.loading import build_for_pricing
 
 
 class OnnxModel(nn.Module):

@@ -22,18 +22,18 @@ from typing import Any
 
 import numpy as np
 import torch
+from exhaustive import SetOutput, every_removal, every_transplant
 from numpy.typing import NDArray
 from oracle_table import OracleTable
 from torch import Tensor
 
-from lambda_nas.cli.progress import stage
-from lambda_nas.core.data import ImageSet
-from lambda_nas.core.entropy import GaussianEntropy, relative_entropy
-from lambda_nas.core.exhaustive import SetOutput, every_removal, every_transplant
-from lambda_nas.core.prefixes import PrefixStates
-from lambda_nas.core.surgery import removable_layers
-from lambda_nas.core.trunk import check_trunk
-from lambda_nas.run import device_name, open_source
+from lambda_nas.api.session import device_name, open_source
+from lambda_nas.api.terminal_progress import stage
+from lambda_nas.data.image_set import ImageSet
+from lambda_nas.models.blockwise import check_blockwise
+from lambda_nas.models.surgery import removable_layers
+from lambda_nas.scoring.activation_cache import ActivationCache
+from lambda_nas.scoring.entropy import GaussianEntropy, relative_entropy
 
 SAVE_EVERY_S = 60.0
 Walk = Callable[[int], Iterator[None]]
@@ -50,7 +50,7 @@ class Walks:
         source = open_source(
             stage, model=options.model, data=options.data, class_map=options.class_map
         )
-        self._model = check_trunk(source.model.model).eval().to(options.device)
+        self._model = check_blockwise(source.model.model).eval().to(options.device)
         self._layers = removable_layers(self._model)
         self._sets = 1 << len(self._layers)
         self._calibration = _first(source.data.calibration, options.calibration)
@@ -114,7 +114,7 @@ class Walks:
                 yield
 
     def _judge_transplant(self, done: int) -> Iterator[None]:
-        prefixes = PrefixStates(self._model, self._calibration)
+        prefixes = ActivationCache(self._model, self._calibration)
         for output in every_transplant(prefixes, self._evaluation, first=done):
             right = output.logits.argmax(1).cpu() == self._evaluation.labels
             self._sums["transplant_hits"][output.code] = right

@@ -4,16 +4,16 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from exhaustive import code_of
 from numpy.typing import NDArray
 from oracle_table import OracleTable
 
-from lambda_nas.core.architecture import Architecture
-from lambda_nas.core.cost import Price
-from lambda_nas.core.exhaustive import code_of
-from lambda_nas.core.removal import RemovalSet
-from lambda_nas.search.prices import PriceList
-from lambda_nas.search.values import FrontPoint
-from lambda_nas.store.fronts import hypervolume
+from lambda_nas.cost.measurement import Price
+from lambda_nas.cost.price_table import PriceTable
+from lambda_nas.models.architecture import Architecture
+from lambda_nas.models.removal import RemovalSet
+from lambda_nas.records.front import hypervolume
+from lambda_nas.records.trial import ParetoTrial
 
 
 class PriceLine(NamedTuple):
@@ -52,7 +52,7 @@ class Problem:
         self.layers = table.layers
         self.sizes = tuple(range(1, len(table.layers)))
         numbers = (0, *self.sizes, len(table.layers))
-        self.prices = PriceList.by_number(self.layers, {n: _price(table, n) for n in numbers})
+        self.prices = PriceTable.by_number(self.layers, {n: _price(table, n) for n in numbers})
         self._accuracy = _bootstrap(table, repair, seed)
         self._entropy = table.relative_entropy
         self._sets = table.sets
@@ -117,7 +117,7 @@ class Problem:
     def _volume(self, accuracies: Sequence[float]) -> float:
         sets = [Architecture.of(self.layers[:size]) for size in self.sizes]
         points = [
-            FrontPoint(size, one, accuracy, 0, self.prices.of(one), None)
+            ParetoTrial(size, one, accuracy, 0, self.prices.of(one), None)
             for size, one, accuracy in zip(self.sizes, sets, accuracies, strict=True)
         ]
         return hypervolume(points, self.prices.unpruned)

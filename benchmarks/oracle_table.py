@@ -5,10 +5,10 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
+from exhaustive import set_of
 from numpy.typing import NDArray
 
-from lambda_nas.core.exhaustive import set_of
-from lambda_nas.core.removal import RemovalSet
+from lambda_nas.models.removal import RemovalSet
 
 Floats = NDArray[np.float32]
 Bits = NDArray[np.uint8]

@@ -5,15 +5,15 @@ from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
+from exhaustive import code_of
 from numpy.typing import NDArray
 from oracle_table import OracleTable
 from scipy.stats import rankdata
 
-from lambda_nas.core.architecture import Architecture
-from lambda_nas.core.exhaustive import code_of
-from lambda_nas.core.removal import RemovalSet
-from lambda_nas.search.beliefs import Beliefs
-from lambda_nas.search.choices import Choices
+from lambda_nas.models.architecture import Architecture
+from lambda_nas.models.removal import RemovalSet
+from lambda_nas.models.search_space import SearchSpace
+from lambda_nas.strategy.surrogate import Surrogate
 
 Array = NDArray[np.float64]
 Rows = NDArray[np.int64]
@@ -125,9 +125,9 @@ def guess(values: Array, table: OracleTable) -> tuple[Array, list[RemovalSet]]:
     def score(one: Architecture) -> float:
         return float(values[code_of(one.removal, table.layers)])
 
-    beliefs = Beliefs(Choices(table.layers), score, baseline=1.0, depth=len(table.layers))
-    guessed = beliefs.log_scores(beliefs.candidates(list(map(Architecture, table.sets)))).mean
-    return guessed, [one.removal for one in beliefs.scores()]
+    surrogate = Surrogate(SearchSpace(table.layers), score, baseline=1.0, depth=len(table.layers))
+    guessed = surrogate.log_scores(surrogate.candidates(list(map(Architecture, table.sets)))).mean
+    return guessed, [one.removal for one in surrogate.scores()]
 
 
 def block_runs(sets: Sequence[RemovalSet], depth: int) -> int:

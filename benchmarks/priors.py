@@ -17,12 +17,12 @@ from pathlib import Path
 
 import numpy as np
 import plotly.graph_objects as go
+from exhaustive import code_of
 from oracle_table import OracleTable
 from plotly.subplots import make_subplots
 from prior_scores import Fixed, Quality, Score, block_runs, ceiling, fixed, judge, scores
 
-from lambda_nas.core.exhaustive import code_of
-from lambda_nas.report import figures
+from lambda_nas.reporting import figures
 
 TITLES = {"removal": "plain removal", "transplant": "after the transplant"}
 LINES = {

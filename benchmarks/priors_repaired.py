@@ -15,11 +15,11 @@ import torch
 from oracle_table import OracleTable
 from prior_scores import rows, scores, spearman
 
-from lambda_nas.cli.progress import stage
-from lambda_nas.core.entropy import relative_entropy
-from lambda_nas.core.prefixes import UNPRUNED, PrefixStates
-from lambda_nas.core.transplant import transplant
-from lambda_nas.run import open_digits
+from lambda_nas.api.session import open_digits
+from lambda_nas.api.terminal_progress import stage
+from lambda_nas.repair.transplant import transplant
+from lambda_nas.scoring.activation_cache import UNPRUNED, ActivationCache
+from lambda_nas.scoring.entropy import relative_entropy
 
 SCORES = ("relative entropy", "relative entropy x feature error", "accuracy drop")
 
@@ -29,7 +29,7 @@ def main() -> None:
     options = _options()
     table = OracleTable.load(options.table)
     source = open_digits(stage)
-    prefixes = PrefixStates(source.model.model, source.data.calibration)
+    prefixes = ActivationCache(source.model.model, source.data.calibration)
     _, unpruned = prefixes.head(UNPRUNED)
     images, _ = next(source.data.calibration.batches(len(source.data.calibration)))
     known = {score.name: score.values for score in scores(table)}

@@ -15,28 +15,28 @@ from pathlib import Path
 
 from timm.models.vision_transformer import VisionTransformer
 
-from lambda_nas.cli.progress import stage
-from lambda_nas.core.evaluation import evaluate
-from lambda_nas.core.prefixes import PrefixStates
-from lambda_nas.core.recipe import Augmentation, Fade, Losses, Recipe
-from lambda_nas.core.removal import RemovalSet
-from lambda_nas.core.surgery import remove_attention
-from lambda_nas.core.training import train
-from lambda_nas.core.transplant import transplant
-from lambda_nas.core.trunk import check_trunk
-from lambda_nas.inputs.images import ImageData, load_images
-from lambda_nas.inputs.models import load_model
+from lambda_nas.api.terminal_progress import stage
+from lambda_nas.data.image_folder import ImageData, load_images
+from lambda_nas.models.blockwise import check_blockwise
+from lambda_nas.models.removal import RemovalSet
+from lambda_nas.models.surgery import remove_attention
+from lambda_nas.pretrained.loading import load_model
+from lambda_nas.repair.transplant import transplant
+from lambda_nas.scoring.activation_cache import ActivationCache
+from lambda_nas.training.config import Augmentation, LambdaSchedule, Losses, TrainConfig
+from lambda_nas.training.evaluation import evaluate
+from lambda_nas.training.loop import train
 
 SETS = (
     *((1, 4, 5), (0, 2, 4), (0, 2, 4, 6), (1, 4, 5, 11)),
     *((1, 3, 4, 5, 8, 11), (0, 1, 3, 4, 6), (1, 2, 3, 4, 5, 6), (0, 1, 2, 3, 4, 5)),
 )
 
-TAUGHT = Recipe(
+TAUGHT = TrainConfig(
     steps=100,
     batch_size=32,
     lr=2e-5,
-    fade=Fade(start=0.0),
+    fade=LambdaSchedule(start=0.0),
     losses=Losses(labels=0.0, logits=1.0, hidden=10.0),
     augmentation=Augmentation(crop=0.35, hflip=0.5),
 )
@@ -45,14 +45,14 @@ TAUGHT = Recipe(
 def main() -> None:
     """Print a Markdown table, a row a removal set."""
     options = _options()
-    model = check_trunk(load_model(options.model).model)
+    model = check_blockwise(load_model(options.model).model)
     rows: dict[RemovalSet, list[list[float]]] = {removal: [] for removal in options.sets}
     unpruned = []
     with stage("Repairing", options.splits * len(rows)) as advance:
         for seed in range(options.splits):
             data = load_images(options.data, model, class_map=options.class_map, seed=seed)
             unpruned.append(evaluate(model, data.evaluation).top1)
-            prefixes = PrefixStates(model, data.calibration)
+            prefixes = ActivationCache(model, data.calibration)
             # The unpruned states serve all sets: they are not part of a repair's time.
             prefixes.stream(RemovalSet(), prefixes.depth)
             for removal, found in rows.items():
@@ -68,7 +68,7 @@ def main() -> None:
 
 
 def _measure(
-    prefixes: PrefixStates, removal: RemovalSet, data: ImageData, *, distill: bool
+    prefixes: ActivationCache, removal: RemovalSet, data: ImageData, *, distill: bool
 ) -> list[float]:
     """Return top-1 and seconds in the order of the table's columns."""
     model = prefixes.model

@@ -13,11 +13,11 @@ import time
 import timm
 import torch
 
-from lambda_nas.cli.progress import stage
-from lambda_nas.core.data import ImageSet
-from lambda_nas.core.prefixes import PrefixStates
-from lambda_nas.core.removal import RemovalSet
-from lambda_nas.core.transplant import transplant
+from lambda_nas.api.terminal_progress import stage
+from lambda_nas.data.image_set import ImageSet
+from lambda_nas.models.removal import RemovalSet
+from lambda_nas.repair.transplant import transplant
+from lambda_nas.scoring.activation_cache import ActivationCache
 
 
 def main() -> None:
@@ -36,7 +36,7 @@ def main() -> None:
     images = ImageSet(pixels, torch.zeros(options.images), (0.5,) * 3, (0.5,) * 3)
     start = time.perf_counter()
     with stage("Repairing", 1) as advance:
-        transplant(PrefixStates(model, images), options.removed)
+        transplant(ActivationCache(model, images), options.removed)
         advance()
     seconds = time.perf_counter() - start
     unit = 1 if sys.platform == "darwin" else 1024  # Bytes on macOS, kibibytes elsewhere.

@@ -14,17 +14,17 @@ from dataclasses import replace
 import timm
 import torch
 
-from lambda_nas.core.data import ImageSet
-from lambda_nas.core.dilution import dilute, finish
-from lambda_nas.core.evaluation import evaluate
-from lambda_nas.core.prefixes import PrefixStates
-from lambda_nas.core.recipe import Fade, Losses, Recipe
-from lambda_nas.core.removal import RemovalSet
-from lambda_nas.core.surgery import remove_attention
-from lambda_nas.core.training import train
-from lambda_nas.core.transplant import transplant
-from lambda_nas.inputs.digits import digits_images, digits_model
-from lambda_nas.run import RUNG_LOSSES
+from lambda_nas.api.session import RUNG_LOSSES
+from lambda_nas.data.image_set import ImageSet
+from lambda_nas.models.removal import RemovalSet
+from lambda_nas.models.surgery import remove_attention
+from lambda_nas.pretrained.digits import digits_images, digits_model
+from lambda_nas.repair.transplant import transplant
+from lambda_nas.scoring.activation_cache import ActivationCache
+from lambda_nas.training.config import LambdaSchedule, Losses, TrainConfig
+from lambda_nas.training.dilution import dilute, finish
+from lambda_nas.training.evaluation import evaluate
+from lambda_nas.training.loop import train
 
 SWIN_SETS = ((0,), (4,), (0, 1), (2, 5), (4, 5), (1, 3, 5), (0, 2, 4, 6), (1, 2, 3, 5, 6, 7))
 SWIN_STEPS = 1200
@@ -52,7 +52,7 @@ def main() -> None:
     data = digits_images()
     assert data.training is not None
     model = digits_swin(data.training) if swin else digits_model(data).model
-    prefixes = PrefixStates(model, data.calibration)
+    prefixes = ActivationCache(model, data.calibration)
     print(f"unpruned: {_percent(model, data.evaluation)}; {STEPS} steps of 64 images\n")
     print("| " + " | ".join(COLUMNS) + " |")
     print("|---" * len(COLUMNS) + "|")
@@ -62,7 +62,7 @@ def main() -> None:
         row.append(_percent(transplant(prefixes, removal), data.evaluation))
         for losses in (Losses(), RUNG_LOSSES):
             transplanted = transplant(prefixes, removal)
-            recipe = replace(_recipe(STEPS), losses=losses, fade=Fade(start=0.0))
+            recipe = replace(_recipe(STEPS), losses=losses, fade=LambdaSchedule(start=0.0))
             train(transplanted, data.training, recipe, teacher=model)
             row.append(_percent(transplanted, data.evaluation))
         for compensation, steps in (("paper", STEPS), ("none", STEPS), ("none", 5 * STEPS)):
@@ -86,12 +86,12 @@ def digits_swin(training: ImageSet) -> torch.nn.Module:
         num_heads=(2, 4),
         num_classes=10,
     )
-    train(model, training, Recipe(steps=SWIN_STEPS, batch_size=64, lr=2e-3))
+    train(model, training, TrainConfig(steps=SWIN_STEPS, batch_size=64, lr=2e-3))
     return model
 
 
-def _recipe(steps: int) -> Recipe:
-    return Recipe(steps=steps, batch_size=64, lr=3e-4, losses=RUNG_LOSSES)
+def _recipe(steps: int) -> TrainConfig:
+    return TrainConfig(steps=steps, batch_size=64, lr=3e-4, losses=RUNG_LOSSES)
 
 
 def _percent(model: torch.nn.Module, images: ImageSet) -> str:

@@ -30,12 +30,12 @@ from oracle_table import OracleTable
 from prior_scores import block_runs
 from samplers_report import BUDGETS, GATE, GOAL, QUARTILES, draw, markdown
 
-from lambda_nas.core.architecture import Architecture
-from lambda_nas.core.removal import RemovalSet
-from lambda_nas.search.choices import Choices
-from lambda_nas.search.prices import PriceList
-from lambda_nas.search.sampler import RemovalSampler
-from lambda_nas.search.trials import DIRECTIONS, distributions
+from lambda_nas.cost.price_table import PriceTable
+from lambda_nas.models.architecture import Architecture
+from lambda_nas.models.removal import RemovalSet
+from lambda_nas.models.search_space import SearchSpace
+from lambda_nas.strategy.optuna_trials import DIRECTIONS, distributions
+from lambda_nas.strategy.sampler import RemovalSampler
 
 OPTUNA: dict[str, Callable[[int], BaseSampler]] = {
     "random": RandomSampler,
@@ -76,29 +76,32 @@ def run(name: str, problem: Problem, seed: int, budget: int) -> Race:
 
 def new_sampler(problem: Problem, score: Callable[[RemovalSet], float]) -> RemovalSampler:
     """Return ours; in a space this small it draws nothing, so it takes no seed."""
-    prices = PriceList.by_number(
+    prices = PriceTable.by_number(
         problem.layers, {n: problem.prices.by_signature[(n,)] for n in (0, *problem.sizes)}
     )
     return RemovalSampler(
-        Choices(problem.layers), prices, lambda one: score(one.removal), baseline=problem.baseline
+        SearchSpace(problem.layers),
+        prices,
+        lambda one: score(one.removal),
+        baseline=problem.baseline,
     )
 
 
 def race(problem: Problem, sampler: BaseSampler, seed: int, budget: int) -> Race:
     """Ask and tell until the budget is charged."""
     study = optuna.create_study(directions=DIRECTIONS, sampler=sampler)
-    choices, random = Choices(problem.layers), np.random.default_rng(seed)
+    search_space, random = SearchSpace(problem.layers), np.random.default_rng(seed)
     charged: dict[RemovalSet, None] = {}
     seconds, retries, drawn = 0.0, 0, 0
     while len(charged) < budget:
         if retries > MAX_RETRIES:
             left = [removal for removal in problem.every_set() if removal not in charged]
             one = Architecture(left[random.integers(len(left))])
-            study.enqueue_trial(choices.to_params(one))
+            study.enqueue_trial(search_space.to_params(one))
             drawn += 1
         began = time.perf_counter()
-        trial = study.ask(distributions(choices))
-        removal = choices.to_architecture(trial.params).removal
+        trial = study.ask(distributions(search_space))
+        removal = search_space.to_architecture(trial.params).removal
         study.tell(trial, problem.values(removal))
         seconds += time.perf_counter() - began
         fresh = len(removal) in problem.sizes and removal not in charged
@@ -118,13 +121,13 @@ def judge_gate(problem: Problem, trials: list[RemovalSet]) -> dict[str, list[flo
     # Not the one that raced: to be asked about all sets it has to score them all.
     sampler = new_sampler(problem, problem.score)
     study = optuna.create_study(directions=DIRECTIONS, sampler=sampler)
-    choices, front = Choices(problem.layers), set(problem.front())
+    search_space, front = SearchSpace(problem.layers), set(problem.front())
     shares: dict[str, list[float]] = {name: [] for name in GATE}
     for count, removal in enumerate(trials, 1):
         study.add_trial(
             create_trial(
-                params=choices.to_params(Architecture(removal)),
-                distributions=distributions(choices),
+                params=search_space.to_params(Architecture(removal)),
+                distributions=distributions(search_space),
                 values=problem.values(removal),
             )
         )
@@ -133,7 +136,7 @@ def judge_gate(problem: Problem, trials: list[RemovalSet]) -> dict[str, list[flo
             judged = sampler.chances(study, list(map(Architecture, left)))
             chances = dict(zip(left, judged, strict=True))
             hopeless = {removal for removal in left if chances[removal].is_hopeless}
-            adding = {s for s in front & {*left} if problem.accuracy(s) > chances[s].beat}
+            adding = {s for s in front & {*left} if problem.accuracy(s) > chances[s].to_beat}
             shares["wrong"].append(len(adding & hopeless) / len(front))
             shares["open"].append(len(adding) / len(front))
             shares["hopeless"].append(len(hopeless) / len(left))
@@ -188,7 +191,7 @@ def _options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("tables", nargs="*", type=Path, metavar="TABLE.npz")
-    parser.add_argument("--repair", choices=("removal", "transplant", "all"), default="all")
+    parser.add_argument("--repair", search_space=("removal", "transplant", "all"), default="all")
     parser.add_argument("--samplers", nargs="+", default=SAMPLERS, metavar="NAME[:SEEDS]")
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--budget", type=int, default=max(BUDGETS))

@@ -13,16 +13,16 @@ from pathlib import Path
 
 import optuna
 
-from lambda_nas import run
-from lambda_nas.cli.progress import SearchProgress, stage
-from lambda_nas.inputs.spaces import load_space
-from lambda_nas.search import driver
-from lambda_nas.search.job import Budget, Settings
-from lambda_nas.search.prices import PriceList
-from lambda_nas.search.sampler import RemovalSampler
-from lambda_nas.search.values import FrontPoint
-from lambda_nas.store.fronts import hypervolume
+from lambda_nas.api import session as run
+from lambda_nas.api.terminal_progress import SearchProgress, stage
+from lambda_nas.cost.price_table import PriceTable
+from lambda_nas.execution import driver
+from lambda_nas.execution.job import Budget, Settings
+from lambda_nas.records.front import hypervolume
+from lambda_nas.records.trial import ParetoTrial
 from lambda_nas.store.store import Store
+from lambda_nas.strategy.sampler import RemovalSampler
+from lambda_nas.strategy.space_files import load_space
 
 SHARES = (0.9, 0.95, 0.99)
 
@@ -55,7 +55,7 @@ def main() -> None:
     options = _options()
     source = run.open_digits(stage)
     curves: dict[str, list[tuple[float, float]]] = {}
-    prices: PriceList | None = None
+    prices: PriceTable | None = None
     for name, sampler in (("ours", RemovalSampler), ("tpe", TPEInstead)):
         driver.RemovalSampler = sampler  # type: ignore[misc]
         curves[name], prices = search(source, name, options, prices)
@@ -73,8 +73,8 @@ def main() -> None:
 
 
 def search(
-    source: run.Source, name: str, options: argparse.Namespace, prices: PriceList | None
-) -> tuple[list[tuple[float, float]], PriceList]:
+    source: run.Source, name: str, options: argparse.Namespace, prices: PriceTable | None
+) -> tuple[list[tuple[float, float]], PriceTable]:
     """Run one search; return its hypervolume after so many seconds, and the prices.
 
     Both are judged by the prices of the first: theirs differ by the machine's noise alone.
@@ -94,14 +94,14 @@ def search(
             trial.number: trial.datetime_complete
             for trial in optuna.load_study(study_name=name, storage=store.optuna).trials
         }
-        stopped = [each.trial for each in store.histories(name) if each.stopped]
+        stopped = [each.trial for each in store.trial_records(name) if each.stopped]
         points = {point.trial: point for point in store.trials(name)}
-    curve, seen = [], list[FrontPoint]()
+    curve, seen = [], list[ParetoTrial]()
     for number in sorted({*points, *stopped}, key=lambda number: ended[number]):
         if number in points:
             point = points[number]
             repriced = prices.of(point.architecture)
-            seen.append(FrontPoint(number, point.architecture, point.accuracy, 0, repriced, None))
+            seen.append(ParetoTrial(number, point.architecture, point.accuracy, 0, repriced, None))
         spent = (ended[number] - begun).total_seconds()
         curve.append((spent, hypervolume(seen, prices.unpruned)))
     return curve, prices

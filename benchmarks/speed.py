@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from lambda_nas.core.cost import measure_prices
-from lambda_nas.core.removal import RemovalSet
-from lambda_nas.core.surgery import remove_attention
+from lambda_nas.cost.measurement import measure_prices
+from lambda_nas.models.removal import RemovalSet
+from lambda_nas.models.surgery import remove_attention
 
 MODELS = ("deit_tiny_patch16_224", "deit_small_patch16_224", "deit_base_patch16_224")
 MOST = 6
@@ -28,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", default=MODELS)
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=(1, 64))
-    parser.add_argument("--modes", nargs="+", choices=("eager", "compile"), default=("eager",))
+    parser.add_argument("--modes", nargs="+", search_space=("eager", "compile"), default=("eager",))
     parser.add_argument("--seconds", type=float, default=240.0, help="a row of the table may take")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()

@@ -10,6 +10,8 @@ import torch
 os.environ["OMP_NUM_THREADS"] = "1"
 torch.set_num_threads(1)
 
+pytest_plugins = ["tiny_models", "tiny_search_fixtures", "store_fixtures"]
+
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
@@ -36,14 +38,14 @@ def chromium():
 
 @pytest.fixture(scope="session")
 def deit_tiny(shared_data):
-    from lambda_nas.inputs.models import load_model
+    from lambda_nas.pretrained.loading import load_model
 
     return load_model(f"local-dir:{shared_data / 'deit_tiny_patch16_224'}").model
 
 
 @pytest.fixture(scope="session")
 def imagenet_halves(shared_data, deit_tiny):
-    from lambda_nas.inputs.images import load_images
+    from lambda_nas.data.image_folder import load_images
 
     data = load_images(
         shared_data / "imagenet500", deit_tiny, class_map=shared_data / "imagenet_synsets.txt"

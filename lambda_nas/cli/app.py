@@ -7,9 +7,8 @@ import warnings
 import typer
 from typer.core import TyperGroup
 
+from lambda_nas.cli.exit_codes import INTERRUPTED
 from lambda_nas.errors import LambdaNasError
-
-INTERRUPTED = 130
 
 
 class Group(TyperGroup):
@@ -37,7 +36,7 @@ def main() -> None:
         rich_markup_mode="rich",
         help="Find the attention layers a vision transformer can live without, on your hardware.",
     )
-    from lambda_nas.cli import (
+    from lambda_nas.cli.commands import (
         bench,
         dashboard,
         doctor,
@@ -52,7 +51,7 @@ def main() -> None:
         train,
     )
 
-    verbs = (
+    commands = (
         search,
         prior,
         studies,
@@ -66,8 +65,8 @@ def main() -> None:
         bench,
         spaces,
     )
-    for verb in verbs:
-        verb.register(app)
+    for command in commands:
+        command.register(app)
     app()
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from lambda_nas.cli.app import INTERRUPTED
+from lambda_nas.cli.exit_codes import INTERRUPTED
 
 
 @contextmanager

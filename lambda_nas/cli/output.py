@@ -9,15 +9,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from lambda_nas.core.architecture import Architecture
-from lambda_nas.report.tables import FRONT_HEAD, front_rows, front_title
-from lambda_nas.search.values import FrontPoint, StudyInfo
+from lambda_nas.api.terminal_progress import note as note
+from lambda_nas.api.terminal_progress import stderr as stderr
+from lambda_nas.models.architecture import Architecture
+from lambda_nas.records.study import StudyInfo
+from lambda_nas.records.trial import ParetoTrial
+from lambda_nas.reporting.tables import FRONT_HEAD, front_rows, front_title
 
 stdout = Console(highlight=False)
 if not stdout.is_terminal:
     # Nothing is lost to the 80 columns that a pipe is taken for.
     stdout.width = 160
-stderr = Console(stderr=True, highlight=False)
 
 
 def print_json(value: object) -> None:
@@ -30,12 +32,7 @@ def merging_json(one: Architecture) -> dict[str, int] | None:
     return asdict(one.merging) if one.merging else None
 
 
-def note(text: str) -> None:
-    """Tell the user something on stderr."""
-    stderr.print(f"[dim]note:[/dim] {text}", soft_wrap=True)
-
-
-def front_table(info: StudyInfo, front: Sequence[FrontPoint]) -> Table:
+def front_table(info: StudyInfo, front: Sequence[ParetoTrial]) -> Table:
     """Return the baseline and the front, cheapest last."""
     # With lines between the columns, the last one would not fit into 80.
     table = Table(

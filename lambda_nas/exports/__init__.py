@@ -1,1 +1,1 @@
-"""Writes pruned networks for those who will use them."""
+"""Pruned networks as timm folders, ONNX files and ``torch.export`` programs, with model cards."""

@@ -9,10 +9,10 @@ from timm.data import resolve_input_data_config
 from timm.models import get_pretrained_cfg, parse_model_name
 from torch import nn
 
-from lambda_nas.core.cost import Price
-from lambda_nas.core.removal import RemovalSet
-from lambda_nas.inputs.models import ModelConfig
-from lambda_nas.report.words import short_name
+from lambda_nas.cost.measurement import Price
+from lambda_nas.models.removal import RemovalSet
+from lambda_nas.pretrained.loading import ModelConfig
+from lambda_nas.reporting.formatting import short_name
 
 TASK = "image-classification"
 TAGS = (TASK, "vision-transformer", "pruned", "lambda-nas")

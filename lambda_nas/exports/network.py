@@ -1,24 +1,21 @@
 """Builds a pruned network from what timm needs, and writes it in the format that is asked for."""
 
-from dataclasses import astuple, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import timm
-import torch
 from timm.models import save_for_hf
-from torch import Tensor, nn
+from torch import nn
 
-from lambda_nas.core.anatomy import find_branches
-from lambda_nas.core.merging import Merging, MergingBlock
-from lambda_nas.core.removal import RemovalSet
 from lambda_nas.errors import InputError
 from lambda_nas.exports.card import Results, render_card
 from lambda_nas.exports.onnx import check_installed, write_onnx
 from lambda_nas.exports.pt2 import write_pt2
-from lambda_nas.inputs.folders import new_folder
-from lambda_nas.inputs.models import NOTHING, ModelConfig
-from lambda_nas.registry import PRUNED_ARCHITECTURE
+from lambda_nas.models.merging import Merging
+from lambda_nas.models.removal import RemovalSet
+from lambda_nas.pretrained.folders import new_folder
+from lambda_nas.pretrained.loading import NOTHING, ModelConfig
+from lambda_nas.pretrained.rebuild import build, with_merging
+from lambda_nas.token_merging.blocks import MergingBlock
 
 Format = Literal["timm", "onnx", "pt2"]
 
@@ -61,7 +58,7 @@ def export_network(
         ExportError: If the network can't be translated or the file gives other outputs.
     """
     check_request(out, format=format, plain=plain)
-    config = _merging(config, merging)
+    config = with_merging(config, merging)
     _check_known(model, config)
     rebuilt = build(config, removal=removal, doubled=doubled, state=model.state_dict(), plain=plain)
     card = render_card(rebuilt, config, removal, format=format, plain=plain, results=results)
@@ -94,74 +91,8 @@ def check_free(out: Path) -> None:
         raise InputError(f"export folder {out} exists and is not empty: choose another --out")
 
 
-def build(
-    config: ModelConfig,
-    *,
-    removal: RemovalSet,
-    state: dict[str, Tensor],
-    doubled: RemovalSet = NOTHING,
-    merging: Merging | None = None,
-    plain: bool = False,
-) -> nn.Module:
-    """Build the pruned network from what timm needs and load its weights strictly.
-
-    Args:
-        config: How the network was built before this search.
-        removal: Layers removed from it since.
-        state: The pruned network's state dict.
-        doubled: Layers of ``removal`` whose doubled residual was folded.
-        merging: How the network merges tokens; by default as ``config`` says.
-        plain: Keep the removed branches, zeroed.
-
-    Returns:
-        The network in eval mode on the CPU.
-
-    Raises:
-        InputError: If it is to be plain and to merge tokens.
-        UnsupportedModelError: If it can't merge tokens.
-    """
-    config = _merging(config, merging)
-    if plain and config.merging:
-        raise InputError(
-            "--plain can't be had for a network that merges tokens: timm alone can't merge; "
-            "leave out --plain or the merging"
-        )
-    removed = RemovalSet.of([*config.removed, *removal])
-    args: dict[str, Any] = dict(config.model_args)
-    name = config.architecture
-    if not plain:
-        name = PRUNED_ARCHITECTURE
-        args["base"] = config.architecture
-        args["removed"] = list(removed)
-        args["doubled"] = list(RemovalSet.of([*config.doubled, *doubled]))
-        if config.merging:
-            args["merging"] = list(astuple(config.merging))
-    model = timm.create_model(name, pretrained_cfg=dict(config.pretrained_cfg), **args)
-    if plain:
-        state = {**_zeros(model, removed), **state}
-    model.load_state_dict(state)
-    return model.eval()
-
-
-def _merging(config: ModelConfig, merging: Merging | None) -> ModelConfig:
-    return config if merging is None else replace(config, merging=merging)
-
-
 def _check_known(model: nn.Module, config: ModelConfig) -> None:
     # The weights don't tell: what is written would silently be another function.
     merges = any(isinstance(module, MergingBlock) for module in model.modules())
     if merges and config.merging is None:
         raise InputError("the network merges tokens: say how, with the merging it was made with")
-
-
-def _zeros(model: nn.Module, removed: RemovalSet) -> dict[str, Tensor]:
-    # The zeroed projection alone makes the branch vanish (x + 0); the block's surviving tensors
-    # are overwritten by the pruned network's.
-    branches = find_branches(model)
-    prefixes = tuple(f"{branches[layer].path}." for layer in removed)
-    return {
-        # Integers are indices, of relative positions for example.
-        key: torch.zeros_like(value) if value.is_floating_point() else value
-        for key, value in model.state_dict().items()
-        if key.startswith(prefixes)
-    }

@@ -8,12 +8,14 @@ from dataclasses import dataclass
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from lambda_nas.search.choices import Choices
-from lambda_nas.search.limits import layers_removed
-from lambda_nas.search.trials import objectives
-from lambda_nas.search.values import Claim, History, Study
-from lambda_nas.store.fronts import non_dominated
+from lambda_nas.cost.constraints import layers_removed
+from lambda_nas.models.search_space import SearchSpace
+from lambda_nas.records.front import non_dominated
+from lambda_nas.records.run import Claim
+from lambda_nas.records.study import StudyRecord
+from lambda_nas.records.trial import TrialRecord
 from lambda_nas.store.store import Store
+from lambda_nas.strategy.optuna_trials import objectives
 
 _TOLERANCE = 1e-9
 
@@ -71,14 +73,14 @@ def _optuna_trials(store: Store, name: str) -> dict[int, FrozenTrial]:
         return {}
 
 
-def _check_trials(study: Study, trials: Mapping[int, FrozenTrial]) -> Iterator[str]:
+def _check_trials(study: StudyRecord, trials: Mapping[int, FrozenTrial]) -> Iterator[str]:
     stored = {history.trial: history for history in study.trials}
     for number, trial in trials.items():
         if trial.state == TrialState.COMPLETE and number not in stored:
             yield f"trial {number} is complete in Optuna and has no measurements"
     rungs = study.info.settings.get("rungs")
     merged = study.prices.merged
-    choices = Choices(study.info.layers, merged.mergings if merged else ())
+    search_space = SearchSpace(study.info.layers, merged.mergings if merged else ())
     for number, history in stored.items():
         yield from _check_rungs(history, rungs)
         expected = TrialState.COMPLETE if history.stopped is None else TrialState.PRUNED
@@ -87,7 +89,7 @@ def _check_trials(study: Study, trials: Mapping[int, FrozenTrial]) -> Iterator[s
             state = told.state.name if told else "unknown"
             yield f"trial {number} is measured and {state} in Optuna, not {expected.name}"
             continue
-        if choices.to_architecture(told.params) != history.architecture:
+        if search_space.to_architecture(told.params) != history.architecture:
             measured = history.architecture
             yield f"trial {number} measured {measured}, which is not what Optuna asked for"
         if history.stopped is None and history.rungs:
@@ -96,7 +98,7 @@ def _check_trials(study: Study, trials: Mapping[int, FrozenTrial]) -> Iterator[s
                 yield f"trial {number} has {told.values} in Optuna and {list(values)} here"
 
 
-def _check_rungs(history: History, rungs: object) -> Iterator[str]:
+def _check_rungs(history: TrialRecord, rungs: object) -> Iterator[str]:
     found = [rung.rung for rung in history.rungs]
     if not found or found != list(range(len(found))):
         yield f"trial {history.trial} has measurements at rungs {found}"
@@ -107,7 +109,7 @@ def _check_rungs(history: History, rungs: object) -> Iterator[str]:
             yield f"trial {history.trial} has accuracy {rung.accuracy} at rung {rung.rung}"
 
 
-def _check_sets(study: Study, claims: list[Claim]) -> Iterator[str]:
+def _check_sets(study: StudyRecord, claims: list[Claim]) -> Iterator[str]:
     measured = Counter(history.architecture for history in study.trials)
     for architecture, times in measured.items():
         if times > 1:
@@ -117,7 +119,7 @@ def _check_sets(study: Study, claims: list[Claim]) -> Iterator[str]:
             yield f"{claim.architecture} is measured and in flight as trial {claim.trial}"
 
 
-def _check_front(study: Study) -> Iterator[str]:
+def _check_front(study: StudyRecord) -> Iterator[str]:
     finished = [study.point(history) for history in study.trials if history.stopped is None]
     expected = {point.trial for point in non_dominated(finished)}
     found = {point.trial for point in study.front}
@@ -127,7 +129,7 @@ def _check_front(study: Study) -> Iterator[str]:
         yield f"trial {trial} is not dominated and not on the front"
 
 
-def _check_prices(study: Study) -> Iterator[str]:
+def _check_prices(study: StudyRecord) -> Iterator[str]:
     unpruned = study.prices.unpruned
     for signature, price in study.prices.by_signature.items():
         if not _close(price.speedup, price.throughput / unpruned.throughput):

@@ -8,12 +8,13 @@ from pydantic import TypeAdapter
 from sqlalchemy import select
 from sqlalchemy.orm import Session, selectinload
 
-from lambda_nas.core.architecture import Architecture
-from lambda_nas.core.cost import Price
+from lambda_nas.cost.measurement import Price
+from lambda_nas.cost.merged_prices import MergedPrices
+from lambda_nas.cost.price_table import PriceTable
 from lambda_nas.errors import InputError
-from lambda_nas.search.merged_prices import MergedPrices
-from lambda_nas.search.prices import PriceList
-from lambda_nas.search.values import FrontPoint, History, RungResult, StudyInfo
+from lambda_nas.models.architecture import Architecture
+from lambda_nas.records.study import StudyInfo
+from lambda_nas.records.trial import ParetoTrial, RungResult, TrialRecord
 from lambda_nas.store import schema
 
 _PRICE_FIELDS = tuple(Price.__dataclass_fields__)
@@ -51,7 +52,7 @@ def info(session: Session, row: schema.Study) -> StudyInfo:
     )
 
 
-def prices(session: Session, study: schema.Study) -> PriceList:
+def prices(session: Session, study: schema.Study) -> PriceTable:
     """Return the prices by cost signature."""
     rows = session.scalars(select(schema.Price).where(schema.Price.study_id == study.id))
     by_signature = {
@@ -62,7 +63,7 @@ def prices(session: Session, study: schema.Study) -> PriceList:
     }
     stages = tuple(map(tuple, study.stages or [study.layers]))
     merged = None if study.merged is None else _merged_prices().validate_python(study.merged)
-    return PriceList(stages, by_signature, merged)
+    return PriceTable(stages, by_signature, merged)
 
 
 @cache
@@ -79,7 +80,7 @@ def _architectures(session: Session, study_id: int) -> Iterable[schema.Architect
     )
 
 
-def points(session: Session, study: schema.Study) -> dict[int, FrontPoint]:
+def points(session: Session, study: schema.Study) -> dict[int, ParetoTrial]:
     """Return the trials that went to the end by architecture id, each with its best rung."""
     priced = prices(session, study)
     points = {}
@@ -88,7 +89,7 @@ def points(session: Session, study: schema.Study) -> dict[int, FrontPoint]:
             continue
         best = max(row.measurements, key=lambda rung: rung.accuracy)
         architecture = Architecture.parse(row.removed)
-        points[row.id] = FrontPoint(
+        points[row.id] = ParetoTrial(
             trial=row.trial,
             architecture=architecture,
             accuracy=best.accuracy,
@@ -99,10 +100,10 @@ def points(session: Session, study: schema.Study) -> dict[int, FrontPoint]:
     return points
 
 
-def histories(session: Session, study_id: int) -> list[History]:
+def trial_records(session: Session, study_id: int) -> list[TrialRecord]:
     """Return all evaluated trials in order, those that were stopped early too."""
     found = [
-        History(
+        TrialRecord(
             trial=row.trial,
             architecture=Architecture.parse(row.removed),
             rungs=tuple(
@@ -118,7 +119,7 @@ def histories(session: Session, study_id: int) -> list[History]:
     return sorted(found, key=lambda history: history.trial)
 
 
-def front(session: Session, study: schema.Study) -> list[FrontPoint]:
+def front(session: Session, study: schema.Study) -> list[ParetoTrial]:
     """Return the front as it was stored, slowest first."""
     by_id = points(session, study)
     query = select(schema.FrontMember.architecture_id).where(

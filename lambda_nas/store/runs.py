@@ -6,8 +6,8 @@ from dataclasses import asdict
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from lambda_nas.core.architecture import Architecture
-from lambda_nas.search.values import Answer, Claim, Counts, Run, RunInfo
+from lambda_nas.models.architecture import Architecture
+from lambda_nas.records.run import Claim, ClaimCounts, ClaimResult, Run, RunInfo
 from lambda_nas.store import schema
 
 _INFO_FIELDS = tuple(RunInfo.__dataclass_fields__)
@@ -21,14 +21,16 @@ def begin(session: Session, study_id: int, info: RunInfo) -> int:
     return row.id
 
 
-def beat(
+def record_heartbeat(
     session: Session, run: int, seconds: float, spent: Mapping[str, float], *, ended: bool
 ) -> None:
     """Count one up."""
     session.execute(
         update(schema.Run)
         .where(schema.Run.id == run)
-        .values(beats=schema.Run.beats + 1, seconds=seconds, spent=dict(spent), ended=ended)
+        .values(
+            heartbeats=schema.Run.heartbeats + 1, seconds=seconds, spent=dict(spent), ended=ended
+        )
     )
 
 
@@ -52,9 +54,9 @@ def claims(session: Session, study_id: int) -> list[Claim]:
     ]
 
 
-def count(session: Session, study_id: int) -> Counts:
+def count(session: Session, study_id: int) -> ClaimCounts:
     """Count what is evaluated and what is claimed."""
-    return Counts(
+    return ClaimCounts(
         *(
             session.scalar(select(func.count()).where(table.study_id == study_id)) or 0
             for table in (schema.Architecture, schema.Claim)
@@ -70,18 +72,18 @@ def claim(
     *,
     run: int,
     budget: int | None,
-) -> Answer:
+) -> ClaimResult:
     """Put a set into the hands of a run, unless it is measured or in another's."""
     removed = architecture.written()
     for table in (schema.Architecture, schema.Claim):
         there = select(table.trial).where(table.study_id == study_id, table.removed == removed)
         if session.scalar(there) is not None:
-            return Answer.TAKEN
+            return ClaimResult.TAKEN
     counts = count(session, study_id)
     if budget is not None and counts.evaluated + counts.claimed >= budget:
-        return Answer.SPENT
+        return ClaimResult.SPENT
     session.add(schema.Claim(study_id=study_id, removed=removed, trial=trial, run_id=run))
-    return Answer.GRANTED
+    return ClaimResult.GRANTED
 
 
 def release(session: Session, study_id: int, trial: int) -> bool:
@@ -100,7 +102,7 @@ def _run(row: schema.Run) -> Run:
         id=row.id,
         info=RunInfo(**{field: getattr(row, field) for field in _INFO_FIELDS}),
         started_at=row.started_at,
-        beats=row.beats,
+        heartbeats=row.heartbeats,
         seconds=row.seconds,
         ended=row.ended,
         spent=row.spent,

@@ -60,8 +60,8 @@ class Study(Base):
 class Run(Base):
     """One driver process that worked on a study: who measured what, and whether it still lives.
 
-    ``beats`` counts up while the driver lives; ``seconds`` is how long it has. ``spent`` is seconds
-    by stage of the work before any trial.
+    ``heartbeats`` counts up while the driver lives; ``seconds`` is how long it has. ``spent`` is
+    seconds by stage of the work before any trial.
     """
 
     __tablename__ = "lambda_runs"
@@ -78,7 +78,7 @@ class Run(Base):
     workers: Mapped[int]
     command: Mapped[str] = mapped_column(Text)
     started_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), default=_now)
-    beats: Mapped[int] = mapped_column(BigInteger, default=0)
+    heartbeats: Mapped[int] = mapped_column("beats", BigInteger, default=0)
     seconds: Mapped[float] = mapped_column(default=0.0)
     ended: Mapped[bool] = mapped_column(default=False)
     spent: Mapped[dict[str, float]] = mapped_column(JSON)

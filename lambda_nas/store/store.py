@@ -8,25 +8,17 @@ from optuna.storages import RDBStorage
 from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
-from lambda_nas.core.architecture import Architecture
-from lambda_nas.core.merging import Merging
+from lambda_nas.cost.price_table import PriceTable
 from lambda_nas.errors import StorageError, StudyMismatchError
-from lambda_nas.search.prices import PriceList
-from lambda_nas.search.values import (
-    Answer,
-    Claim,
-    Counts,
-    FrontPoint,
-    History,
-    Run,
-    RunInfo,
-    Study,
-    StudyInfo,
-)
+from lambda_nas.models.architecture import Architecture
+from lambda_nas.models.merging import Merging
+from lambda_nas.records.front import non_dominated
+from lambda_nas.records.run import Claim, ClaimCounts, ClaimResult, Run, RunInfo
+from lambda_nas.records.study import StudyInfo, StudyRecord
+from lambda_nas.records.trial import ParetoTrial, TrialRecord
 from lambda_nas.store import reading, runs, schema
 from lambda_nas.store.database import Database
 from lambda_nas.store.engine import open_engine
-from lambda_nas.store.fronts import non_dominated
 
 
 class Store:
@@ -65,7 +57,7 @@ class Store:
             query = select(schema.Study.id).where(schema.Study.name == name)
             return session.scalar(query) is not None
 
-    def create_study(self, info: StudyInfo, prices: PriceList) -> None:
+    def create_study(self, info: StudyInfo, prices: PriceTable) -> None:
         """Add a study with the prices of all its cost signatures, the baseline's among them.
 
         One that another process has added meanwhile stays as it is.
@@ -101,7 +93,7 @@ class Store:
             rows = session.scalars(select(schema.Study).order_by(schema.Study.id))
             return [reading.info(session, row) for row in rows]
 
-    def load(self, name: str) -> Study:
+    def load(self, name: str) -> StudyRecord:
         """Return all that is stored of a study, as of one moment.
 
         Raises:
@@ -109,11 +101,11 @@ class Store:
         """
         with self._database.reading() as session:
             row = reading.study(session, name)
-            return Study(
+            return StudyRecord(
                 info=reading.info(session, row),
                 prices=reading.prices(session, row),
                 prior=reading.prior(session, row.id),
-                trials=tuple(reading.histories(session, row.id)),
+                trials=tuple(reading.trial_records(session, row.id)),
                 front=tuple(reading.front(session, row)),
                 runs=runs.of_study(session, row.id),
             )
@@ -164,7 +156,7 @@ class Store:
                 "same --space, or choose another --study"
             )
 
-    def prices(self, study: str) -> PriceList:
+    def prices(self, study: str) -> PriceTable:
         """Return the prices by cost signature."""
         with self._database.reading() as session:
             return reading.prices(session, reading.study(session, study))
@@ -186,14 +178,14 @@ class Store:
         with self._database.writing() as session:
             return runs.begin(session, reading.study(session, study).id, info)
 
-    def beat(
+    def record_heartbeat(
         self, run: int, seconds: float, spent: Mapping[str, float], *, ended: bool = False
     ) -> None:
         """Say that a run lives after so many seconds, or that it has ended."""
         with self._database.writing() as session:
-            runs.beat(session, run, seconds, spent, ended=ended)
+            runs.record_heartbeat(session, run, seconds, spent, ended=ended)
 
-    def bury(self, run: int) -> None:
+    def mark_dead(self, run: int) -> None:
         """Say of a run that its driver is gone."""
         with self._database.writing() as session:
             session.execute(update(schema.Run).where(schema.Run.id == run).values(ended=True))
@@ -203,14 +195,14 @@ class Store:
         with self._database.reading() as session:
             return runs.of_study(session, reading.study(session, study).id)
 
-    def count(self, study: str) -> Counts:
+    def count(self, study: str) -> ClaimCounts:
         """Count what is evaluated, and what is claimed by some run."""
         with self._database.reading() as session:
             return runs.count(session, reading.study(session, study).id)
 
     def claim(
         self, study: str, architecture: Architecture, trial: int, *, run: int, budget: int | None
-    ) -> Answer:
+    ) -> ClaimResult:
         """Ask to measure a set, for the only time; ``budget`` is of the whole study."""
         with self._database.writing() as session:
             study_id = reading.study(session, study, lock=True).id
@@ -246,11 +238,11 @@ class Store:
     def record(
         self,
         study: str,
-        history: History,
+        history: TrialRecord,
         weights: str | None,
         *,
         tell: Callable[[], object] = lambda: None,
-    ) -> list[FrontPoint] | None:
+    ) -> list[ParetoTrial] | None:
         """Keep an evaluated trial, bring the front up to date, and tell Optuna: one transaction.
 
         Returns:
@@ -266,24 +258,24 @@ class Store:
             tell()
             return front
 
-    def trials(self, study: str) -> list[FrontPoint]:
+    def trials(self, study: str) -> list[ParetoTrial]:
         """Return all trials that went to the end, in order."""
         with self._database.reading() as session:
             points = reading.points(session, reading.study(session, study)).values()
             return sorted(points, key=lambda point: point.trial)
 
-    def histories(self, study: str) -> list[History]:
+    def trial_records(self, study: str) -> list[TrialRecord]:
         """Return all evaluated trials in order, those that were stopped early too."""
         with self._database.reading() as session:
-            return reading.histories(session, reading.study(session, study).id)
+            return reading.trial_records(session, reading.study(session, study).id)
 
-    def front(self, study: str) -> list[FrontPoint]:
+    def front(self, study: str) -> list[ParetoTrial]:
         """Return the front as it was stored, slowest first."""
         with self._database.reading() as session:
             return reading.front(session, reading.study(session, study))
 
 
-def _architecture(study_id: int, history: History, weights: str | None) -> schema.Architecture:
+def _architecture(study_id: int, history: TrialRecord, weights: str | None) -> schema.Architecture:
     return schema.Architecture(
         study_id=study_id,
         trial=history.trial,
@@ -298,7 +290,7 @@ def _architecture(study_id: int, history: History, weights: str | None) -> schem
     )
 
 
-def _renew_front(session: Session, study: schema.Study) -> list[FrontPoint]:
+def _renew_front(session: Session, study: schema.Study) -> list[ParetoTrial]:
     by_id = reading.points(session, study)
     front = non_dominated(list(by_id.values()))
     trials = {point.trial for point in front}

@@ -15,21 +15,21 @@ from pathlib import Path
 import plotly.graph_objects as go
 from timm.models.vision_transformer import VisionTransformer
 
-from lambda_nas.cli.progress import stage
-from lambda_nas.core.dilution import Compensation, dilute, finish
-from lambda_nas.core.evaluation import evaluate
-from lambda_nas.core.prefixes import PrefixStates
-from lambda_nas.core.recipe import Augmentation, Fade, Losses, Recipe
-from lambda_nas.core.removal import RemovalSet
-from lambda_nas.core.surgery import remove_attention
-from lambda_nas.core.training import train
-from lambda_nas.core.transplant import transplant
-from lambda_nas.core.trunk import check_isotropic
-from lambda_nas.inputs.images import ImageData, ImageLimits, load_images
-from lambda_nas.inputs.models import load_model
-from lambda_nas.report import figures
-from lambda_nas.run import RUNG_LOSSES
-from lambda_nas.search.job import in_percent
+from lambda_nas.api.session import RUNG_LOSSES
+from lambda_nas.api.terminal_progress import stage
+from lambda_nas.data.image_folder import ImageData, ImageLimits, load_images
+from lambda_nas.execution.job import in_percent
+from lambda_nas.models.blockwise import check_isotropic
+from lambda_nas.models.removal import RemovalSet
+from lambda_nas.models.surgery import remove_attention
+from lambda_nas.pretrained.loading import load_model
+from lambda_nas.repair.transplant import transplant
+from lambda_nas.reporting import figures
+from lambda_nas.scoring.activation_cache import ActivationCache
+from lambda_nas.training.config import Augmentation, LambdaSchedule, Losses, TrainConfig
+from lambda_nas.training.dilution import Compensation, dilute, finish
+from lambda_nas.training.evaluation import evaluate
+from lambda_nas.training.loop import train
 
 BATCH_SIZE = 64
 LONGER = 5
@@ -55,7 +55,7 @@ class Comparison:
         self._model = model
         self._data = data
         self._options = options
-        self._prefixes = PrefixStates(model, data.calibration)
+        self._prefixes = ActivationCache(model, data.calibration)
 
     def run(self, arm: str, removal: RemovalSet) -> VisionTransformer:
         """Return the set's network as this arm of the comparison makes it."""
@@ -66,17 +66,19 @@ class Comparison:
             pruned = transplant(self._prefixes, removal)
             if "trained" in arm:
                 losses = Losses() if "labels alone" in arm else RUNG_LOSSES
-                self._train(pruned, times, Fade(start=0.0), losses)
+                self._train(pruned, times, LambdaSchedule(start=0.0), losses)
             return pruned
         compensation: Compensation = "paper" if "paper" in arm else "none"
         diluted = dilute(self._model, removal, compensation=compensation)
-        self._train(diluted, times, Fade(), RUNG_LOSSES)
+        self._train(diluted, times, LambdaSchedule(), RUNG_LOSSES)
         return finish(diluted)
 
-    def _train(self, pruned: VisionTransformer, times: int, fade: Fade, losses: Losses) -> None:
+    def _train(
+        self, pruned: VisionTransformer, times: int, fade: LambdaSchedule, losses: Losses
+    ) -> None:
         options = self._options
         steps = times * options.steps
-        recipe = Recipe(
+        recipe = TrainConfig(
             steps=steps,
             batch_size=BATCH_SIZE,
             lr=options.lr,
@@ -96,8 +98,10 @@ def main() -> None:
     options = _options()
     model = check_isotropic(load_model(options.model).model)
     with stage("Reading images", 100) as advance:
-        limits = ImageLimits(training=50_000)
-        data = load_images(options.data, model, limits=limits, on_image=in_percent(advance))
+        constraints = ImageLimits(training=50_000)
+        data = load_images(
+            options.data, model, constraints=constraints, on_image=in_percent(advance)
+        )
     comparison = Comparison(model, data, options)
     table = json.loads(options.out.read_text()) if options.out.exists() else {}
     if "unpruned" not in table:
@@ -157,7 +161,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--data", required=True, type=Path)
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--plot", type=Path, help="figure, as .html, .png or .svg")
-    parser.add_argument("--arms", nargs="*", choices=ARMS, help="default: all")
+    parser.add_argument("--arms", nargs="*", search_space=ARMS, help="default: all")
     parser.add_argument("--steps", type=int, default=60, help=f"of {BATCH_SIZE} images")
     parser.add_argument("--lr", type=float, default=3e-4)
     parser.add_argument("--seed", type=int, default=0)

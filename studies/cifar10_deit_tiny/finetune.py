@@ -13,12 +13,12 @@ import timm
 import torch
 from timm.models import save_for_hf
 
-from lambda_nas.cli.progress import stage
-from lambda_nas.core.evaluation import evaluate
-from lambda_nas.core.recipe import Augmentation, Recipe
-from lambda_nas.core.training import train
-from lambda_nas.inputs.images import ImageLimits, load_images
-from lambda_nas.search.job import in_percent
+from lambda_nas.api.terminal_progress import stage
+from lambda_nas.data.image_folder import ImageLimits, load_images
+from lambda_nas.execution.job import in_percent
+from lambda_nas.training.config import Augmentation, TrainConfig
+from lambda_nas.training.evaluation import evaluate
+from lambda_nas.training.loop import train
 
 BATCH_SIZE = 64
 
@@ -39,11 +39,13 @@ def main() -> None:
         },
     )
     with stage("Reading images", 100) as advance:
-        limits = ImageLimits(training=50_000)
-        data = load_images(options.data, model, limits=limits, on_image=in_percent(advance))
+        constraints = ImageLimits(training=50_000)
+        data = load_images(
+            options.data, model, constraints=constraints, on_image=in_percent(advance)
+        )
     assert data.training is not None
     steps = int(options.epochs * len(data.training)) // BATCH_SIZE
-    recipe = Recipe(
+    recipe = TrainConfig(
         steps=steps,
         batch_size=BATCH_SIZE,
         lr=2e-4,

@@ -6,16 +6,16 @@ import pytest
 import timm
 import torch
 
-from lambda_nas.core.anatomy import find_branches
-from lambda_nas.core.data import ImageSet
-from lambda_nas.core.dilution import dilute, finish, set_lambda
-from lambda_nas.core.forwards import forwards_of
-from lambda_nas.core.prior import Scorer, layer_priors
-from lambda_nas.core.removal import RemovalSet
-from lambda_nas.core.surgery import removable_layers, remove_attention
+from lambda_nas.data.image_set import ImageSet
 from lambda_nas.errors import UnsupportedModelError
-from lambda_nas.exports.network import build
-from lambda_nas.inputs.models import ModelConfig
+from lambda_nas.models.branches import find_branches
+from lambda_nas.models.removal import RemovalSet
+from lambda_nas.models.surgery import removable_layers, remove_attention
+from lambda_nas.pretrained.loading import ModelConfig
+from lambda_nas.pretrained.rebuild import build
+from lambda_nas.scoring.forwards import forwards_of
+from lambda_nas.scoring.prior import Scorer, layer_priors
+from lambda_nas.training.dilution import dilute, finish, set_lambda
 
 # The second number is how many of the layers can't be removed.
 FAMILIES = {

@@ -10,12 +10,12 @@ import torch
 from PIL import Image
 from timm.models import save_for_hf
 
-from lambda_nas.core.evaluation import evaluate
-from lambda_nas.core.prefixes import PrefixStates
-from lambda_nas.core.prior import Scorer
-from lambda_nas.core.surgery import remove_attention
-from lambda_nas.core.transplant import transplant
-from lambda_nas.inputs.images import load_images
+from lambda_nas.data.image_folder import load_images
+from lambda_nas.models.surgery import remove_attention
+from lambda_nas.repair.transplant import transplant
+from lambda_nas.scoring.activation_cache import ActivationCache
+from lambda_nas.scoring.prior import Scorer
+from lambda_nas.training.evaluation import evaluate
 
 SETS, BATCHES = 8, 3
 """Three layers; 14 calibration and 14 evaluation images in batches of 6, the last of 2."""
@@ -129,7 +129,7 @@ def test_without_the_transplant(run, alone, tmp_path):
 def test_the_table_says_what_each_set_on_its_own_says(folder, alone):
     model = timm.create_model(f"local-dir:{folder / 'vit'}", pretrained=True).eval()
     data = load_images(folder / "images", model)
-    prefixes = PrefixStates(model, data.calibration)
+    prefixes = ActivationCache(model, data.calibration)
     scorer = Scorer(prefixes)
     features, logits = prefixes.head(alone.sets[0])
     for code, removal in enumerate(alone.sets):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import spearmanr
 
-from lambda_nas.core.removal import RemovalSet
+from lambda_nas.models.removal import RemovalSet
 
 LAYERS = (0, 1, 2, 3, 4)
 SETS = 1 << len(LAYERS)

@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from lambda_nas.core.removal import RemovalSet
+from lambda_nas.models.removal import RemovalSet
 
 LAYERS = (0, 1, 2, 3)
 IMAGES = 50

@@ -86,9 +86,9 @@ def test_limits_that_nothing_keeps(lambda_nas, tmp_path, limit, nearest):
 
 
 @pytest.mark.parametrize("verb", ["search", "prior"])
-def test_what_the_embedded_default_has_no_use_for(lambda_nas, verb):
+def test_what_the_embedded_default_has_no_use_for(lambda_nas, command):
     given = ("--checkpoint", "a.pth", "--pretrained", "--class-map", "b.txt")
-    code, out, err = lambda_nas(verb, *given)
+    code, out, err = lambda_nas(command, *given)
     assert (code, out) == (2, "")
     assert err == (
         "error: --checkpoint a.pth and --pretrained and --class-map b.txt: give --model and "
@@ -116,7 +116,7 @@ def test_an_unknown_study_lists_those_there_are(lambda_nas):
 
 
 def test_help_has_examples(lambda_nas):
-    for verb in (
+    for command in (
         "search",
         "prior",
         "studies",
@@ -128,6 +128,6 @@ def test_help_has_examples(lambda_nas):
         "eval",
         "bench",
     ):
-        code, out, _ = lambda_nas(verb, "--help")
+        code, out, _ = lambda_nas(command, "--help")
         assert code == 0
-        assert f"lambda-nas {verb}" in out.split("Example")[1]
+        assert f"lambda-nas {command}" in out.split("Example")[1]

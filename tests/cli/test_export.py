@@ -10,20 +10,21 @@ import timm
 import torch
 from huggingface_hub import metadata_load
 
-from lambda_nas.core.architecture import Architecture
-from lambda_nas.core.cost import Price
-from lambda_nas.core.removal import RemovalSet
-from lambda_nas.core.surgery import remove_attention
+from lambda_nas.cost.measurement import Price
+from lambda_nas.cost.price_table import PriceTable
 from lambda_nas.exports.onnx import load_onnx
-from lambda_nas.inputs.models import ModelConfig
-from lambda_nas.search.prices import PriceList
-from lambda_nas.search.values import History, RungResult, StudyInfo
+from lambda_nas.models.architecture import Architecture
+from lambda_nas.models.removal import RemovalSet
+from lambda_nas.models.surgery import remove_attention
+from lambda_nas.pretrained.loading import ModelConfig
+from lambda_nas.records.study import StudyInfo
+from lambda_nas.records.trial import RungResult, TrialRecord
 from lambda_nas.store.store import Store
 
 SMALL = {"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 3, "num_heads": 2}
 BASE = Price(100.0, 1.0, 320.0, 40_000_000, 5_000_000, 1_000_000_000)
 FASTER = Price(125.0, 1.25, 256.0, 39_000_000, 4_900_000, 900_000_000)
-PRICES = PriceList.by_number((0, 1, 2), {0: BASE, 1: FASTER})
+PRICES = PriceTable.by_number((0, 1, 2), {0: BASE, 1: FASTER})
 REMOVAL = RemovalSet.of([1])
 
 
@@ -59,7 +60,7 @@ def pruned(monkeypatch, tmp_path):
     safetensors.torch.save_file(model.state_dict(), tmp_path / "weights.safetensors")
     store = Store.open("sqlite:///studies/lambda_nas.db")
     store.create_study(info, PRICES)
-    history = History(0, Architecture(REMOVAL), (RungResult(0, 0.795, 1.0),))
+    history = TrialRecord(0, Architecture(REMOVAL), (RungResult(0, 0.795, 1.0),))
     store.record(info.name, history, str(tmp_path / "weights.safetensors"))
     return model
 

@@ -16,9 +16,9 @@ from optuna_dashboard import get_note
 from timm.models import save_for_hf
 from torchvision.transforms.functional import to_pil_image
 
-from lambda_nas.core.evaluation import evaluate
-from lambda_nas.inputs.digits import digits_images, digits_model
+from lambda_nas.pretrained.digits import digits_images, digits_model
 from lambda_nas.store.store import Store
+from lambda_nas.training.evaluation import evaluate
 
 LAMBDA_NAS = [sys.executable, "-m", "lambda_nas"]
 STUDY = "digits_vit-digits"
@@ -80,7 +80,7 @@ def interrupted(tmp_path_factory):
 @pytest.fixture(scope="module")
 def resumed(interrupted):
     folder, *_ = interrupted
-    before = Store.open(f"sqlite:///{folder}/studies/lambda_nas.db").histories(STUDY)
+    before = Store.open(f"sqlite:///{folder}/studies/lambda_nas.db").trial_records(STUDY)
     budget = len(before) + 2
     return (
         before,
@@ -109,7 +109,7 @@ def test_the_same_command_takes_it_up(interrupted, resumed):
     folder, *_ = interrupted
     before, budget, shown = resumed
     store = Store.open(f"sqlite:///{folder}/studies/lambda_nas.db")
-    after = store.histories(STUDY)
+    after = store.trial_records(STUDY)
     assert len(after) == budget
     assert after[: len(before)] == before
     stopped = sum(history.stopped is not None for history in after)

@@ -11,8 +11,8 @@ FRESH = """
 import json, sys
 from pathlib import Path
 import lambda_nas, timm
-from lambda_nas.core.evaluation import evaluate
-from lambda_nas.inputs.images import load_images
+from lambda_nas.training.evaluation import evaluate
+from lambda_nas.data.image_folder import load_images
 
 folder, data, class_map = sys.argv[1:]
 model = timm.create_model("local-dir:" + folder, pretrained=True)

@@ -6,14 +6,15 @@ from dataclasses import replace
 import pytest
 
 from lambda_nas.cli import main, output
-from lambda_nas.core.architecture import Architecture
-from lambda_nas.core.cost import Price
-from lambda_nas.search.prices import PriceList
-from lambda_nas.search.values import History, RungResult, StudyInfo
+from lambda_nas.cost.measurement import Price
+from lambda_nas.cost.price_table import PriceTable
+from lambda_nas.models.architecture import Architecture
+from lambda_nas.records.study import StudyInfo
+from lambda_nas.records.trial import RungResult, TrialRecord
 from lambda_nas.store.store import Store
 
 BASE = Price(100.0, 1.0, 320.0, 40_000_000, 5_000_000, 1_000_000_000)
-PRICES = PriceList.by_number(
+PRICES = PriceTable.by_number(
     range(12),
     {n: replace(BASE, throughput=100.0 + n, speedup=1 + n / 10) for n in range(12)},
 )
@@ -38,7 +39,7 @@ def printed(monkeypatch, capsys, tmp_path):
     store = Store.open("sqlite:///studies/lambda_nas.db")
     store.create_study(INFO, PRICES)
     removal = Architecture.of(range(11))
-    store.record(INFO.name, History(0, removal, (RungResult(0, 0.75, 1.0),)), None)
+    store.record(INFO.name, TrialRecord(0, removal, (RungResult(0, 0.75, 1.0),)), None)
 
     def call(*args, width):
         monkeypatch.setattr(sys, "argv", ["lambda-nas", *args])

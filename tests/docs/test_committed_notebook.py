@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from lambda_nas.inputs.digits import digits_images, digits_model
+from lambda_nas.pretrained.digits import digits_images, digits_model
 
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "notebook.ipynb"
 OUTPUT_BYTES = 4000

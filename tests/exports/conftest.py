@@ -7,13 +7,13 @@ from timm.models import get_model_input_config
 from torch import nn
 from torchvision.transforms.functional import to_pil_image
 
-from lambda_nas.core.cost import Price
-from lambda_nas.core.evaluation import evaluate
-from lambda_nas.core.removal import RemovalSet
-from lambda_nas.core.surgery import remove_attention
+from lambda_nas.cost.measurement import Price
+from lambda_nas.data.image_folder import load_evaluation
 from lambda_nas.exports.card import Results
-from lambda_nas.inputs.images import load_evaluation
-from lambda_nas.inputs.models import ModelConfig
+from lambda_nas.models.removal import RemovalSet
+from lambda_nas.models.surgery import remove_attention
+from lambda_nas.pretrained.loading import ModelConfig
+from lambda_nas.training.evaluation import evaluate
 
 SMALL = {"img_size": 32, "patch_size": 16, "embed_dim": 24, "depth": 4, "num_heads": 3}
 

@@ -10,11 +10,11 @@ import timm
 import torch
 from huggingface_hub import ModelCard, metadata_load
 
-from lambda_nas.core.merging import Merging
-from lambda_nas.core.removal import RemovalSet
 from lambda_nas.exports.card import base_model, render_card
 from lambda_nas.exports.network import export_network
-from lambda_nas.inputs.models import ModelConfig, load_model
+from lambda_nas.models.merging import Merging
+from lambda_nas.models.removal import RemovalSet
+from lambda_nas.pretrained.loading import ModelConfig, load_model
 
 DEIT = "timm/deit_tiny_patch16_224.fb_in1k"
 

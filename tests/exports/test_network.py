@@ -8,13 +8,14 @@ import timm
 import torch
 from safetensors import safe_open
 
-from lambda_nas.core.folding import fold
-from lambda_nas.core.merging import Merging, merge_tokens
-from lambda_nas.core.removal import RemovalSet
-from lambda_nas.core.surgery import remove_attention
 from lambda_nas.errors import InputError
 from lambda_nas.exports.network import export_network
-from lambda_nas.inputs.models import ModelConfig, load_model
+from lambda_nas.models.merging import Merging
+from lambda_nas.models.removal import RemovalSet
+from lambda_nas.models.surgery import remove_attention
+from lambda_nas.pretrained.loading import ModelConfig, load_model
+from lambda_nas.token_merging.blocks import merge_tokens
+from lambda_nas.training.folding import fold
 
 SMALL = {"img_size": 32, "patch_size": 16, "embed_dim": 24, "depth": 4, "num_heads": 3}
 REMOVAL = RemovalSet.of([0, 2])
@@ -91,7 +92,7 @@ def test_what_is_written(tmp_path):
     assert names == ["README.md", "config.json", "model.safetensors"]
     assert [path.name for path in folder.parent.iterdir()] == ["out"]
     config = json.loads((folder / "config.json").read_text())
-    assert config["architecture"] == "lambda_nas_vit"
+    assert config["architecture"] == "lambda_nas_pruned"
     assert config["num_classes"] == 7
     args = config["model_args"]
     assert (args["base"], args["removed"], args["doubled"]) == ("deit_tiny_patch16_224", [0, 2], [])

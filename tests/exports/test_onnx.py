@@ -7,13 +7,14 @@ import pytest
 import timm
 import torch
 
-from lambda_nas.core.folding import fold
-from lambda_nas.core.merging import Merging, merge_tokens
-from lambda_nas.core.removal import RemovalSet
 from lambda_nas.errors import InputError
 from lambda_nas.exports import onnx as exporter
 from lambda_nas.exports.network import export_network
 from lambda_nas.exports.onnx import load_onnx, write_onnx
+from lambda_nas.models.merging import Merging
+from lambda_nas.models.removal import RemovalSet
+from lambda_nas.token_merging.blocks import merge_tokens
+from lambda_nas.training.folding import fold
 
 
 @pytest.fixture(scope="module")

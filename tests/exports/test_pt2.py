@@ -6,8 +6,9 @@ import pytest
 import timm
 import torch
 
-from lambda_nas.core.merging import Merging, merge_tokens
 from lambda_nas.exports.network import export_network
+from lambda_nas.models.merging import Merging
+from lambda_nas.token_merging.blocks import merge_tokens
 
 FRESH = """
 import sys

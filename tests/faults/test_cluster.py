@@ -18,12 +18,12 @@ import psutil
 import pytest
 import timm
 
-from lambda_nas.choice import export_point
-from lambda_nas.core.evaluation import evaluate
 from lambda_nas.errors import ClusterError, InputError
-from lambda_nas.search.cluster import ray_running
-from lambda_nas.search.job import Budget, Settings
+from lambda_nas.execution.cluster import ray_running
+from lambda_nas.execution.job import Budget, Settings
+from lambda_nas.exports.front_trial import export_point
 from lambda_nas.store.store import Store
+from lambda_nas.training.evaluation import evaluate
 
 from .conftest import DEADLINE_S, TINY, Search, check_sound
 from .tiny_search import STUDY, Lines, source
@@ -33,7 +33,7 @@ DEPTH, IMAGES = 4, 40
 SAVE_ELSEWHERE = """
 import sys, ray, torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-from lambda_nas.search.weights import WeightsFolder
+from lambda_nas.execution.weights import WeightsFolder
 ray.init(address=sys.argv[1], log_to_driver=False)
 here = ray.get_runtime_context().get_node_id()
 [there] = [node["NodeID"] for node in ray.nodes() if node["NodeID"] != here]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from lambda_nas.errors import ConnectionLostError
-from lambda_nas.search import driver
+from lambda_nas.execution import driver
 from lambda_nas.store.store import Store
 
 from .conftest import check_sound, same_so_far

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lambda_nas.inputs.digits import digits_images, digits_model
+from lambda_nas.pretrained.digits import digits_images, digits_model
 from lambda_nas.store.store import Store
 
 from .conftest import DEADLINE_S, check_sound, same_so_far

@@ -9,7 +9,7 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
-from lambda_nas.search.trainable import _out_of_memory
+from lambda_nas.execution.trainable import _out_of_memory
 from lambda_nas.store.store import Store
 
 from .conftest import check_sound

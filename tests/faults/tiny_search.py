@@ -17,15 +17,15 @@ import psutil
 import timm
 import torch
 
+from lambda_nas.api.session import Source, search
 from lambda_nas.cli.app import quiet_dependencies
 from lambda_nas.cli.interrupts import second_interrupt_exits
-from lambda_nas.core import cost
-from lambda_nas.core.data import ImageSet
+from lambda_nas.cost import measurement as cost
+from lambda_nas.data.image_folder import ImageData
+from lambda_nas.data.image_set import ImageSet
 from lambda_nas.errors import LambdaNasError
-from lambda_nas.inputs.images import ImageData
-from lambda_nas.inputs.models import LoadedModel, ModelConfig, fingerprint
-from lambda_nas.run import Source, search
-from lambda_nas.search.job import Budget, Settings
+from lambda_nas.execution.job import Budget, Settings
+from lambda_nas.pretrained.loading import LoadedModel, ModelConfig, fingerprint
 from lambda_nas.store.store import Store
 
 STUDY = "tiny"

@@ -4,15 +4,16 @@ import optuna
 import pytest
 from sqlalchemy import text
 
-from lambda_nas.core.architecture import Architecture
 from lambda_nas.errors import InputError
-from lambda_nas.search.choices import Choices
-from lambda_nas.search.trials import DIRECTIONS, distributions, objectives
-from lambda_nas.search.values import Answer, History, RungResult
+from lambda_nas.models.architecture import Architecture
+from lambda_nas.models.search_space import SearchSpace
+from lambda_nas.records.run import ClaimResult
+from lambda_nas.records.trial import RungResult, TrialRecord
 from lambda_nas.store.doctor import examine
 from lambda_nas.store.store import Store
+from lambda_nas.strategy.optuna_trials import DIRECTIONS, distributions, objectives
 
-CHOICES = Choices((0, 1, 2, 4, 5))
+CHOICES = SearchSpace((0, 1, 2, 4, 5))
 STUDY = "deit-images"
 
 
@@ -29,9 +30,9 @@ def study(store, make_info, prices, who):
         theirs.enqueue_trial(CHOICES.to_params(one))
         trial = theirs.ask(distributions(CHOICES))
         answer = store.claim(STUDY, one, trial.number, run=run, budget=None)
-        assert answer is Answer.GRANTED
+        assert answer is ClaimResult.GRANTED
         rungs = tuple(RungResult(rung, value, 1.0) for rung, value in enumerate(accuracies))
-        history = History(trial.number, one, rungs, stopped, run=run)
+        history = TrialRecord(trial.number, one, rungs, stopped, run=run)
         if stopped:
             state = {"state": optuna.trial.TrialState.PRUNED}
         elif accuracies:

@@ -12,9 +12,9 @@ from alembic.runtime.migration import MigrationContext
 from optuna.storages import RDBStorage
 from sqlalchemy import create_engine
 
-from lambda_nas.core.architecture import Architecture
 from lambda_nas.errors import InputError, StorageError
-from lambda_nas.search.values import History, RungResult
+from lambda_nas.models.architecture import Architecture
+from lambda_nas.records.trial import RungResult, TrialRecord
 from lambda_nas.store.engine import VERSION_TABLE, open_engine
 from lambda_nas.store.schema import Base
 from lambda_nas.store.store import Store
@@ -129,7 +129,7 @@ def test_read_only_file_can_be_read_but_not_written(sqlite_url, make_info, price
     assert store.study("deit-images") == make_info()
     with pytest.raises(StorageError, match="attempt to write a readonly database"):
         store.record(
-            "deit-images", History(0, Architecture.of([0]), (RungResult(0, 0.5, 1.0),)), None
+            "deit-images", TrialRecord(0, Architecture.of([0]), (RungResult(0, 0.5, 1.0),)), None
         )
 
 

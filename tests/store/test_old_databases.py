@@ -6,25 +6,25 @@ from pathlib import Path
 
 import pytest
 
-from lambda_nas.core.architecture import Architecture
-from lambda_nas.core.cost import Price
-from lambda_nas.core.merging import Merging
-from lambda_nas.core.merging_work import BlockWork, MergingWork
-from lambda_nas.search.merged_prices import MergedPrices
-from lambda_nas.search.prices import PriceList
-from lambda_nas.search.values import FrontPoint, History, RungResult
+from lambda_nas.cost.measurement import Price
+from lambda_nas.cost.merged_prices import MergedPrices
+from lambda_nas.cost.merging_work import BlockWork, MergingWork
+from lambda_nas.cost.price_table import PriceTable
+from lambda_nas.models.architecture import Architecture
+from lambda_nas.models.merging import Merging
+from lambda_nas.records.trial import ParetoTrial, RungResult, TrialRecord
 from lambda_nas.store.store import Store
 
 FOLDER = Path(__file__).parent
 REVISIONS = sorted(path.stem.removeprefix("revision_") for path in FOLDER.glob("revision_*.sql"))
-HOPELESS = History(
+HOPELESS = TrialRecord(
     5,
     Architecture.of([1, 2]),
     (RungResult(0, 0.125, 1.0),),
     "rung 0: 12.5%, at most 20.0% expected at the end, can't reach the front: "
     "trial 1 {0,2} has 25.0%",
 )
-SCORED = History(
+SCORED = TrialRecord(
     6, Architecture.of([0, 1]), (RungResult(0, 0.125, 1.0),), "rung 0: hopeless", 0.5, 1, 12.5
 )
 LATER = [HOPELESS, SCORED]
@@ -49,14 +49,14 @@ def test_old_database_opens(revision, tmp_path):
     info = store.study("old")
     assert (info.model, info.layers, info.seed) == ("deit", (0, 1, 2), 7)
     assert info.settings == {"max_removed": 2}
-    assert store.prices("old") == PriceList.by_number((0, 1, 2), prices)
+    assert store.prices("old") == PriceTable.by_number((0, 1, 2), prices)
     assert store.prior("old") == {"path": [[1]]}
-    first = FrontPoint(0, Architecture.of([1]), 0.625, 1, prices[1], "/weights/0")
-    second = FrontPoint(1, Architecture.of([0, 2]), 0.25, 0, prices[2], None)
+    first = ParetoTrial(0, Architecture.of([1]), 0.625, 1, prices[1], "/weights/0")
+    second = ParetoTrial(1, Architecture.of([0, 2]), 0.25, 0, prices[2], None)
     assert store.trials("old") == store.front("old") == [first, second]
-    assert store.histories("old") == [
-        History(0, first.architecture, (RungResult(0, 0.5, 1.0), RungResult(1, 0.625, 2.0))),
-        History(1, second.architecture, (RungResult(0, 0.25, 1.0),)),
+    assert store.trial_records("old") == [
+        TrialRecord(0, first.architecture, (RungResult(0, 0.5, 1.0), RungResult(1, 0.625, 2.0))),
+        TrialRecord(1, second.architecture, (RungResult(0, 0.25, 1.0),)),
         *STOPPED.get(revision, LATER),
     ]
     claims = store.claims("old")
@@ -65,7 +65,7 @@ def test_old_database_opens(revision, tmp_path):
     )
     assert store.runs("old") == store.load("old").runs == tuple(claim.run for claim in claims)
     assert store.record(
-        "old", History(2, Architecture.of([0]), (RungResult(0, 0.125, 1.0),)), None
+        "old", TrialRecord(2, Architecture.of([0]), (RungResult(0, 0.125, 1.0),)), None
     ) == [
         first,
         second,

@@ -7,15 +7,15 @@ import optuna
 import pytest
 from sqlalchemy import create_engine, delete, select, update
 
-from lambda_nas.core.architecture import Architecture
-from lambda_nas.core.merging import Merging
-from lambda_nas.core.merging_work import BlockWork, MergingWork
-from lambda_nas.core.removal import RemovalSet
+from lambda_nas.cost.merged_prices import MergedPrices
+from lambda_nas.cost.merging_work import BlockWork, MergingWork
 from lambda_nas.errors import InputError, StorageError, StudyMismatchError
-from lambda_nas.search.merged_prices import MergedPrices
-from lambda_nas.search.values import History, RungResult
+from lambda_nas.models.architecture import Architecture
+from lambda_nas.models.merging import Merging
+from lambda_nas.models.removal import RemovalSet
+from lambda_nas.records.front import non_dominated
+from lambda_nas.records.trial import RungResult, TrialRecord
 from lambda_nas.store import schema
-from lambda_nas.store.fronts import non_dominated
 from lambda_nas.store.store import Store
 
 
@@ -28,7 +28,7 @@ def study(store, make_info, prices):
 def history(trial, removed, rungs, **more):
     if isinstance(rungs, float):
         rungs = [RungResult(0, rungs, 1.0)]
-    return History(trial, Architecture.of(removed), tuple(rungs), **more)
+    return TrialRecord(trial, Architecture.of(removed), tuple(rungs), **more)
 
 
 def test_a_study_comes_back_as_it_went_in(store, make_info, prices, url):
@@ -91,9 +91,9 @@ def test_a_stopped_trial_keeps_its_rungs_and_is_no_point(store, study, make_poin
 
     expected = [make_point(7, [2, 4], 0.5, rung=1, weights="/weights/7")]
     assert front == store.front(study) == store.trials(study) == expected
-    assert store.histories(study) == [
-        History(3, Architecture.of([1, 2]), tuple(high), "rung 0: hopeless"),
-        History(7, Architecture.of([2, 4]), tuple(low)),
+    assert store.trial_records(study) == [
+        TrialRecord(3, Architecture.of([1, 2]), tuple(high), "rung 0: hopeless"),
+        TrialRecord(7, Architecture.of([2, 4]), tuple(low)),
     ]
 
 
@@ -195,8 +195,8 @@ def test_prices_and_trials_with_merged_tokens(store, make_info, prices):
             store.check_mergings("merging", other)
     sets = [Architecture.of(removed, Merging(8, start=1)) for removed in ([], [0, 1])]
     for trial, one in enumerate([*sets, Architecture.of([0, 1])]):
-        store.record("merging", History(trial, one, (RungResult(0, 0.5, 1.0),)), None)
-    assert [trial.architecture for trial in store.histories("merging")][:2] == sets
+        store.record("merging", TrialRecord(trial, one, (RungResult(0, 0.5, 1.0),)), None)
+    assert [trial.architecture for trial in store.trial_records("merging")][:2] == sets
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,168 @@
+"""Long training of one architecture that a search has found (design, part 7, ``train``)."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from lambda_nas.api.session import Source, Stage, losses_for
+from lambda_nas.errors import InputError, LambdaNasError
+from lambda_nas.execution.job import in_percent
+from lambda_nas.exports.card import Results
+from lambda_nas.exports.network import export_network
+from lambda_nas.models.architecture import Architecture
+from lambda_nas.pretrained.entry_points import DIGITS_ARCHITECTURE
+from lambda_nas.token_merging.blocks import merge_tokens
+from lambda_nas.training.checkpoints import Checkpoint
+from lambda_nas.training.config import Augmentation, Losses, TrainConfig
+from lambda_nas.training.dilution import dilute, finish
+from lambda_nas.training.evaluation import evaluate
+from lambda_nas.training.loop import train
+
+NATURAL = Augmentation(crop=0.7, hflip=0.5)
+SNAPSHOT_STEPS = 100
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """How long and how fast; the rest of the recipe is the one that was measured best.
+
+    Attributes:
+        epochs: Passes over the training images.
+        batch_size: Images a step.
+        lr: Peak learning rate.
+        seed: Of the order and augmentation of images.
+    """
+
+    epochs: int
+    batch_size: int = 64
+    lr: float = 3e-4
+    seed: int = 0
+
+    def recipe(self, images: int, losses: Losses, *, natural: bool) -> TrainConfig:
+        """Return the recipe for so many images; natural ones are cropped and flipped."""
+        return TrainConfig(
+            steps=max(1, self.epochs * images // self.batch_size),
+            batch_size=self.batch_size,
+            lr=self.lr,
+            seed=self.seed,
+            losses=losses,
+            augmentation=NATURAL if natural else Augmentation(),
+        )
+
+
+class CheckpointFile:
+    """Keeps the last snapshot of a training in a file, whole or not at all."""
+
+    every = SNAPSHOT_STEPS
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def beside(
+        cls, out: Path, source: Source, architecture: Architecture, schedule: Schedule
+    ) -> "CheckpointFile":
+        """Return the file of this very training, which will write ``out``."""
+        about = f"{source.model.fingerprint} {source.data.fingerprint} {architecture} {schedule}"
+        digest = hashlib.sha256(about.encode()).hexdigest()[:8]
+        return cls(out.parent / f".{out.name}-{digest}.pt")
+
+    def load(self) -> Checkpoint | None:
+        """Return the snapshot, if there is one.
+
+        Raises:
+            InputError: If the file can't be read.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            snapshot: Checkpoint = torch.load(self.path, map_location="cpu", weights_only=True)
+        # Unpickling and zip reading each fail in their own ways.
+        except Exception as error:
+            raise InputError(
+                f"the snapshot {self.path} can't be read: delete it to start over"
+            ) from error
+        return snapshot
+
+    def save(self, snapshot: Checkpoint) -> None:
+        """Replace the file.
+
+        Raises:
+            LambdaNasError: If it can't be written.
+        """
+        scratch = self.path.with_suffix(".tmp")
+        try:
+            torch.save(snapshot, scratch)
+            scratch.replace(self.path)
+        # A full disk is a RuntimeError of torch's zip writer.
+        except (OSError, RuntimeError) as error:
+            scratch.unlink(missing_ok=True)
+            raise LambdaNasError(f"can't write the snapshot {self.path} ({error})") from error
+
+
+def train_fully(
+    source: Source,
+    architecture: Architecture,
+    schedule: Schedule,
+    *,
+    keeper: CheckpointFile,
+    out: Path,
+    results: Results,
+    stage: Stage,
+) -> float:
+    """Dilute the set's attention over the training images and export the network that is left.
+
+    The unpruned model is the teacher. A training that was killed goes on at its last snapshot.
+
+    Args:
+        source: The unpruned model and its images.
+        architecture: The layers to remove, and how tokens are merged afterwards.
+        schedule: How long.
+        keeper: Of this training; its file goes when the training is over.
+        out: Folder to write, in timm's form; must not hold anything (``check_free`` knows early).
+        results: What is known for the model card, all but the accuracy.
+        stage: Shows the progress.
+
+    Returns:
+        Top-1 on the evaluation images, a fraction.
+
+    Raises:
+        InputError: If there are no training images or ``out`` can't be written.
+        NonFiniteError: If a loss is NaN or infinite.
+    """
+    images = source.data.training
+    if images is None:
+        raise InputError(f"{source.data_name} has no train/ and val/ below it: nothing to train on")
+    teacher = source.model.model
+    teacher.to("cuda" if torch.cuda.is_available() else "cpu")
+    diluted = dilute(teacher, architecture.removal, compensation="none")
+    natural = source.model.name != DIGITS_ARCHITECTURE
+    recipe = schedule.recipe(len(images), losses_for(teacher), natural=natural)
+    keeper.path.parent.mkdir(parents=True, exist_ok=True)
+    with stage("Training", 100) as advance:
+        show = in_percent(advance)
+        train(
+            diluted,
+            images,
+            recipe,
+            teacher=teacher,
+            on_step=lambda step, _: show(step + 1, recipe.steps),
+            keeper=keeper,
+        )
+    pruned, merging = finish(diluted), architecture.merging
+    judged = merge_tokens(pruned, merging) if merging else pruned
+    evaluation, size = source.data.evaluation, schedule.batch_size
+    with stage("Evaluating", -(-len(evaluation) // size)) as advance:
+        found = evaluate(judged, evaluation, batch_size=size, on_batch=lambda _: advance())
+    export_network(
+        pruned.cpu(),
+        source.model.config,
+        removal=architecture.removal,
+        merging=merging,
+        out=out,
+        results=replace(results, accuracy=found.top1),
+    )
+    keeper.path.unlink(missing_ok=True)
+    return found.top1

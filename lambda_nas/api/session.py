@@ -1,0 +1,331 @@
+"""Puts a search together: model, images, settings, store, and the search itself."""
+
+import os
+import platform
+import re
+import shlex
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lambda_nas.api.dashboard_sync import DashboardSync
+from lambda_nas.data.image_folder import ImageData, ImageLimits, load_images
+from lambda_nas.errors import InputError
+from lambda_nas.execution.cluster import ray_running
+from lambda_nas.execution.driver import Outcome, measure_baseline, run_search
+from lambda_nas.execution.heartbeat import heartbeat, machine
+from lambda_nas.execution.job import Material, Progress, RunHandle, Settings, in_percent
+from lambda_nas.execution.stopwatch import Stopwatch
+from lambda_nas.models.blockwise import is_blockwise
+from lambda_nas.models.merging import Merging
+from lambda_nas.models.removal import RemovalSet
+from lambda_nas.models.surgery import check_removal, removable_layers
+from lambda_nas.pretrained.digits import digits_images, digits_model
+from lambda_nas.pretrained.from_module import from_module
+from lambda_nas.pretrained.loading import LoadedModel, load_model
+from lambda_nas.records.run import RunInfo
+from lambda_nas.records.study import StudyInfo
+from lambda_nas.store.store import Store
+from lambda_nas.strategy.space_files import SpaceConfig
+from lambda_nas.token_merging.blocks import check_mergeable
+from lambda_nas.training.config import LambdaSchedule, Losses, TrainConfig
+
+Stage = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
+
+RUNG_STEPS = 20
+RUNGS = 2
+# The unpruned model's hidden states say most about each image: on labels alone, so few steps lost
+# accuracy (studies/cifar10_deit_tiny).
+RUNG_LOSSES = Losses(labels=1.0, logits=1.0, hidden=200.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """The unpruned model and the images it is judged on."""
+
+    model: LoadedModel
+    data: ImageData
+    data_name: str
+
+    @property
+    def has_repair(self) -> bool:
+        """Whether there is a closed-form repair for the model."""
+        return is_blockwise(self.model.model)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user must be told before the search."""
+        if self.has_repair:
+            return self.data.notes
+        return (
+            *self.data.notes,
+            f"{type(self.model.model).__name__} is no plain row of blocks: no closed-form repair, "
+            "sets are judged by plain removal and, with training images, by dilution",
+        )
+
+
+def open_digits(stage: Stage) -> Source:
+    """Return the embedded default; the ViT is trained on first use."""
+    data = digits_images()
+    with stage("Training the digits ViT (first use only)", 100) as advance:
+        model = digits_model(data, on_step=in_percent(advance))
+    return Source(model, data, "digits")
+
+
+def open_source(
+    stage: Stage,
+    *,
+    model: str | nn.Module | None,
+    data: Path | None,
+    checkpoint: Path | None = None,
+    pretrained: bool = False,
+    class_map: Path | None = None,
+    seed: int = 0,
+    limits: ImageLimits | None = None,
+) -> Source:
+    """Load a model and an image folder, or the embedded default when neither is given.
+
+    A model that is a network already is taken as it is, in a copy.
+
+    Raises:
+        InputError: If only one of the two is given, something is given that goes with them, or
+            either can't be used.
+    """
+    if model is None and data is None:
+        _refuse_alone(checkpoint=checkpoint, pretrained=pretrained, class_map=class_map)
+        return open_digits(stage)
+    if model is None or data is None:
+        missing = "--model" if model is None else "--data"
+        raise InputError(f"{missing} is missing: give both --model and --data, or neither")
+    if isinstance(model, str):
+        loaded = load_model(model, pretrained=pretrained, checkpoint=checkpoint)
+    else:
+        loaded = from_module(model)
+    removable_layers(loaded.model)
+    with stage("Reading images", 100) as advance:
+        images = load_images(
+            data,
+            loaded.model,
+            class_map=class_map,
+            seed=seed,
+            limits=limits,
+            on_image=in_percent(advance),
+        )
+    return Source(loaded, images, str(data))
+
+
+def _refuse_alone(*, checkpoint: Path | None, pretrained: bool, class_map: Path | None) -> None:
+    """Refuse what says nothing about the embedded default and would silently be left out."""
+    given = [
+        *([f"--checkpoint {checkpoint}"] if checkpoint is not None else []),
+        *(["--pretrained"] if pretrained else []),
+        *([f"--class-map {class_map}"] if class_map is not None else []),
+    ]
+    if given:
+        raise InputError(f"{' and '.join(given)}: give --model and --data with it")
+
+
+def resolve_mergings(source: Source, space: SpaceConfig | None) -> tuple[Merging, ...]:
+    """Return the ways to merge tokens that a space offers.
+
+    Raises:
+        UnsupportedModelError: If there are any, and the model can't merge tokens.
+        InputError: If one starts where no block has attention.
+    """
+    if space is None or not space.tome_r:
+        return ()
+    check_mergeable(source.model.model)
+    attention = removable_layers(source.model.model)
+    late = [start for start in space.tome_start if start > attention[-1]]
+    if late:
+        raise InputError(
+            f"tome_start {late[0]}: no block from there on has attention, the last that has is "
+            f"{attention[-1]}"
+        )
+    return space.mergings
+
+
+def resolve_layers(
+    source: Source, space: SpaceConfig | None
+) -> tuple[tuple[int, ...], int, tuple[RemovalSet, ...]]:
+    """Return removable layers, the most to remove at once, and the space's named sets."""
+    layers = removable_layers(source.model.model)
+    if space is None:
+        return layers, max(1, len(layers) // 2), ()
+    if space.removable != "all":
+        check_removal(source.model.model, RemovalSet.of(space.removable))
+        layers = tuple(sorted(space.removable))
+    seeds = tuple(RemovalSet.of(seed) for seed in space.seeds.values())
+    for seed in seeds:
+        check_removal(source.model.model, seed)
+    most = space.max_removed or len(layers)
+    return layers, min(most, len(layers)), seeds
+
+
+def default_study_name(source: Source) -> str:
+    """Name a study after its model and data, so that the same command finds it again."""
+    model = re.split(r"[:/\\]", source.model.name.rstrip("/\\"))[-1]
+    return f"{model}-{Path(source.data_name).name}".strip("-")
+
+
+def search(
+    source: Source,
+    settings: Settings,
+    *,
+    store: Store,
+    name: str,
+    progress: Progress,
+    weights_root: Path = Path("studies/weights"),
+    command: str | None = None,
+) -> Outcome:
+    """Begin the study or take it up where it stopped, and search until the budget is spent.
+
+    ``command`` is what the user gave to have this done, by default the process's command line.
+
+    Raises:
+        StudyMismatchError: If the study exists with another model or other data.
+        InfeasibleError: If no price is within the limits; a new study is not begun then.
+        ClusterError: If there is a cluster to join and it can't be joined.
+    """
+    timed = Stopwatch(progress)
+    with ExitStack() as stack:
+        if settings.ray_address is not None:
+            # Before any work. A Ray of our own comes later: its processes would disturb pricing.
+            stack.enter_context(ray_running(settings, timed))
+        command = command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
+        return _search(source, settings, store, name, timed, weights_root, command)
+
+
+def _search(
+    source: Source,
+    settings: Settings,
+    store: Store,
+    name: str,
+    timed: Stopwatch,
+    weights_root: Path,
+    command: str,
+) -> Outcome:
+    device = "cuda" if settings.gpus_per_trial > 0 else "cpu"
+    material = Material(
+        model=source.model.model,
+        calibration=source.data.calibration,
+        evaluation=source.data.evaluation,
+        training=source.data.training,
+        rungs=_rungs(source, settings.seed),
+        weights_dir=str((weights_root / name).resolve()),
+        device=device,
+    )
+    if not store.has(name):
+        accuracy, prices = measure_baseline(material, settings, timed)
+        store.create_study(
+            StudyInfo(
+                name=name,
+                model=source.model.name,
+                model_fingerprint=source.model.fingerprint,
+                data=source.data_name,
+                data_fingerprint=source.data.fingerprint,
+                device=device_name(device),
+                layers=settings.layers,
+                seed=settings.seed,
+                baseline_accuracy=accuracy,
+                baseline=prices.unpruned,
+                settings=_describe(source, settings, rungs=len(material.rungs) + 1),
+            ),
+            prices,
+        )
+    store.check_same(
+        name,
+        source.model.name,
+        source.model.fingerprint,
+        source.data_name,
+        source.data.fingerprint,
+        device_name(device),
+    )
+    store.check_mergings(name, settings.mergings)
+    run = store.begin_run(name, _who(source, settings, device_name(device), command))
+    publisher = DashboardSync(timed, store, name)
+    with (
+        publisher.at_the_end(),
+        heartbeat(store, run, timed.spent, started=timed.started) as elapsed,
+    ):
+        return run_search(
+            name,
+            material,
+            settings,
+            storage=store.optuna,
+            store=store,
+            run_handle=RunHandle(run, elapsed),
+            progress=publisher,
+        )
+
+
+def _who(source: Source, settings: Settings, device: str, command: str) -> RunInfo:
+    return RunInfo(
+        machine=machine(),
+        pid=os.getpid(),
+        device=device,
+        model_fingerprint=source.model.fingerprint,
+        data_fingerprint=source.data.fingerprint,
+        versions={"python": platform.python_version()}
+        | {name: version(name) for name in ("lambda-nas", "torch", "timm", "optuna", "ray")},
+        seed=settings.seed,
+        workers=settings.workers,
+        command=command,
+    )
+
+
+def device_name(device: str) -> str:
+    """Return the name of the processor that prices were measured on."""
+    if device != "cpu":
+        return torch.cuda.get_device_name(device)
+    cpuinfo = Path("/proc/cpuinfo")
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.exists() else []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def losses_for(model: nn.Module) -> Losses:
+    """Return what trains best; the hidden states of a row of blocks can be compared one by one."""
+    return RUNG_LOSSES if is_blockwise(model) else replace(RUNG_LOSSES, hidden=0.0)
+
+
+def _rungs(source: Source, seed: int) -> tuple[TrainConfig, ...]:
+    """Return the slices of training that a trial gets where there are training images."""
+    if source.data.training is None:
+        return ()
+    return tuple(
+        TrainConfig(
+            steps=RUNG_STEPS,
+            batch_size=64,
+            lr=3e-4 / (rung + 1),
+            seed=seed + rung,
+            # Lambda is zero after a transplant, and after the first dilution.
+            fade=LambdaSchedule(start=0.0) if source.has_repair or rung else LambdaSchedule(),
+            losses=losses_for(source.model.model),
+        )
+        for rung in range(RUNGS)
+    )
+
+
+def _describe(source: Source, settings: Settings, *, rungs: int) -> dict[str, object]:
+    config = source.model.config
+    return {
+        "architecture": config.architecture,
+        "model_args": config.model_args,
+        "pretrained_cfg": config.pretrained_cfg,
+        "removed_before": list(config.removed),
+        "doubled_before": list(config.doubled),
+        "data": source.data.description,
+        "max_removed": settings.max_removed,
+        "batch_size": settings.batch_size,
+        "rungs": rungs,
+        "repair": source.has_repair,
+        "seeds": [list(seed) for seed in settings.seeds],
+        "limits": asdict(settings.constraints),
+    }

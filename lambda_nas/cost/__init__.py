@@ -1,0 +1,1 @@
+"""Throughput, memory, parameters and MACs: measurements, price tables, constraints."""

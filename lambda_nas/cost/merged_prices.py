@@ -1,0 +1,56 @@
+"""What merging tokens takes off the price of an architecture."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from lambda_nas.cost.measurement import Price
+from lambda_nas.cost.merging_work import MergingWork
+from lambda_nas.models.merging import Merging
+
+
+@dataclass(frozen=True)
+class MergedPrices:
+    """Prices with tokens merged, from those without.
+
+    Time goes with a power of the multiply-accumulates that merging leaves, and grows with each
+    block that has to match tokens.
+
+    Attributes:
+        power: Of the share of multiply-accumulates that is left; 1 is in proportion.
+        overhead: What merging in one block takes, as a share of the unpruned model's time.
+        mergings: The ways to merge that have a price.
+        works: What blocks take, by the number of pairs that each merges.
+    """
+
+    power: float
+    overhead: float
+    mergings: tuple[Merging, ...]
+    works: Mapping[int, MergingWork]
+
+    def merged(self, unmerged: Price, merging: Merging, attending: Sequence[int]) -> Price:
+        """Return the price of an architecture that merges tokens.
+
+        Args:
+            unmerged: Its price if it did not.
+            merging: How it does.
+            attending: Its blocks with attention.
+
+        Raises:
+            KeyError: If this way to merge has no price.
+        """
+        if merging not in self.mergings:
+            raise KeyError(str(merging))
+        work = self.works[merging.r]
+        saved = work.macs_saved(attending, merging.start)
+        merges = sum(block >= merging.start for block in attending)
+        time = (1 - saved / unmerged.macs) ** self.power / unmerged.speedup
+        speedup = 1 / (time + self.overhead * merges)
+        faster = speedup / unmerged.speedup
+        return replace(
+            unmerged,
+            throughput=unmerged.throughput * faster,
+            speedup=speedup,
+            latency_ms=unmerged.latency_ms / faster,
+            memory_bytes=unmerged.memory_bytes - work.bytes_saved(attending, merging.start),
+            macs=unmerged.macs - saved,
+        )

@@ -1,0 +1,105 @@
+"""Measures what merging tokens takes off a price, from a few architectures.
+
+Multiply-accumulates and memory are exact, for each architecture (``cost.merging_work``). Two
+numbers are measured: how the time falls with the multiply-accumulates, and how much matching the
+tokens of a block takes. Both are fitted to architectures that merge early and late, with all of
+their attention and half.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import least_squares
+from torch import nn
+
+from lambda_nas.cost.measurement import Price, measure_prices
+from lambda_nas.cost.merged_prices import MergedPrices
+from lambda_nas.cost.merging_work import measure_merging_work
+from lambda_nas.cost.price_table import PriceTable
+from lambda_nas.cost.profiling import draw_sample
+from lambda_nas.data.image_set import ImageSet
+from lambda_nas.models.architecture import Architecture
+from lambda_nas.models.removal import RemovalSet
+from lambda_nas.models.search_space import SearchSpace
+from lambda_nas.models.surgery import remove_attention
+from lambda_nas.token_merging.blocks import merge_tokens
+
+MOST_POWER = 2.0
+"""Fewer tokens than in proportion also fit better into caches; beyond this it is noise."""
+
+
+def price_mergings(
+    model: nn.Module,
+    prices: PriceTable,
+    search_space: SearchSpace,
+    images: ImageSet,
+    *,
+    batch_size: int,
+    device: str,
+    on_step: Callable[[int, int], None] | None = None,
+) -> MergedPrices:
+    """Price ways to merge tokens.
+
+    Args:
+        model: The unpruned model, an isotropic ViT.
+        prices: Without merging.
+        search_space: The ways to merge tokens among them.
+        images: To run.
+        batch_size: Images a forward.
+        device: Where to measure.
+        on_step: Called after each round with rounds done and in all.
+
+    Raises:
+        UnsupportedModelError: If the model can't merge tokens.
+        InputError: If a merging starts where no block has attention.
+    """
+    sample = draw_sample(images, batch_size, device)
+    timed = _timed(prices, search_space)
+    models = [model.to(device), *(_build(model, one).to(device) for one in timed)]
+    measured = measure_prices(models, [sample] * len(models), on_step=on_step)[1:]
+    numbers = sorted({merging.r for merging in search_space.mergings})
+    works = {r: measure_merging_work(model, r, sample) for r in numbers}
+    unfitted = replace(prices, merged=MergedPrices(1.0, 0.0, search_space.mergings, works))
+    return fit_time(unfitted, dict(zip(timed, measured, strict=True)))
+
+
+def fit_time(prices: PriceTable, measured: Mapping[Architecture, Price]) -> MergedPrices:
+    """Return merged prices with the power and the overhead of the least squared errors in time.
+
+    Args:
+        prices: With any power and overhead.
+        measured: What architectures that merge cost, against the unpruned model.
+    """
+    merged = prices.merged
+    assert merged is not None
+
+    def fitted(found: NDArray[np.float64]) -> MergedPrices:
+        power, overhead = found.tolist()
+        return replace(merged, power=power, overhead=overhead)
+
+    def errors(found: NDArray[np.float64]) -> list[float]:
+        guessed = replace(prices, merged=fitted(found))
+        return [1 / guessed.of(one).speedup - 1 / price.speedup for one, price in measured.items()]
+
+    bounds = (0.0, 0.0), (MOST_POWER, np.inf)
+    return fitted(least_squares(errors, (1.0, 0.0), bounds=bounds).x)
+
+
+def _timed(prices: PriceTable, search_space: SearchSpace) -> list[Architecture]:
+    """Return with each merging all the attention, and that of either half where it can go."""
+    attention = prices.attention()
+    (most,) = max(prices.by_signature)
+    half = min(most, len(attention) // 2)
+    removals = [attention[:0], attention[:half], attention[len(attention) - half :]]
+    return [
+        Architecture(removal, merging)
+        for removal in dict.fromkeys(map(RemovalSet.of, removals))
+        for merging in search_space.mergings_of(removal, attention)
+        if merging
+    ]
+
+
+def _build(model: nn.Module, one: Architecture) -> nn.Module:
+    return merge_tokens(remove_attention(model, one.removal).model, one.merging)

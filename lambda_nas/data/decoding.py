@@ -1,0 +1,113 @@
+"""Decoding of images in threads, into one uint8 tensor."""
+
+import io
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from timm.data.model_config import resolve_input_data_config
+from timm.data.transforms_factory import create_transform
+from torch import Tensor, nn
+
+from lambda_nas.data.image_set import ImageSet
+from lambda_nas.data.listing import NAMED, Listing
+from lambda_nas.errors import InputError
+
+UNREADABLE_LIMIT = 0.1
+MODES = {1: "L", 3: "RGB"}
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """Images that could be read, in the order asked for.
+
+    Attributes:
+        images: The readable ones.
+        readable: ``[images asked for]``, bool.
+        notes: What the user must be told.
+    """
+
+    images: ImageSet
+    readable: Tensor
+    notes: tuple[str, ...]
+
+    def before(self, position: int) -> int:
+        """Return how many of the first ``position`` images asked for could be read."""
+        return int(self.readable[:position].sum())
+
+
+def decode(
+    listing: Listing,
+    indices: Tensor,
+    model: nn.Module,
+    on_image: Callable[[int, int], None] | None = None,
+) -> Decoded:
+    """Decode, resize and crop images as timm does for this model in evaluation.
+
+    Args:
+        listing: Where the images are.
+        indices: ``[images]``, int64; which to read, in this order.
+        model: Its config gives size, crop, interpolation and normalisation.
+        on_image: Called with images done and in all.
+
+    Raises:
+        InputError: If more than a tenth of the images can't be read.
+    """
+    config = resolve_input_data_config(model)
+    channels, height, width = config["input_size"]
+    if channels not in MODES:
+        raise InputError(f"the model takes {channels} channels; images have 1 or 3")
+    # With timm's prefetcher setting the result is uint8, to be normalised when a batch is drawn.
+    transform = create_transform(**config, is_training=False, use_prefetcher=True)
+    images = torch.empty(len(indices), channels, height, width, dtype=torch.uint8)
+    readable = torch.ones(len(indices), dtype=torch.bool)
+    reading = threading.Lock()
+
+    def read(position: int) -> None:
+        try:
+            with reading:
+                stream, _ = listing.reader[int(indices[position])]
+                with stream:
+                    content = stream.read()
+            image = _decode_one(content, MODES[channels])
+        # Broken files make Pillow's many decoders raise anything from OSError to SyntaxError.
+        except Exception:
+            readable[position] = False
+            return
+        # What goes wrong from here on is no fault of the file.
+        images[position] = transform(image)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done, _ in enumerate(pool.map(read, range(len(indices))), 1):
+            if on_image:
+                on_image(done, len(indices))
+    notes = _report(listing, indices[~readable], len(indices))
+    labels = listing.labels[indices]
+    if notes:
+        images, labels = images[readable], labels[readable]
+    mean, std = (_per_channel(config[key], channels) for key in ("mean", "std"))
+    return Decoded(ImageSet(images, labels, mean, std), readable, notes)
+
+
+def _decode_one(content: bytes, mode: str) -> Image.Image:
+    with Image.open(io.BytesIO(content)) as image:
+        return image.convert(mode)
+
+
+def _report(listing: Listing, unreadable: Tensor, total: int) -> tuple[str, ...]:
+    if not len(unreadable):
+        return ()
+    names = ", ".join(listing.filename(int(index)) for index in unreadable[:NAMED])
+    more = ", ..." if len(unreadable) > NAMED else ""
+    what = f"{len(unreadable)} of {total} images below {listing.root}: {names}{more}"
+    if len(unreadable) > UNREADABLE_LIMIT * total:
+        raise InputError(f"can't read {what}")
+    return (f"skipped unreadable images, {what}",)
+
+
+def _per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    return tuple(values) if len(values) == channels else (values[0],) * channels

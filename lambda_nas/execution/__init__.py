@@ -1,0 +1,1 @@
+"""Running trials: Ray Tune, workers, heartbeats, requeueing."""

@@ -1,0 +1,238 @@
+"""The search from start to end: price, prior, seeds, trials. Resumes whatever it finds."""
+
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any, cast
+
+import optuna
+from optuna.storages import RDBStorage
+
+from lambda_nas.cost.constraints import check_feasible, check_params
+from lambda_nas.cost.merging_profiling import price_mergings
+from lambda_nas.cost.price_table import PriceTable, signatures_up_to
+from lambda_nas.cost.profiling import count_signature_params, price_signatures
+from lambda_nas.errors import ConnectionLostError
+from lambda_nas.execution.cluster import ray_running
+from lambda_nas.execution.heartbeat import requeue_stale_trials
+from lambda_nas.execution.job import Material, Progress, RunHandle, Settings, StudyStore, in_percent
+from lambda_nas.models.architecture import Architecture
+from lambda_nas.models.stages import find_stages
+from lambda_nas.records.trial import ParetoTrial, TrialCounts
+from lambda_nas.scoring.forwards import forwards_of
+from lambda_nas.scoring.prior import Scorer, layer_priors, nose_path
+from lambda_nas.strategy.optuna_trials import DIRECTIONS, OBJECTIVES, count_stored, count_trials
+from lambda_nas.strategy.sampler import RemovalSampler
+from lambda_nas.strategy.surrogate import Score
+from lambda_nas.training.evaluation import evaluate
+
+PATIENCE_S = 300
+"""How long a database server that went away is waited for."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a search ended."""
+
+    front: list[ParetoTrial]
+    counts: TrialCounts
+    stopped: str
+
+
+def measure_baseline(
+    material: Material, settings: Settings, progress: Progress
+) -> tuple[float, PriceTable]:
+    """Return the unpruned model's top-1 and the prices of all signatures, the model's own too.
+
+    Raises:
+        InfeasibleError: If no price is within the limits; as soon as that is known.
+    """
+    model = material.model.to(material.device)
+    image, _ = next(material.evaluation.batches(1, device=material.device))
+    stages = find_stages(model, image)
+    signatures = signatures_up_to(stages, settings.layers, settings.max_removed)
+    check_params(count_signature_params(model, stages, signatures[1:]), settings.constraints)
+    with progress.stage("Measuring throughput and memory", 100) as advance:
+        prices = price_signatures(
+            model,
+            stages,
+            signatures,
+            material.evaluation,
+            batch_size=settings.batch_size,
+            device=material.device,
+            on_step=in_percent(advance),
+        )
+    if settings.mergings:
+        with progress.stage("Measuring what merging tokens saves", 100) as advance:
+            merged = price_mergings(
+                model,
+                prices,
+                settings.search_space,
+                material.evaluation,
+                batch_size=settings.batch_size,
+                device=material.device,
+                on_step=in_percent(advance),
+            )
+        prices = replace(prices, merged=merged)
+    check_feasible(prices, settings.search_space, settings.constraints)
+    batches = -(-len(material.evaluation) // settings.batch_size)
+    with progress.stage("Evaluating the unpruned model", batches) as advance:
+        accuracy = evaluate(
+            model,
+            material.evaluation,
+            batch_size=settings.batch_size,
+            on_batch=lambda _: advance(),
+        )
+    return accuracy.top1, prices
+
+
+def run_search(
+    name: str,
+    material: Material,
+    settings: Settings,
+    *,
+    storage: RDBStorage,
+    store: StudyStore,
+    run_handle: RunHandle,
+    progress: Progress,
+) -> Outcome:
+    """Search until the budget is spent and return the front.
+
+    The study must be in the ledger with its prices. Whatever ends the search, an interrupt too,
+    leaves the trials in flight to the next run. A database server that goes away is waited for.
+
+    Raises:
+        InfeasibleError: If no price is within the limits.
+        NonFiniteError: If the unpruned model's outputs are not finite.
+        StorageError: If the database fails, or its server stays away.
+    """
+    prices = store.prices(name)
+    check_feasible(prices, settings.search_space, settings.constraints)
+    score = _prior_score(name, material, settings, store, progress)
+    baseline = store.study(name).baseline_accuracy
+
+    def go_on() -> str:
+        sampler = RemovalSampler(
+            settings.search_space,
+            prices,
+            score,
+            baseline=baseline,
+            constraints=settings.constraints,
+            seed=settings.seed,
+        )
+        with store.translated_errors():
+            study = _open_study(name, storage, sampler)
+            requeue_stale_trials(study, store, settings.search_space, run_handle.run, progress)
+            _enqueue(
+                study, settings, {history.architecture for history in store.trial_records(name)}
+            )
+            progress.trials(count_trials(study), store.front(name))
+        from lambda_nas.execution.tuning import run_trials
+
+        return run_trials(
+            study,
+            store,
+            sampler,
+            score,
+            prices,
+            run_handle=run_handle,
+            material=material,
+            settings=settings,
+            deadline=deadline,
+            progress=progress,
+        )
+
+    with ray_running(settings, progress):
+        seconds = settings.budget.seconds
+        deadline = None if seconds is None else run_handle.elapsed() + seconds
+        stopped = _patiently(go_on, lambda: store.count(name), progress)
+    return Outcome(store.front(name), count_stored(name, storage), stopped)
+
+
+def _patiently(work: Callable[[], str], is_back: Callable[[], object], progress: Progress) -> str:
+    """Do the work, all over again each time that the database's server was away."""
+    while True:
+        try:
+            return work()
+        except ConnectionLostError as error:
+            with progress.stage(f"{error}; waiting for it", PATIENCE_S) as step:
+                for second in range(1, PATIENCE_S + 1):
+                    time.sleep(1.0)
+                    step()
+                    try:
+                        is_back()
+                        break
+                    except ConnectionLostError:
+                        if second == PATIENCE_S:
+                            raise
+
+
+def _prior_score(
+    name: str, material: Material, settings: Settings, store: StudyStore, progress: Progress
+) -> Score:
+    """Measure the prior if the study has none; return the score of an architecture under it."""
+    images = material.calibration
+    if len(images) > settings.prior_images:
+        import torch
+
+        images = images.subset(torch.arange(settings.prior_images))
+    scorer = Scorer(forwards_of(material.model, images))
+    saved = store.prior(name)
+    if saved is None:
+        steps = settings.max_removed + len(settings.layers)
+        with progress.stage("Measuring the prior", steps) as step:
+            layers = layer_priors(scorer, on_layer=step)
+            nose = nose_path(
+                scorer, length=settings.max_removed, candidates=settings.layers, on_step=step
+            )
+        saved = {
+            "score": "relative-entropy",
+            "images": len(images),
+            "layers": [asdict(layer) for layer in layers],
+            "path": [step.row() for step in nose],
+            "scored": [
+                {"removed": list(one.removal), "score": scorer.relative_entropy(one.removal)}
+                for one in scorer.scored()
+            ],
+        }
+        store.save_prior(name, saved)
+    # A study from before has its path only.
+    scored = cast("list[dict[str, Any]]", saved.get("scored", saved["path"]))
+    known = {Architecture.of(row["removed"]): float(row["score"]) for row in scored}
+    known |= {
+        trial.architecture: trial.score
+        for trial in store.trial_records(name)
+        if trial.score is not None
+    }
+
+    def score(one: Architecture) -> float:
+        return known[one] if one in known else scorer.relative_entropy(one.removal, one.merging)
+
+    return score
+
+
+def _open_study(name: str, storage: RDBStorage, sampler: RemovalSampler) -> optuna.Study:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        study = optuna.create_study(
+            study_name=name,
+            storage=storage,
+            directions=DIRECTIONS,
+            sampler=sampler,
+            load_if_exists=True,
+        )
+        study.set_metric_names(list(OBJECTIVES))
+    return study
+
+
+def _enqueue(study: optuna.Study, settings: Settings, measured: set[Architecture]) -> None:
+    """Put the space's named sets first in the queue, once."""
+    for seed in map(Architecture, settings.seeds):
+        if seed not in measured:
+            study.enqueue_trial(
+                settings.search_space.to_params(seed),
+                user_attrs={"seed": True},
+                skip_if_exists=True,
+            )

@@ -1,0 +1,108 @@
+"""One trial, as Ray runs it: surgery, transplant, then a rung of training a step.
+
+A model that is no row of blocks has no transplant: it is judged by plain removal, then by dilution.
+"""
+
+import time
+
+import torch
+from ray.tune import Trainable
+from torch import nn
+
+from lambda_nas.errors import LambdaNasError
+from lambda_nas.execution.job import Material
+from lambda_nas.execution.weights import WeightsFolder
+from lambda_nas.models.architecture import Architecture
+from lambda_nas.models.blockwise import is_blockwise
+from lambda_nas.models.surgery import remove_attention
+from lambda_nas.repair.transplant import transplant
+from lambda_nas.scoring.activation_cache import ActivationCache
+from lambda_nas.token_merging.blocks import merge_tokens
+from lambda_nas.training.dilution import dilute, finish
+from lambda_nas.training.evaluation import evaluate
+from lambda_nas.training.loop import train
+
+
+class RemovalTrial(Trainable):
+    """Repairs and evaluates one removal set after another in the same worker process."""
+
+    def setup(  # type: ignore[override]  # Ray's `with_parameters` adds the others.
+        self,
+        config: dict[str, object],
+        material: Material,
+        weights: WeightsFolder,
+        threads: int,
+    ) -> None:
+        """Take the material once; ``reset_config`` starts each later trial."""
+        torch.set_num_threads(threads)
+        self._material = material
+        self._weights = weights
+        self._unpruned = material.model.to(material.device).eval()
+        walks = is_blockwise(self._unpruned)
+        self._prefixes = ActivationCache(self._unpruned, material.calibration) if walks else None
+        self.reset_config(config)
+
+    def reset_config(self, new_config: dict[str, object]) -> bool:
+        """Start over with another set; the cached states of the unpruned model stay."""
+        self._architecture = Architecture.parse(str(new_config["architecture"]))
+        self._number = int(str(new_config["trial"]))
+        self._rung = -1
+        self._best = -1.0
+        self._model: nn.Module | None = None
+        return True
+
+    def step(self) -> dict[str, object]:
+        """Run the next rung and report it."""
+        started = time.perf_counter()
+        self._rung += 1
+        last = self._rung >= len(self._material.rungs)
+        report: dict[str, object] = {"rung": self._rung, "done": last}
+        try:
+            accuracy = self._run_rung()
+        except (LambdaNasError, MemoryError, RuntimeError, OSError) as error:
+            full = _out_of_memory(error)
+            reason = f"out of memory: {error}" if full else str(error)
+            # Memory may be there again when others have finished; nothing else gets better.
+            return report | {"accuracy": 0.0, "failure": reason, "again": full, "done": True}
+        seconds = time.perf_counter() - started
+        return report | {
+            "accuracy": accuracy,
+            "seconds": seconds,
+            "weights": str(self._weights.file(self._number)),
+        }
+
+    def _run_rung(self) -> float:
+        if self._model is None:
+            self._model = self._pruned()
+        else:
+            self._model = self._trained(self._model)
+        merging = self._architecture.merging
+        # The weights know nothing of it: the same are trained, with all the tokens, and kept.
+        judged = merge_tokens(self._model, merging) if merging else self._model
+        top1 = evaluate(judged, self._material.evaluation).top1
+        if top1 > self._best:
+            self._best = top1
+            self._weights.save(self._model, self._number)
+        return top1
+
+    def _pruned(self) -> nn.Module:
+        if self._prefixes is not None:
+            return transplant(self._prefixes, self._architecture.removal)
+        return remove_attention(self._unpruned, self._architecture.removal).model.eval()
+
+    def _trained(self, model: nn.Module) -> nn.Module:
+        """Return the model after the rung's training; one that fades begins from the unpruned."""
+        assert self._material.training is not None
+        recipe = self._material.rungs[self._rung - 1]
+        fades = recipe.fade.start > 0
+        if fades:
+            model = dilute(self._unpruned, self._architecture.removal, compensation="none")
+        train(model, self._material.training, recipe, teacher=self._unpruned)
+        return finish(model) if fades else model
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    """Say whether an allocation failed; PyTorch has no type of its own for the CPU's."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(
+        error
+    )

@@ -1,0 +1,103 @@
+"""Exports a trial of a front: builds its network again from the weights that the trial left."""
+
+from pathlib import Path
+
+import safetensors.torch
+from torch import nn
+
+from lambda_nas.errors import InputError
+from lambda_nas.exports.card import Results
+from lambda_nas.exports.network import Format, export_network
+from lambda_nas.models.removal import RemovalSet
+from lambda_nas.pretrained.loading import ModelConfig
+from lambda_nas.pretrained.rebuild import build
+from lambda_nas.records.study import StudyInfo
+from lambda_nas.records.trial import ParetoTrial
+from lambda_nas.reporting.formatting import short_name
+
+
+def export_point(
+    info: StudyInfo,
+    point: ParetoTrial,
+    out: Path,
+    *,
+    format: Format = "timm",
+    plain: bool = False,
+) -> None:
+    """Write the architecture with the weights that its trial left.
+
+    Raises:
+        InputError: If the weights are gone, the format can't be had or ``out`` can't be written.
+        ExportError: If the network can't be translated or the file gives other outputs.
+    """
+    export_network(
+        build_point(info, point),
+        model_config(info),
+        removal=point.removal,
+        merging=point.architecture.merging,
+        out=out,
+        format=format,
+        plain=plain,
+        results=results_of(info, point),
+    )
+
+
+def build_point(info: StudyInfo, point: ParetoTrial) -> nn.Module:
+    """Return the architecture with the weights that its trial left, in eval mode on the CPU.
+
+    Raises:
+        InputError: If the weights are gone.
+    """
+    weights = Path(point.weights or "")
+    if not weights.is_file():
+        raise InputError(
+            f"the weights of trial {point.trial} are not at {weights}: export on the machine "
+            "that searched, or search again"
+        )
+    try:
+        state = safetensors.torch.load_file(weights)
+    except (OSError, safetensors.SafetensorError) as error:
+        raise InputError(f"the weights at {weights} can't be read ({error})") from error
+    return build(
+        model_config(info),
+        removal=point.removal,
+        merging=point.architecture.merging,
+        state=state,
+    )
+
+
+def results_of(info: StudyInfo, point: ParetoTrial) -> Results:
+    """Return what the study knows of a point of its front, for a model card."""
+    described = str(info.settings["data"]).rpartition(": ")[2]
+    return Results(
+        study=info.name,
+        trial=point.trial,
+        model=info.model,
+        data=f"{short_name(info.data)} ({described})",
+        device=info.device,
+        batch_size=int(info.settings["batch_size"]),  # type: ignore[call-overload]
+        weights=_describe_weights(point.rung, repaired=bool(info.settings.get("repair", True))),
+        accuracy=point.accuracy,
+        price=point.price,
+        baseline=info.baseline,
+        baseline_accuracy=info.baseline_accuracy,
+    )
+
+
+def _describe_weights(rung: int, *, repaired: bool) -> str:
+    slices = f"in {rung} short slices"
+    if repaired:
+        return f"repaired in closed form{f', then trained {slices}' if rung else ''}"
+    return f"diluted and trained {slices}" if rung else "those of the base model"
+
+
+def model_config(info: StudyInfo) -> ModelConfig:
+    """Return how the study's unpruned model is built."""
+    settings = info.settings
+    return ModelConfig(
+        architecture=str(settings["architecture"]),
+        model_args=dict(settings["model_args"]),  # type: ignore[call-overload]
+        pretrained_cfg=dict(settings["pretrained_cfg"]),  # type: ignore[call-overload]
+        removed=RemovalSet.of(settings["removed_before"]),  # type: ignore[arg-type]
+        doubled=RemovalSet.of(settings["doubled_before"]),  # type: ignore[arg-type]
+    )

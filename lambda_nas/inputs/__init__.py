@@ -1,1 +1,0 @@
-"""What the user brings: models, image folders, search spaces. Reads disks and the network."""

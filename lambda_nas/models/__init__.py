@@ -1,0 +1,1 @@
+"""timm networks: where their residual branches are, and what removing one leaves."""

@@ -1,0 +1,119 @@
+"""Removal of attention branches.
+
+Notation used for tensor shapes: ``[batch, tokens, channels]``.
+"""
+
+import copy
+from collections.abc import Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+from timm.models.mvitv2 import MultiScaleAttention, MultiScaleAttentionPoolFirst
+from torch import nn
+
+from lambda_nas.errors import LayerIndexError, UnsupportedModelError
+from lambda_nas.models.attention_free import (
+    AttentionFreeBlock,
+    NoAttention,
+    NoBranch,
+    NoSizedAttention,
+)
+from lambda_nas.models.branches import PRE_NORM_BLOCKS, WRAPPED, Branch, find_branches
+from lambda_nas.models.removal import RemovalSet
+
+ATTENTION_WITH_SIZE = (MultiScaleAttention, MultiScaleAttentionPoolFirst)
+
+ModelT = TypeVar("ModelT", bound=nn.Module)
+
+
+class Surgery(NamedTuple, Generic[ModelT]):
+    """What ``remove_attention`` did."""
+
+    model: ModelT
+    removed: RemovalSet
+    params_removed: int
+
+
+def removable_layers(model: nn.Module) -> tuple[int, ...]:
+    """Return the indices of the attention layers that can be removed.
+
+    Raises:
+        UnsupportedModelError: If there is none; says why the model's attention layers can't.
+    """
+    branches = find_branches(model)
+    layers = tuple(
+        index
+        for index, branch in enumerate(branches)
+        if not branch.removed and branch.obstacle is None
+    )
+    if not layers:
+        raise UnsupportedModelError(f"{type(model).__name__} has {_why_none(branches)}")
+    return layers
+
+
+def _why_none(branches: Sequence[Branch]) -> str:
+    if not branches:
+        return "no residual self-attention layer to remove"
+    obstacles = dict.fromkeys(branch.obstacle for branch in branches if branch.obstacle)
+    if not obstacles:
+        return "no attention layer left to remove"
+    return f"no attention layer that can be removed: {'; '.join(obstacles)}"
+
+
+def check_removal(model: nn.Module, removal: RemovalSet) -> None:
+    """Raise ``LayerIndexError`` unless every layer of the set can be removed from the model."""
+    allowed = removable_layers(model)
+    wrong = [layer for layer in removal if layer not in allowed]
+    if wrong:
+        raise LayerIndexError(
+            f"can't remove attention of layer {', '.join(map(str, wrong))}: "
+            f"removable layers are {', '.join(map(str, allowed))}"
+        )
+
+
+def remove_attention(model: ModelT, removal: RemovalSet) -> Surgery[ModelT]:
+    """Return a copy of the model without the attention branches of the set (paper, section 3.2).
+
+    A branch goes with its norm, layer scale and drop path. The input model is not changed. Where
+    a block has an MLP half that stands on its own, only that is left; elsewhere timm's own block
+    goes on with an attention that gives zeros.
+
+    Raises:
+        UnsupportedModelError: If the model has no attention layer that can be removed.
+        LayerIndexError: If a layer does not exist, can't be removed, or is already.
+    """
+    check_removal(model, removal)
+    pruned = copy.deepcopy(model)
+    before = count_params(pruned)
+    branches = find_branches(pruned)
+    for layer in removal:
+        _remove(pruned, branches[layer])
+    return Surgery(pruned, removal, before - count_params(pruned))
+
+
+def _remove(model: nn.Module, branch: Branch) -> None:
+    block = model.get_submodule(branch.path)
+    if isinstance(block, PRE_NORM_BLOCKS):
+        model.set_submodule(branch.path, AttentionFreeBlock(block))
+    elif branch.attention in WRAPPED:
+        model.set_submodule(branch.path, NoBranch())
+    else:
+        # It may be wrapped, while it is diluted.
+        inside = block.get_submodule(branch.attention).modules()
+        gives_size = any(isinstance(module, ATTENTION_WITH_SIZE) for module in inside)
+        setattr(block, branch.attention, NoSizedAttention() if gives_size else NoAttention())
+        for name in branch.parts[1:]:
+            bypass(block, name)
+
+
+def bypass(block: nn.Module, name: str) -> None:
+    """Let what a part acted on pass through: it is zeros, and to stay so."""
+    if isinstance(getattr(block, name), nn.Parameter):
+        delattr(block, name)
+        setattr(block, name, 1.0)
+    else:
+        setattr(block, name, nn.Identity())
+
+
+def count_params(model: nn.Module) -> int:
+    """Return the number of parameters, shared ones once."""
+    return sum(parameter.numel() for parameter in model.parameters())

@@ -1,0 +1,1 @@
+"""Trained models: loading, adopting and rebuilding them, and our timm entry points."""

@@ -1,0 +1,45 @@
+"""Which of timm's architectures are covered: the table that ``benchmarks/coverage.py`` made."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+_TABLE = Path(__file__).with_name("coverage.csv")
+
+
+@dataclass(frozen=True)
+class Family:
+    """The architectures of one module of timm that have attention.
+
+    Attributes:
+        name: Of the module.
+        architectures: How many have residual self-attention, or something that is nearly so.
+        covered: How many have layers that can be removed, compared layer by layer.
+        kept: Why some layers of these can't be removed, or some architectures were not compared.
+    """
+
+    name: str
+    architectures: int
+    covered: int
+    kept: tuple[str, ...]
+
+
+def families() -> list[Family]:
+    """Return the families that have attention, by name."""
+    by_family: dict[str, list[dict[str, str]]] = {}
+    with _TABLE.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            if int(row["layers"]):
+                by_family.setdefault(row["family"], []).append(row)
+    return [_family(name, rows) for name, rows in sorted(by_family.items())]
+
+
+def _family(name: str, rows: Sequence[dict[str, str]]) -> Family:
+    reasons = [reason for row in rows for reason in (row["obstacle"], row["failure"]) if reason]
+    return Family(
+        name=name,
+        architectures=len(rows),
+        covered=sum(int(row["checked"]) > 0 and not row["failure"] for row in rows),
+        kept=tuple(f"{reason} ({reasons.count(reason)})" for reason in dict.fromkeys(reasons)),
+    )

@@ -1,0 +1,135 @@
+"""The architectures that timm learns when this package is imported.
+
+Both are written on ``build_model_with_cfg``: an entry point that ignores ``pretrained`` would
+silently return random weights.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import timm
+from timm.models import (
+    build_model_with_cfg,
+    generate_default_cfgs,
+    get_pretrained_cfg,
+    register_model,
+)
+from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
+from torch import Tensor, nn
+
+from lambda_nas.models.merging import Merging
+from lambda_nas.models.removal import RemovalSet
+from lambda_nas.models.surgery import removable_layers, remove_attention
+from lambda_nas.token_merging.blocks import merge_tokens
+from lambda_nas.training.folding import scale_norms
+
+PRUNED_ARCHITECTURE = "lambda_nas_pruned"
+DIGITS_ARCHITECTURE = "digits_vit"
+
+default_cfgs = generate_default_cfgs(
+    {
+        DIGITS_ARCHITECTURE: {
+            "input_size": (1, 8, 8),
+            "fixed_input_size": True,
+            "num_classes": 10,
+            "crop_pct": 1.0,
+            "interpolation": "bilinear",
+            "mean": (0.3,),
+            "std": (0.36,),
+            "first_conv": "patch_embed.proj",
+            "classifier": "head",
+        }
+    }
+)
+
+
+# timm passes entry points whatever its callers give; their keywords are open by its contract.
+@register_model
+def lambda_nas_pruned(
+    pretrained: bool = False,
+    *,
+    base: str,
+    removed: Sequence[int],
+    doubled: Sequence[int] = (),
+    merging: Sequence[int] | None = None,
+    pretrained_cfg: dict[str, Any] | None = None,
+    **kwargs: Any,  # noqa: ANN401
+) -> nn.Module:
+    """Build ``base`` without the attention branches of ``removed``.
+
+    Args:
+        pretrained: Load the weights that ``pretrained_cfg`` names.
+        base: timm's name of the unpruned architecture.
+        removed: Block indices without attention.
+        doubled: Blocks of the doubled residual whose factor was folded (``training.folding``).
+        merging: The two numbers of a ``token_merging.blocks.Merging``, if tokens are merged.
+        pretrained_cfg: Where the weights are; by default the base's data settings, no weights.
+        **kwargs: Anything timm or the base's constructor takes.
+
+    Raises:
+        UnsupportedModelError: If the base is of no supported family, or can't merge its tokens.
+        LayerIndexError: If a layer does not exist in the base.
+        InputError: If no block merges tokens that are to be merged.
+    """
+    if not pretrained_cfg:
+        known = get_pretrained_cfg(base)
+        pretrained_cfg = known.to_dict(remove_source=True) if known else {}
+    build = partial(
+        _build_pruned,
+        base,
+        RemovalSet.of(removed),
+        RemovalSet.of(doubled),
+        Merging(*merging) if merging else None,
+    )
+    return build_model_with_cfg(
+        build,
+        PRUNED_ARCHITECTURE,
+        pretrained,
+        pretrained_cfg={**pretrained_cfg, "architecture": PRUNED_ARCHITECTURE},
+        pretrained_filter_fn=_filter,
+        feature_cfg={"out_indices": 3, "feature_cls": "getter"},
+        **kwargs,
+    )
+
+
+@register_model
+def digits_vit(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:  # noqa: ANN401
+    """Build the 12-block network of the embedded default: 8x8 grey images, 10 classes."""
+    args = {
+        "patch_size": 2,
+        "embed_dim": 48,
+        "depth": 12,
+        "num_heads": 4,
+        "weight_init": "jax",
+        **kwargs,
+    }
+    return build_model_with_cfg(
+        VisionTransformer,
+        DIGITS_ARCHITECTURE,
+        pretrained,
+        pretrained_filter_fn=checkpoint_filter_fn,
+        feature_cfg={"out_indices": 3, "feature_cls": "getter"},
+        **args,
+    )
+
+
+def _build_pruned(
+    base: str,
+    removal: RemovalSet,
+    doubled: RemovalSet,
+    merging: Merging | None,
+    **kwargs: Any,  # noqa: ANN401
+) -> nn.Module:
+    model = timm.create_model(base, pretrained=False, **kwargs)
+    removable_layers(model)
+    if removal:
+        model = remove_attention(model, removal).model
+    if doubled:
+        scale_norms(model, doubled)
+    return merge_tokens(model, merging) if merging else model
+
+
+def _filter(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """Fit old names and other image sizes, as timm does for its ViT."""
+    return checkpoint_filter_fn(state, model) if isinstance(model, VisionTransformer) else state

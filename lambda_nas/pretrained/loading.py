@@ -1,0 +1,241 @@
+"""Trained models by name, folder, hub id or checkpoint file."""
+
+import difflib
+import hashlib
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.models import (
+    filter_pretrained_cfg,
+    get_model_args,
+    get_pretrained_cfg,
+    is_model,
+    load_state_dict,
+    parse_model_name,
+    split_model_name_tag,
+)
+from torch import Tensor, nn
+
+from lambda_nas.errors import InputError, LambdaNasError
+from lambda_nas.models.merging import Merging
+from lambda_nas.models.removal import RemovalSet
+from lambda_nas.pretrained.entry_points import PRUNED_ARCHITECTURE
+
+NAMED_KEYS = 3
+ORIGIN = {"tag", "license", "description", "origin_url", "paper_name", "paper_ids", "notes"}
+NOTHING = RemovalSet()
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """How timm builds a network, without its weights.
+
+    Attributes:
+        architecture: timm's name of the unpruned network.
+        model_args: What its entry point was given, JSON values.
+        pretrained_cfg: timm's data settings and origin, without the weights' location.
+        removed: Layers that were already gone when the model was loaded.
+        doubled: Those of them whose doubled residual was folded.
+        merging: Of tokens, if the model did that already.
+    """
+
+    architecture: str
+    model_args: dict[str, Any] = field(default_factory=dict)
+    pretrained_cfg: dict[str, Any] = field(default_factory=dict)
+    removed: RemovalSet = NOTHING
+    doubled: RemovalSet = NOTHING
+    merging: Merging | None = None
+
+    @classmethod
+    def of(cls, model: nn.Module) -> "ModelConfig":
+        """Read what timm recorded in a model that it built, pruned exports included."""
+        args = get_model_args(model)
+        recorded: Any = model.pretrained_cfg
+        cfg = filter_pretrained_cfg(dict(recorded), remove_source=True)
+        architecture = cfg.pop("architecture")
+        if architecture != PRUNED_ARCHITECTURE:
+            return cls(architecture, args, cfg)
+        base, removed, doubled = args.pop("base"), args.pop("removed"), args.pop("doubled", ())
+        merging = args.pop("merging", None)
+        return cls(
+            base,
+            args,
+            cfg,
+            removed=RemovalSet.of(removed),
+            doubled=RemovalSet.of(doubled),
+            merging=Merging(*merging) if merging else None,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A trained model in eval mode on the CPU.
+
+    Attributes:
+        model: The network.
+        name: What the user called it.
+        config: How timm builds it.
+        fingerprint: Of architecture and weights, 16 hex digits.
+    """
+
+    model: nn.Module
+    name: str
+    config: ModelConfig
+    fingerprint: str
+
+
+def load_model(
+    name: str, *, pretrained: bool = False, checkpoint: Path | None = None
+) -> LoadedModel:
+    """Load a trained model.
+
+    Args:
+        name: A timm name, ``local-dir:DIR`` or ``hf-hub:ID``; the latter two bring their weights.
+        pretrained: Load timm's weights of a plain name.
+        checkpoint: A file of weights to use instead; its head decides the number of classes.
+
+    Raises:
+        InputError: If the model is unknown or its weights are missing or don't fit.
+    """
+    source, rest = parse_model_name(name)
+    if source == "local-dir":
+        _check_folder(name, Path(rest), weights=checkpoint is None)
+    elif not source:
+        _check_name(name)
+    if checkpoint is not None:
+        model = _load_checkpoint(name, checkpoint)
+    elif pretrained or source:
+        model = _create(name, pretrained=True)
+    else:
+        raise InputError(
+            f"model {name} would have random weights: give --pretrained, --checkpoint FILE "
+            "or --model local-dir:DIR"
+        )
+    config = ModelConfig.of(model)
+    if checkpoint is not None:
+        config = _of_unknown_origin(config)
+    return LoadedModel(model.eval(), name, config, fingerprint(model, config))
+
+
+def fingerprint(model: nn.Module, config: ModelConfig) -> str:
+    """Return 16 hex digits of a SHA-256 over the architecture and all weights."""
+    digest = hashlib.sha256(f"{config.architecture}{config.removed}{config.doubled}".encode())
+    if config.merging:
+        digest.update(repr(config.merging).encode())
+    for key, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{key}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        flat = tensor.detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _of_unknown_origin(config: ModelConfig) -> ModelConfig:
+    """Forget what timm says of its own weights: a checkpoint's were trained and licensed apart."""
+    known = {key: value for key, value in config.pretrained_cfg.items() if key not in ORIGIN}
+    return replace(config, pretrained_cfg=known)
+
+
+def _create(name: str, *, pretrained: bool, num_classes: int | None = None) -> nn.Module:
+    try:
+        return timm.create_model(name, pretrained=pretrained, num_classes=num_classes)
+    except LambdaNasError:
+        raise
+    # timm, torch, safetensors and huggingface_hub have no error base in common.
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        if name.startswith("local-dir:"):
+            advice = "its config.json and weights don't load"
+        else:
+            advice = "download failed; without network, use --checkpoint FILE or local-dir:DIR"
+        raise InputError(f"model {name}: {advice} ({reason})") from error
+
+
+def _check_name(name: str) -> None:
+    architecture, tag = split_model_name_tag(name)
+    if not is_model(architecture):
+        if Path(name).is_dir():
+            raise InputError(f"model {name} is a folder: write local-dir:{name}")
+        close = difflib.get_close_matches(architecture, timm.list_models(), n=NAMED_KEYS)
+        hint = f"did you mean {', '.join(close)}?" if close else "see timm.list_models()"
+        raise InputError(f"timm has no model {architecture}; {hint}")
+    try:
+        get_pretrained_cfg(name)
+    except RuntimeError as error:
+        tags = timm.list_models(f"{architecture}.*", include_tags=True)
+        raise InputError(
+            f"model {architecture} has no weights tagged {tag}; there are {', '.join(tags)}"
+        ) from error
+
+
+def _check_folder(name: str, folder: Path, *, weights: bool) -> None:
+    if not folder.is_dir():
+        raise InputError(f"model {name}: there is no folder {folder}")
+    if not (folder / "config.json").is_file():
+        raise InputError(f"model {name}: {folder} has no config.json; it is not a timm folder")
+    kinds = (".safetensors", ".bin", ".pth")
+    if weights and not any(file.suffix in kinds for file in folder.iterdir()):
+        raise InputError(f"model {name}: {folder} has no model.safetensors")
+
+
+def _load_checkpoint(name: str, checkpoint: Path) -> nn.Module:
+    state = _read_checkpoint(checkpoint)
+    model = _create(name, pretrained=False)
+    cfg: Any = model.pretrained_cfg
+    head = state.get(f"{cfg.get('classifier')}.weight")
+    if head is not None and len(head) != model.num_classes:
+        model = _create(name, pretrained=False, num_classes=len(head))
+    _check_keys(model, state, f"checkpoint {checkpoint} doesn't fit {name}")
+    model.load_state_dict(state)
+    return model
+
+
+def _read_checkpoint(checkpoint: Path) -> dict[str, Tensor]:
+    if not checkpoint.is_file():
+        raise InputError(f"there is no checkpoint file {checkpoint}")
+    try:
+        state = load_state_dict(str(checkpoint), weights_only=True)
+    # Unpickling, zip reading and safetensors each fail in their own ways.
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise InputError(f"checkpoint {checkpoint} can't be read ({reason})") from error
+    if not state or not all(isinstance(value, Tensor) for value in state.values()):
+        raise InputError(
+            f"checkpoint {checkpoint} holds no state dict; expected tensors by name, at the top "
+            "or under 'state_dict' or 'model'"
+        )
+    return state
+
+
+def _check_keys(model: nn.Module, state: dict[str, Tensor], what: str) -> None:
+    own = model.state_dict()
+    problems = {
+        "missing": sorted(own.keys() - state.keys()),
+        "unexpected": sorted(state.keys() - own.keys()),
+        "of another shape": sorted(
+            key for key in own.keys() & state.keys() if own[key].shape != state[key].shape
+        ),
+    }
+    parts = [
+        f"{len(keys)} {kind} ({', '.join(keys[:NAMED_KEYS])}"
+        f"{', ...' if len(keys) > NAMED_KEYS else ''})"
+        for kind, keys in problems.items()
+        if keys
+    ]
+    if parts:
+        raise InputError(f"{what}: {'; '.join(parts)}")
+
+
+def build_for_pricing(name: str) -> nn.Module:
+    """Return a model to time: a folder's own network, a plain name's with random weights.
+
+    Raises:
+        InputError: As ``load_model``.
+    """
+    source, _ = parse_model_name(name)
+    if source:
+        return load_model(name).model
+    _check_name(name)
+    return _create(name, pretrained=False)

@@ -1,0 +1,82 @@
+"""Builds a pruned network again from what timm needs and its weights."""
+
+from dataclasses import astuple, replace
+from typing import Any
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from lambda_nas.errors import InputError
+from lambda_nas.models.branches import find_branches
+from lambda_nas.models.merging import Merging
+from lambda_nas.models.removal import RemovalSet
+from lambda_nas.pretrained.entry_points import PRUNED_ARCHITECTURE
+from lambda_nas.pretrained.loading import NOTHING, ModelConfig
+
+
+def build(
+    config: ModelConfig,
+    *,
+    removal: RemovalSet,
+    state: dict[str, Tensor],
+    doubled: RemovalSet = NOTHING,
+    merging: Merging | None = None,
+    plain: bool = False,
+) -> nn.Module:
+    """Build the pruned network from what timm needs and load its weights strictly.
+
+    Args:
+        config: How the network was built before this search.
+        removal: Layers removed from it since.
+        state: The pruned network's state dict.
+        doubled: Layers of ``removal`` whose doubled residual was folded.
+        merging: How the network merges tokens; by default as ``config`` says.
+        plain: Keep the removed branches, zeroed.
+
+    Returns:
+        The network in eval mode on the CPU.
+
+    Raises:
+        InputError: If it is to be plain and to merge tokens.
+        UnsupportedModelError: If it can't merge tokens.
+    """
+    config = with_merging(config, merging)
+    if plain and config.merging:
+        raise InputError(
+            "--plain can't be had for a network that merges tokens: timm alone can't merge; "
+            "leave out --plain or the merging"
+        )
+    removed = RemovalSet.of([*config.removed, *removal])
+    args: dict[str, Any] = dict(config.model_args)
+    name = config.architecture
+    if not plain:
+        name = PRUNED_ARCHITECTURE
+        args["base"] = config.architecture
+        args["removed"] = list(removed)
+        args["doubled"] = list(RemovalSet.of([*config.doubled, *doubled]))
+        if config.merging:
+            args["merging"] = list(astuple(config.merging))
+    model = timm.create_model(name, pretrained_cfg=dict(config.pretrained_cfg), **args)
+    if plain:
+        state = {**_zeros(model, removed), **state}
+    model.load_state_dict(state)
+    return model.eval()
+
+
+def with_merging(config: ModelConfig, merging: Merging | None) -> ModelConfig:
+    """Return the config with a way to merge tokens, if one is given."""
+    return config if merging is None else replace(config, merging=merging)
+
+
+def _zeros(model: nn.Module, removed: RemovalSet) -> dict[str, Tensor]:
+    # The zeroed projection alone makes the branch vanish (x + 0); the block's surviving tensors
+    # are overwritten by the pruned network's.
+    branches = find_branches(model)
+    prefixes = tuple(f"{branches[layer].path}." for layer in removed)
+    return {
+        # Integers are indices, of relative positions for example.
+        key: torch.zeros_like(value) if value.is_floating_point() else value
+        for key, value in model.state_dict().items()
+        if key.startswith(prefixes)
+    }

@@ -1,0 +1,78 @@
+"""Selects one trial of a front: by number, by the accuracy it may lose, or by its speed-up."""
+
+import math
+from collections.abc import Sequence
+
+from lambda_nas.errors import InfeasibleError, InputError
+from lambda_nas.records.study import StudyInfo
+from lambda_nas.records.trial import ParetoTrial
+
+DEFAULT_MAX_DROP = 1.0
+
+
+def choose(
+    info: StudyInfo,
+    front: Sequence[ParetoTrial],
+    *,
+    trial: int | None = None,
+    max_drop: float | None = None,
+    min_speedup: float | None = None,
+) -> ParetoTrial:
+    """Pick by trial number, or the fastest within a drop, or the most accurate of a speed-up.
+
+    Args:
+        info: The study.
+        front: Its front.
+        trial: A trial number on the front.
+        max_drop: Points of top-1 that may be lost against the unpruned model.
+        min_speedup: Ratio to the unpruned model's throughput.
+
+    Raises:
+        InputError: If more than one way of choosing is given, or the trial is not on the front.
+        InfeasibleError: If no point qualifies; names the nearest.
+    """
+    if sum(value is not None for value in (trial, max_drop, min_speedup)) > 1:
+        raise InputError("give one of --trial, --max-drop and --min-speedup")
+    if not front:
+        raise InfeasibleError(f"study {info.name} has no finished trial yet: search first")
+    if trial is not None:
+        return _by_number(info, front, trial)
+    if min_speedup is not None:
+        fast = [point for point in front if point.price.speedup >= min_speedup]
+        if not fast:
+            nearest = max(front, key=lambda point: point.price.speedup)
+            raise InfeasibleError(
+                f"no point of {info.name} is {min_speedup}x as fast; the fastest is trial "
+                f"{nearest.trial} with {nearest.price.speedup:.2f}x"
+            )
+        return max(fast, key=lambda point: point.accuracy)
+    drop = DEFAULT_MAX_DROP if max_drop is None else max_drop
+    close = [point for point in front if _drop(info, point) <= drop]
+    if not close:
+        nearest = min(front, key=lambda point: _drop(info, point))
+        raise InfeasibleError(
+            f"no point of {info.name} loses at most {drop} points; the nearest is trial "
+            f"{nearest.trial} {nearest.architecture} with {_drop(info, nearest):.2f}: "
+            f"--max-drop {_ceil(_drop(info, nearest)):.2f} or --trial {nearest.trial} takes it"
+        )
+    return max(close, key=lambda point: point.price.throughput)
+
+
+def _by_number(info: StudyInfo, front: Sequence[ParetoTrial], trial: int) -> ParetoTrial:
+    for point in front:
+        if point.trial == trial:
+            return point
+    raise InputError(
+        f"trial {trial} is not on the front of {info.name}, whose trials are "
+        f"{', '.join(str(point.trial) for point in front)}; weights are kept for those only"
+    )
+
+
+def _drop(info: StudyInfo, point: ParetoTrial) -> float:
+    """Return the points of top-1 lost, rounded so that 1.0 asked for is 1.0 granted."""
+    return round(100 * (info.baseline_accuracy - point.accuracy), 6)
+
+
+def _ceil(points: float) -> float:
+    """Round up to what two decimals can say: a drop that is advised has to be enough."""
+    return math.ceil(round(100 * points, 4)) / 100

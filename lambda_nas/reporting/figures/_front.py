@@ -1,0 +1,205 @@
+"""Accuracy against speed-up: the front among all trials."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import NamedTuple, cast
+
+import plotly.graph_objects as go
+
+from lambda_nas.models.architecture import Architecture
+from lambda_nas.records.study import StudyInfo, StudyRecord
+from lambda_nas.records.trial import ParetoTrial
+from lambda_nas.reporting.figures._style import CROSS, GREEN, GREY, RED, style
+from lambda_nas.reporting.formatting import short_name, short_set
+
+PAPER_SETS = tuple(
+    Architecture.of(layers)
+    for layers in ((0, 2, 4), (0, 2, 4, 6), (0, 1, 3, 4, 6), (0, 1, 3, 4, 6, 9))
+)
+"""Those that Lin et al. (arXiv 2404.05657) train, for DeiT of all sizes."""
+
+
+LETTER, LINE = 0.011, 0.05
+"""About the size of a name's letter, as a share of the front's width and height."""
+
+
+class Series(NamedTuple):
+    """Points of a scatter plot: speed-up, top-1 in percent, memory in MB (1e6 bytes), sets."""
+
+    speedup: list[float]
+    accuracy: list[float]
+    memory: list[float]
+    names: list[str]
+    hover: list[str]
+
+
+class FrontData(NamedTuple):
+    """What the figure of a front shows.
+
+    Attributes:
+        front: Slowest first.
+        others: Went to the end and are not on the front.
+        stopped: Ended early, at the accuracy of the rungs that they had: no comparison is fair.
+        marked: Of all these, the paper's sets and the seeds of the search space.
+        unpruned: The model as it came.
+    """
+
+    front: Series
+    others: Series
+    stopped: Series
+    marked: Series
+    unpruned: Series
+
+
+def front_data(study: StudyRecord) -> FrontData:
+    """Sort the trials of a study."""
+    members = {point.trial for point in study.front}
+    info = study.info
+    ended = [study.point(trial) for trial in study.trials if trial.stopped is None]
+    stopped = [study.point(trial) for trial in study.trials if trial.stopped is not None]
+    named = named_sets(info)
+    unpruned = ParetoTrial(-1, Architecture.of(()), info.baseline_accuracy, 0, info.baseline, None)
+    return FrontData(
+        front=_series(info, sorted(study.front, key=lambda point: point.price.speedup)),
+        others=_series(info, [point for point in ended if point.trial not in members]),
+        stopped=_series(info, stopped, "stopped early"),
+        marked=_series(
+            info, [point for point in (*ended, *stopped) if point.architecture in named]
+        ),
+        unpruned=_series(info, [unpruned])._replace(names=["unpruned"]),
+    )
+
+
+def named_sets(info: StudyInfo) -> set[Architecture]:
+    """Return the paper's sets and the seeds that the study's search space names."""
+    seeds = cast("Iterable[Iterable[int]]", info.settings.get("seeds", ()))
+    return {*PAPER_SETS, *map(Architecture.of, seeds)}
+
+
+def _series(info: StudyInfo, points: Sequence[ParetoTrial], remark: str = "") -> Series:
+    return Series(
+        [point.price.speedup for point in points],
+        [100 * point.accuracy for point in points],
+        [point.price.memory_bytes / 1e6 for point in points],
+        [short_set(point.architecture) for point in points],
+        [_hover(info, point, remark) for point in points],
+    )
+
+
+def _hover(info: StudyInfo, point: ParetoTrial, remark: str) -> str:
+    price = point.price
+    title = "unpruned" if point.trial < 0 else f"trial {point.trial}: {point.architecture}"
+    change = 100 * (point.accuracy - info.baseline_accuracy)
+    lines = [
+        f"<b>{title}</b>",
+        *([remark] if remark else []),
+        f"top-1 {100 * point.accuracy:.2f}% ({change:+.2f})",
+        f"{price.speedup:.2f}x, {price.throughput:.1f} images/s",
+        f"{price.memory_bytes / 1e6:.1f} MB, {price.params / 1e6:.2f} M params",
+    ]
+    return "<br>".join(lines)
+
+
+def front(study: StudyRecord) -> go.Figure:
+    """Draw accuracy against speed-up: the front, the other trials, the unpruned model."""
+    data, info = front_data(study), study.info
+    figure = go.Figure()
+    _add(figure, data.others, "other trials", marker={"color": GREY, "size": 7, "opacity": 0.5})
+    _add(figure, data.stopped, "stopped early", marker=CROSS | {"opacity": 0.5})
+    ring = {"symbol": "circle-open", "size": 19, "color": GREEN, "line": {"width": 2}}
+    _add(figure, data.marked, "the paper's sets and seeds", marker=ring)
+    _add_front(figure, data.front)
+    _add(figure, data.unpruned, "unpruned", marker={"symbol": "star", "size": 15, "color": RED})
+    facts = f"{short_name(info.model)} on {short_name(info.data)}, {info.device}"
+    style(figure, f"Front of {info.name}", escape(facts), height=560)
+    figure.update_layout(legend={"orientation": "h", "y": -0.16}, margin_r=30)
+    figure.update_xaxes(title_text="speed-up over the unpruned model (x)", range=_x_range(data))
+    figure.update_yaxes(title_text="top-1 accuracy (%)")
+    return figure
+
+
+def _add_front(figure: go.Figure, series: Series) -> None:
+    colorbar = {
+        "title": {"text": "memory (MB)", "side": "top"},
+        "orientation": "h",
+        **{"x": 1.0, "xanchor": "right", "y": 1.0, "yanchor": "bottom"},
+        **{"len": 0.4, "thickness": 9},
+        "nticks": 4,
+        "outlinewidth": 0,
+    }
+    edge = _edge(series)
+    if len(edge) > 1:
+        figure.add_scatter(
+            x=[x for x, _ in edge],
+            y=[y for _, y in edge],
+            mode="lines",
+            line={"color": GREY, "dash": "dot", "width": 1.5},
+            hoverinfo="skip",
+            showlegend=False,
+        )
+    _add(
+        figure,
+        series,
+        "front",
+        mode="markers+text",
+        textposition=_places(series),
+        textfont={"size": 11},
+        marker={
+            "color": series.memory,
+            "colorscale": "Viridis",
+            "colorbar": colorbar,
+            "size": 12,
+            "line": {"color": "rgba(255,255,255,0.8)", "width": 1},
+        },
+    )
+
+
+def _places(series: Series) -> list[str]:
+    """Return where names stand: above the front, where fewest are hidden, if there is room."""
+    width = max(series.speedup, default=0) - min(series.speedup, default=0)
+    height = max(series.accuracy, default=0) - min(series.accuracy, default=0)
+    places: list[str] = []
+    points = list(zip(series.speedup, series.accuracy, series.names, strict=True))
+    for x, y, _ in points:
+        above = (other for other, place in zip(points, places, strict=False) if "top" in place)
+        hidden = any(
+            x - left < LETTER * len(name) * width and abs(y - level) < LINE * height
+            for left, level, name in above
+        )
+        places.append("bottom right" if hidden else "top right")
+    return places
+
+
+def _edge(series: Series) -> list[tuple[float, float]]:
+    """Return speed-up and top-1 of the members that are best in these two, slowest first.
+
+    The others are on the front for their memory.
+    """
+    edge: list[tuple[float, float]] = []
+    for x, y in sorted(zip(series.speedup, series.accuracy, strict=True), reverse=True):
+        if not edge or y > edge[-1][1]:
+            edge.append((x, y))
+    return edge[::-1]
+
+
+def _add(figure: go.Figure, series: Series, name: str, **look: object) -> None:
+    """Add points, if there are any: an empty trace would still be in the legend."""
+    if series.names:
+        figure.add_scatter(
+            x=series.speedup,
+            y=series.accuracy,
+            text=series.names,
+            hovertext=series.hover,
+            hoverinfo="text",
+            name=name,
+            **{"mode": "markers", **look},
+        )
+
+
+def _x_range(data: FrontData) -> list[float]:
+    speedups = [x for series in data for x in series.speedup]
+    left, right = min(speedups), max(speedups)
+    width = max(right - left, 0.1)
+    longest = max(map(len, data.front.names), default=0)
+    # Room on the right for the names of the fastest.
+    return [left - 0.05 * width, right + (0.06 + 0.012 * longest) * width]

@@ -1,0 +1,86 @@
+"""Which layers each member of the front lives without."""
+
+from typing import NamedTuple
+
+import plotly.graph_objects as go
+
+from lambda_nas.records.study import StudyRecord
+from lambda_nas.reporting.figures._style import BLUE, style
+
+
+class LayersData(NamedTuple):
+    """A row a member of the front, slowest first; a column a layer.
+
+    Attributes:
+        layers: Indices of the layers that may be removed.
+        names: Of the rows.
+        removed: Whether the layer is gone.
+        share: Of the members that lack the layer.
+    """
+
+    layers: list[int]
+    names: list[str]
+    removed: list[list[bool]]
+    share: list[float]
+
+
+def layers_data(study: StudyRecord) -> LayersData:
+    """Look each layer up in each member."""
+    layers = list(study.info.layers)
+    members = sorted(study.front, key=lambda point: point.price.speedup)
+    removed = [[layer in point.removal for layer in layers] for point in members]
+    return LayersData(
+        layers,
+        [f"{point.price.speedup:.2f}x, {100 * point.accuracy:.1f}%" for point in members],
+        removed,
+        [sum(column) / len(members) for column in zip(*removed, strict=True)],
+    )
+
+
+def layers(study: StudyRecord) -> go.Figure:
+    """Draw a map of layers by members of the front; empty without a front."""
+    data = layers_data(study)
+    figure = go.Figure()
+    if data.names:
+        figure.add_heatmap(
+            z=[[int(gone) for gone in row] for row in data.removed],
+            # Members can be equal in what they are named after.
+            y=list(range(len(data.names))),
+            x=[str(layer) for layer in data.layers],
+            text=[[("kept", "removed")[gone] for gone in row] for row in data.removed],
+            customdata=[[name] * len(data.layers) for name in data.names],
+            hovertemplate="layer %{x} %{text}<br>%{customdata}<extra></extra>",
+            colorscale=[[0, "rgba(128,128,128,0.12)"], [1, BLUE]],
+            zmin=0,
+            zmax=1,
+            showscale=False,
+            xgap=2,
+            ygap=2,
+        )
+    facts = _facts(data)
+    style(figure, "Layers that the front removes", facts, height=190 + 26 * len(data.names))
+    figure.update_xaxes(title_text="layer", type="category", showgrid=False)
+    figure.update_yaxes(
+        autorange="reversed",
+        tickvals=list(range(len(data.names))),
+        ticktext=data.names,
+        showgrid=False,
+        zeroline=False,
+        ticks="",
+    )
+    return figure
+
+
+def _facts(data: LayersData) -> str:
+    """Name the layers that every member, and that no member, lives without."""
+    always = [
+        str(layer) for layer, share in zip(data.layers, data.share, strict=False) if share == 1
+    ]
+    never = [
+        str(layer) for layer, share in zip(data.layers, data.share, strict=False) if share == 0
+    ]
+    return "; ".join(
+        f"{word} removed: {', '.join(found)}"
+        for word, found in (("always", always), ("never", never))
+        if found
+    )

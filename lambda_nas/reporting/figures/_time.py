@@ -1,0 +1,93 @@
+"""Where the time of a study's runs went."""
+
+from collections import Counter
+from typing import NamedTuple
+
+import plotly.graph_objects as go
+
+from lambda_nas.records.study import StudyRecord
+from lambda_nas.reporting.figures._style import BLUE, GREY, ORANGE, style
+from lambda_nas.reporting.formatting import duration
+
+REST = "Ray, sampler, store, waiting"
+
+
+class TimeData(NamedTuple):
+    """Seconds of the drivers.
+
+    Attributes:
+        stages: By label, of the work before any trial, all runs together.
+        rungs: By rung, of all trials; with several workers, the seconds divided by their number.
+        rest: Of the runs' seconds, what is left.
+        workers: The most that a run had.
+    """
+
+    stages: dict[str, float]
+    rungs: dict[int, float]
+    rest: float
+    workers: int
+
+
+def time_data(study: StudyRecord) -> TimeData:
+    """Add up the stages of the runs and the rungs of the trials.
+
+    A trial of an old database has no run: its rungs are shown, and are no part of any run's time.
+    """
+    stages: Counter[str] = Counter()
+    for run in study.runs:
+        stages.update(run.spent)
+    workers = {run.id: run.info.workers for run in study.runs}
+    rungs: Counter[int] = Counter()
+    inside = 0.0
+    for trial in study.trials:
+        at_once = workers.get(trial.run, 1) if trial.run is not None else 1
+        for rung in trial.rungs:
+            rungs[rung.rung] += rung.seconds / at_once  # type: ignore[assignment]
+        if trial.run in workers:
+            inside += sum(rung.seconds for rung in trial.rungs) / at_once
+    total = sum(run.seconds for run in study.runs)
+    return TimeData(
+        dict(stages),
+        dict(sorted(rungs.items())),
+        rest=max(0.0, total - sum(stages.values()) - inside),
+        workers=max(workers.values(), default=1),
+    )
+
+
+def time(study: StudyRecord) -> go.Figure:
+    """Draw a bar a stage, a rung, and the rest; empty if nothing was timed."""
+    data = time_data(study)
+    bars = [(label, seconds, GREY) for label, seconds in data.stages.items()]
+    bars += [(_rung_name(rung), seconds, BLUE) for rung, seconds in data.rungs.items()]
+    if study.runs:
+        bars.append((REST, data.rest, ORANGE))
+    figure = go.Figure()
+    if any(seconds for _, seconds, _ in bars):
+        figure.add_bar(
+            x=[seconds for _, seconds, _ in bars],
+            y=[label for label, _, _ in bars],
+            marker_color=[color for *_, color in bars],
+            text=[duration(seconds) for _, seconds, _ in bars],
+            textposition="outside",
+            cliponaxis=False,
+            orientation="h",
+            hovertemplate="%{y}: %{text}<extra></extra>",
+        )
+    style(figure, "Where the time went", _facts(study, data), height=170 + 30 * len(bars))
+    longest = max((seconds for _, seconds, _ in bars), default=0.0)
+    # Room for the words beside the longest bar.
+    figure.update_xaxes(title_text="seconds", range=[0, 1.4 * longest])
+    figure.update_yaxes(autorange="reversed", showgrid=False)
+    return figure
+
+
+def _rung_name(rung: int) -> str:
+    return "rung 0: repair" if rung == 0 else f"rung {rung}: training"
+
+
+def _facts(study: StudyRecord, data: TimeData) -> str:
+    if not study.runs:
+        return "no run was recorded: the seconds of the rungs only"
+    total = sum(run.seconds for run in study.runs)
+    many = "; rungs are divided by the number of workers" if data.workers > 1 else ""
+    return f"{duration(total)} in {len(study.runs)} run{'s'[: len(study.runs) != 1]}{many}"

@@ -1,0 +1,102 @@
+"""Numbers and names as the report, the figures and the notes write them."""
+
+import re
+import shlex
+
+from lambda_nas.models.architecture import Architecture
+
+NAME_LENGTH = 32
+
+
+def duration(seconds: float) -> str:
+    """Write seconds as people say them.
+
+    >>> duration(0.42), duration(75), duration(3600), duration(90061)
+    ('0.4 s', '1 min 15 s', '1 h', '25 h 1 min')
+    """
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    big, small, units = (whole // 60, whole % 60, ("min", "s"))
+    if whole >= 3600:
+        big, small, units = (whole // 3600, whole % 3600 // 60, ("h", "min"))
+    return f"{big} {units[0]}" + (f" {small} {units[1]}" if small else "")
+
+
+def short_set(one: Architecture) -> str:
+    """Write a set with its runs of three and more layers in short, where there is little room.
+
+    >>> short_set(Architecture.of([0, 2, 3, 5, 6, 7, 8]))
+    '{0,2,3,5–8}'
+    >>> short_set(Architecture.parse("0 r=8 start=3"))
+    '{0} r8 from 3'
+    """
+    runs: list[list[int]] = []
+    for layer in one.removal:
+        if runs and layer == runs[-1][-1] + 1:
+            runs[-1].append(layer)
+        else:
+            runs.append([layer])
+    parts = [f"{run[0]}–{run[-1]}" if len(run) > 2 else ",".join(map(str, run)) for run in runs]
+    merging = f" r{one.merging.r}" if one.merging else ""
+    start = f" from {one.merging.start}" if one.merging.start else ""
+    return "{" + ",".join(parts) + "}" + merging + start
+
+
+def what_is_done(one: Architecture) -> str:
+    """Say in words what an architecture does to the unpruned model.
+
+    >>> what_is_done(Architecture.parse("0,2 r=8 start=0"))
+    '{0,2} removed, merging 8 from block 0'
+    """
+    return f"{one.removal} removed" + (f", {one.merging}" if one.merging else "")
+
+
+def short_name(name: str) -> str:
+    """Shorten a model's or a folder's name to the part that tells it from others.
+
+    >>> short_name("local-dir:../shared/data/deit_tiny/"), short_name("digits")
+    ('deit_tiny', 'digits')
+    """
+    last = re.split(r"[:/\\]", name.rstrip("/\\"))[-1] or name
+    return last if len(last) <= NAME_LENGTH else last[: NAME_LENGTH - 1] + "…"
+
+
+def without_passwords(text: str) -> str:
+    """Mask the passwords of the URLs in a text: what is shown is also sent to others.
+
+    >>> without_passwords("search --storage mysql+pymysql://me:secret@host/x")
+    'search --storage mysql+pymysql://me:***@host/x'
+    """
+    return re.sub(r"(://[^\s:/@]*):[^\s@]*@", r"\1:***@", text)
+
+
+def command(command: str, study: str, *options: object, storage: str | None = None) -> str:
+    """Write a command line of ours, ready to paste.
+
+    Args:
+        command: Of ``lambda-nas``.
+        study: Its name.
+        options: What follows.
+        storage: URL of the database; ``None`` for the default one.
+
+    >>> command("export", "my study", "--trial", 3)
+    "lambda-nas export 'my study' --trial 3"
+    """
+    where = [] if storage is None else ["--storage", without_passwords(storage)]
+    return shlex.join(["lambda-nas", command, study, *map(str, options), *where])
+
+
+def export_command(study: str, trial: int, storage: str | None) -> str:
+    """Write the command that exports a trial of the front.
+
+    >>> export_command("vit-images", 3, None)
+    'lambda-nas export vit-images --trial 3 --out vit-images-trial-3'
+    """
+    # A study's name may hold what no folder's may.
+    folder = re.sub(r"[^\w.-]+", "-", study).strip("-.") or "exported"
+    return command(
+        "export", study, "--trial", trial, "--out", f"{folder}-trial-{trial}", storage=storage
+    )

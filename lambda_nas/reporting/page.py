@@ -1,0 +1,110 @@
+"""A study as one page that needs no network: what was searched, what was found, what to pick."""
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+import plotly.graph_objects as go
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from lambda_nas.errors import InputError
+from lambda_nas.records.study import StudyRecord
+from lambda_nas.records.trial import TrialCounts
+from lambda_nas.reporting.figures import all_figures
+from lambda_nas.reporting.formatting import (
+    command,
+    duration,
+    export_command,
+    short_name,
+    without_passwords,
+)
+from lambda_nas.reporting.rows import trial_rows
+from lambda_nas.reporting.summary import summarize
+
+
+class Section(NamedTuple):
+    """A figure on the page; ``json`` is safe within a script element, ``facts`` is HTML."""
+
+    title: str
+    facts: Markup
+    height: int
+    json: Markup
+
+
+def render(
+    study: StudyRecord, *, counts: TrialCounts | None = None, storage: str | None = None
+) -> str:
+    """Return the page.
+
+    Args:
+        study: What it is about.
+        counts: Of Optuna's trials, to tell how many sets the prior refused.
+        storage: The database's URL where commands must name it; ``None`` for the default one.
+    """
+    environment = Environment(
+        loader=PackageLoader("lambda_nas.reporting"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters |= {
+        "duration": duration,
+        "short_name": short_name,
+        "no_passwords": without_passwords,
+        "percent": lambda fraction: f"{100 * fraction:.2f}%",
+        "megabytes": lambda count: f"{count / 1e6:.1f} MB",
+    }
+    return environment.get_template("report.html").render(
+        study=study,
+        info=study.info,
+        summary=summarize(study),
+        counts=counts,
+        sections=[_section(title, figure) for title, figure in all_figures(study).items()],
+        rows=trial_rows(study, storage),
+        export=lambda trial: export_command(study.info.name, trial, storage),
+        show=command("show", study.info.name, storage=storage),
+        versions=_versions(study),
+        plotly=Markup(get_plotlyjs()),
+    )
+
+
+def _section(title: str, figure: go.Figure) -> Section:
+    """Take a figure apart: its title and line of facts become text of the page."""
+    facts = figure.layout.title.subtitle.text or ""
+    figure = go.Figure(figure).update_layout(title=None, margin_t=48)
+    # The only character that could end the script element early.
+    data = json.dumps(figure.to_plotly_json()).replace("<", "\\u003c")
+    return Section(title, Markup(facts), figure.layout.height, Markup(data))
+
+
+def _versions(study: StudyRecord) -> Mapping[int, str]:
+    """Write the versions of each run in a line."""
+    return {
+        run.id: ", ".join(f"{name} {version}" for name, version in run.info.versions.items())
+        for run in study.runs
+    }
+
+
+def write(page: str, path: Path) -> None:
+    """Write a page whole or not at all.
+
+    Raises:
+        InputError: If the folder is missing or the file can't be written.
+    """
+    if path.suffix not in (".html", ".htm"):
+        raise InputError(f"report {path}: the name must end in .html")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(page, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise InputError(f"report {path} can't be written ({error})") from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink()

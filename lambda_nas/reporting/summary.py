@@ -1,0 +1,102 @@
+"""What a reader with one minute wants to know of a study."""
+
+from typing import NamedTuple
+
+from lambda_nas.errors import InfeasibleError
+from lambda_nas.records.front import hypervolume
+from lambda_nas.records.selection import DEFAULT_MAX_DROP, choose
+from lambda_nas.records.study import StudyRecord
+from lambda_nas.records.trial import ParetoTrial
+
+FURTHER_DROP = 2.0
+
+
+class Pick(NamedTuple):
+    """A member of the front and the reason to take it.
+
+    Attributes:
+        change: Points of top-1 gained over the unpruned model; negative if lost.
+    """
+
+    reason: str
+    point: ParetoTrial
+    change: float
+
+
+class Summary(NamedTuple):
+    """The study in numbers.
+
+    Attributes:
+        ended: Trials that went to the end.
+        stopped: Trials that were stopped early.
+        seconds: Of all runs.
+        pick: What ``choose`` takes by default; ``None`` if nothing qualifies.
+        why_none: The reason then.
+        others: One or two more to think about.
+    """
+
+    ended: int
+    stopped: int
+    seconds: float
+    hypervolume: float
+    pick: Pick | None
+    why_none: str
+    others: list[Pick]
+
+
+def summarize(study: StudyRecord) -> Summary:
+    """Count, and pick from the front."""
+    ended = sum(trial.stopped is None for trial in study.trials)
+    picks, why_none = _picks(study)
+    return Summary(
+        ended,
+        len(study.trials) - ended,
+        sum(run.seconds for run in study.runs),
+        hypervolume(study.front, study.info.baseline),
+        picks[0],
+        why_none,
+        _distinct(picks),
+    )
+
+
+def _picks(study: StudyRecord) -> tuple[list[Pick | None], str]:
+    """Return the recommended point, then others, and why nothing is recommended if so."""
+    within = f"the fastest that loses at most {DEFAULT_MAX_DROP:g} point of top-1"
+    try:
+        first = _pick(study, within, choose(study.info, study.front))
+        why_none = ""
+    except InfeasibleError as error:
+        first, why_none = None, str(error)
+    if not study.front:
+        return [first], why_none
+    best = max(study.front, key=lambda point: point.accuracy)
+    return [first, _faster(study, first), _pick(study, "the most accurate", best)], why_none
+
+
+def _faster(study: StudyRecord, first: Pick | None) -> Pick | None:
+    """Return what a bit more accuracy would buy than the recommended point costs."""
+    try:
+        further = choose(study.info, study.front, max_drop=FURTHER_DROP)
+    except InfeasibleError:
+        return None
+    if first is None or further != first.point:
+        return _pick(study, f"the fastest that loses at most {FURTHER_DROP:g} points", further)
+    faster = [p for p in study.front if p.price.throughput > further.price.throughput]
+    if not faster:
+        return None
+    return _pick(study, "the next faster", min(faster, key=lambda point: point.price.throughput))
+
+
+def _pick(study: StudyRecord, reason: str, point: ParetoTrial) -> Pick:
+    return Pick(reason, point, 100 * (point.accuracy - study.info.baseline_accuracy))
+
+
+def _distinct(picks: list[Pick | None]) -> list[Pick]:
+    """Return what follows the first, each point once and the first's not again."""
+    taken = {picks[0].point.trial} if picks[0] else set()
+    found = []
+    for pick in picks[1:]:
+        if pick and pick.point.trial not in taken:
+            taken.add(pick.point.trial)
+            found.append(pick)
+    return found

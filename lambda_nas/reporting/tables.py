@@ -1,0 +1,67 @@
+"""The table of a front, as rows of text and in HTML."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+from lambda_nas.cost.measurement import Price
+from lambda_nas.records.study import StudyInfo
+from lambda_nas.records.trial import ParetoTrial
+from lambda_nas.reporting.formatting import short_name
+
+FRONT_HEAD = (
+    *("trial", "removed layers", "top-1", "change", "speed-up", "images/s", "memory", "params"),
+)
+
+
+def front_title(info: StudyInfo) -> str:
+    """Say in a line what the study is about."""
+    return f"{info.name}: {short_name(info.model)} on {short_name(info.data)}, {info.device}"
+
+
+def front_rows(info: StudyInfo, front: Sequence[ParetoTrial]) -> list[list[str]]:
+    """Return the cells below ``FRONT_HEAD``: the unpruned model, then the front."""
+    return [
+        ["", "none", *_cells(info.baseline_accuracy, info.baseline, info)],
+        *(
+            [str(point.trial), str(point.architecture), *_cells(point.accuracy, point.price, info)]
+            for point in front
+        ),
+    ]
+
+
+def _cells(accuracy: float, price: Price, info: StudyInfo) -> list[str]:
+    return [
+        f"{100 * accuracy:.2f}%",
+        f"{100 * (accuracy - info.baseline_accuracy):+.2f}",
+        f"{price.speedup:.2f}x",
+        f"{price.throughput:.1f}",
+        f"{price.memory_bytes / 1e6:.1f} MB",
+        f"{price.params / 1e6:.2f} M",
+    ]
+
+
+BEST_HEAD = ("best so far", "top-1", "speed-up")
+BEST_SHOWN = 6
+
+
+def best_rows(front: Sequence[ParetoTrial]) -> list[list[str]]:
+    """Return the cells below ``BEST_HEAD``: the few most accurate of a front."""
+    best = sorted(front, key=lambda point: -point.accuracy)[:BEST_SHOWN]
+    return [
+        [str(point.architecture), f"{100 * point.accuracy:.2f}%", f"{point.price.speedup:.2f}x"]
+        for point in best
+    ]
+
+
+def html_table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> str:
+    """Write a table that a notebook styles."""
+    lines = ["<table>"]
+    if caption:
+        lines.append(f"<caption>{escape(caption)}</caption>")
+    lines += ["<thead>", _html_row("th", head), "</thead>", "<tbody>"]
+    lines += [_html_row("td", row) for row in rows]
+    return "\n".join([*lines, "</tbody>", "</table>"])
+
+
+def _html_row(tag: str, cells: Sequence[str]) -> str:
+    return f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in cells)}</tr>"

@@ -1,0 +1,1 @@
+"""The prior: what each attention branch is worth before any trial."""

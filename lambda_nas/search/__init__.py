@@ -1,1 +1,0 @@
-"""Chooses removal sets and schedules their trials: Optuna proposes, Ray runs, core computes."""

@@ -1,0 +1,1 @@
+"""Token merging (ToMe): blocks that merge similar tokens."""

@@ -1,0 +1,120 @@
+"""Which tokens are merged, and into what: the algorithm of token merging.
+
+Notation used for tensor shapes: ``[batch, tokens, channels]``. A token's size is the number of the
+image's patches that it stands for; sizes are ``[batch, tokens, 1]``.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from timm.layers import Attention
+from torch import Tensor
+
+
+class Tokens(NamedTuple):
+    """What goes from block to block; the sizes are ``None`` as long as each is 1."""
+
+    x: Tensor
+    sizes: Tensor | None
+
+
+class Matching(NamedTuple):
+    """Which tokens to merge, of two sets A and B that alternate.
+
+    Attributes:
+        kept: Positions in A of those that stay, ascending, ``[batch, |A| - r]``.
+        merged: Positions in A of those that go, the most similar first, ``[batch, r]``.
+        into: Positions in B of those that they go into, ``[batch, r]``.
+    """
+
+    kept: Tensor
+    merged: Tensor
+    into: Tensor
+
+
+def attend(attention: Attention, x: Tensor, sizes: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Run attention in proportion to the sizes (the paper's proportional attention).
+
+    A token of size ``s`` gets the attention of ``s`` equal tokens.
+
+    Args:
+        attention: Of one block.
+        x: ``[batch, tokens, channels]``.
+        sizes: ``[batch, tokens, 1]``; ``None`` if each is 1.
+
+    Returns:
+        The attention's output ``[batch, tokens, channels]``, and the mean of the heads' keys
+        ``[batch, tokens, head channels]``.
+    """
+    # timm's own forward keeps the keys to itself.
+    qkv = attention.qkv(x).unflatten(-1, (3, attention.num_heads, attention.head_dim))
+    q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
+    q, k = attention.q_norm(q), attention.k_norm(k)
+    dropout = attention.attn_drop
+    out = F.scaled_dot_product_attention(
+        q,
+        k,
+        v,
+        attn_mask=None if sizes is None else sizes.log().to(q.dtype).mT.unsqueeze(1),
+        dropout_p=dropout.p if dropout.training else 0.0,
+        scale=attention.scale,
+    )
+    out = attention.norm(out.transpose(1, 2).flatten(2))
+    return attention.proj_drop(attention.proj(out)), k.mean(1)
+
+
+def merge_most_similar(tokens: Tokens, keys: Tensor, *, r: int, protected: int) -> Tokens:
+    """Merge pairs of tokens into means weighted by their sizes.
+
+    Args:
+        tokens: The first ``protected`` stay first, as they are.
+        keys: What is compared, ``[batch, tokens, head channels]``.
+        r: Pairs to merge, or as many as there are in half of the other tokens.
+        protected: Class and register tokens.
+
+    Returns:
+        The protected tokens, the set A without its merged tokens, and the set B.
+    """
+    x, sizes = tokens
+    r = min(r, (x.shape[1] - protected) // 2)
+    if r == 0:
+        return tokens
+    if sizes is None:
+        sizes = torch.ones_like(x[..., :1])
+    matching = match(keys[:, protected:], r)
+    prefix, a, b = _split(x, protected)
+    prefix_sizes, a_sizes, b_sizes = _split(sizes, protected)
+    # A product with ones and zeros, ``[batch, |B|, r]``, adds up in a fixed order on each device.
+    places = torch.arange(b.shape[1], device=x.device)[:, None]
+    adds = (matching.into[:, None] == places).to(x.dtype)
+    gone, gone_sizes = _take(a, matching.merged), _take(a_sizes, matching.merged)
+    grown = b_sizes + adds @ gone_sizes
+    b = (b * b_sizes + adds @ (gone * gone_sizes)) / grown
+    return Tokens(
+        torch.cat([prefix, _take(a, matching.kept), b], 1),
+        torch.cat([prefix_sizes, _take(a_sizes, matching.kept), grown], 1),
+    )
+
+
+def match(keys: Tensor, r: int) -> Matching:
+    """Find, for the tokens at even places, the most similar at odd places (section 3 of the paper).
+
+    Args:
+        keys: ``[batch, tokens, head channels]``; compared by the cosine of their angle.
+        r: How many of the most similar pairs to return, at most half of the tokens.
+    """
+    # Which tokens are merged has no gradient; the merged tokens do.
+    keys = F.normalize(keys.detach(), dim=-1)
+    similarity, nearest = (keys[:, ::2] @ keys[:, 1::2].mT).max(-1)
+    order = similarity.argsort(dim=-1, descending=True)
+    merged = order[:, :r]
+    return Matching(order[:, r:].sort(dim=-1).values, merged, nearest.gather(1, merged))
+
+
+def _split(x: Tensor, protected: int) -> tuple[Tensor, Tensor, Tensor]:
+    return x[:, :protected], x[:, protected::2], x[:, protected + 1 :: 2]
+
+
+def _take(x: Tensor, index: Tensor) -> Tensor:
+    return x.gather(1, index[..., None].expand(-1, -1, x.shape[-1]))

@@ -1,0 +1,189 @@
+"""Token merging, after "Token Merging: Your ViT But Faster" (Bolya et al., ICLR 2023), "ToMe".
+
+Between attention and MLP of a block, the tokens that resemble others most are merged with them, so
+that all that follows has fewer tokens to work on. Nothing is trained, and no weight changes.
+
+Here are the blocks and models that merge; ``token_merging.bipartite_matching`` is the algorithm.
+Notation used for tensor shapes: ``[batch, tokens, channels]``.
+"""
+
+import copy
+from collections.abc import Iterable
+
+from timm.layers import Attention
+from timm.models.deit import VisionTransformerDistilled
+from timm.models.vision_transformer import Block, VisionTransformer
+from torch import Tensor, nn
+
+from lambda_nas.errors import InputError, UnsupportedModelError
+from lambda_nas.models.attention_free import AttentionFreeBlock, in_parts
+from lambda_nas.models.merging import Merging
+from lambda_nas.token_merging.bipartite_matching import Tokens, attend, merge_most_similar
+
+MERGEABLE = (VisionTransformer, VisionTransformerDistilled)
+
+# Merging has to take attention and block apart: a part that it does not know would be skipped.
+BLOCK_PARTS = {"norm1", "attn", "ls1", "drop_path1", "norm2", "mlp", "ls2", "drop_path2"}
+ATTENTION_PARTS = {"qkv", "q_norm", "k_norm", "attn_drop", "norm", "proj", "proj_drop"}
+
+
+def check_mergeable(model: nn.Module) -> VisionTransformer:
+    """Return the model itself if its tokens can be merged.
+
+    Raises:
+        UnsupportedModelError: Names what stands in the way.
+    """
+    # A subclass may read or run its blocks in another way.
+    if not isinstance(model, VisionTransformer) or type(model) not in MERGEABLE:
+        raise UnsupportedModelError(
+            f"can't merge tokens of a {type(model).__name__}: only of timm's VisionTransformer "
+            "and VisionTransformerDistilled"
+        )
+    if model.global_pool != "token":
+        raise UnsupportedModelError(
+            f"can't merge tokens of a model with global_pool {model.global_pool!r}: its head reads "
+            "all tokens and does not know the sizes of merged ones; it has to read the class token"
+        )
+    for index, block in enumerate(model.blocks):
+        obstacle = _obstacle(block)
+        if obstacle:
+            raise UnsupportedModelError(f"can't merge tokens: block {index} {obstacle}")
+    return model
+
+
+def _obstacle(block: nn.Module) -> str | None:
+    if isinstance(block, AttentionFreeBlock):
+        return None
+    if isinstance(block, MergingBlock):
+        return "merges already; merge the tokens of the model that it was made from"
+    if type(block) is not Block:
+        return f"is a {type(block).__name__}, not timm's pre-norm Block"
+    attention = block.attn
+    if type(attention) is not Attention:
+        return (
+            f"has {type(attention).__name__} where timm's Attention is expected; "
+            "a diluted model must be finished first"
+        )
+    unknown = {name for name, _ in block.named_children()} - BLOCK_PARTS
+    unknown |= {name for name, _ in attention.named_children()} - ATTENTION_PARTS
+    return (
+        f"has parts that merging does not know: {', '.join(sorted(unknown))}" if unknown else None
+    )
+
+
+def merge_tokens(model: nn.Module, merging: Merging) -> VisionTransformer:
+    """Return a copy of the model that merges tokens; its state dict is the same.
+
+    Blocks without attention merge nothing, as in "MLP Can Be A Good Transformer Learner". Apply
+    this last: attention can't be removed from blocks that merge. The copy's blocks run as a whole,
+    without masks, intermediate outputs or gradient checkpoints.
+
+    Args:
+        model: It is not changed.
+        merging: With an ``r`` of 0 the copy is a plain one.
+
+    Raises:
+        UnsupportedModelError: See ``check_mergeable``.
+        InputError: If no block from ``merging.start`` on has attention.
+    """
+    merged = copy.deepcopy(check_mergeable(model))
+    depth = len(merged.blocks)
+    if merging.start >= depth:
+        raise InputError(
+            f"merging can't start at block {merging.start}: the model has blocks 0 to {depth - 1}"
+        )
+    if not merging:
+        return merged
+    blocks = merging_blocks(
+        merged.blocks, r=merging.r, start=merging.start, protected=merged.num_prefix_tokens
+    )
+    if not any(isinstance(block, MergingBlock) for block in blocks):
+        raise InputError(f"nothing to merge: no block from {merging.start} on has attention")
+    training = merged.blocks.training
+    merged.blocks = blocks
+    merged.blocks.training = training
+    return merged
+
+
+def merging_blocks(
+    blocks: Iterable[nn.Module], *, r: int, start: int, protected: int
+) -> "MergingBlocks":
+    """Let those of a row of blocks that have attention merge, from index ``start`` on.
+
+    Args:
+        blocks: Their modules are shared.
+        r: Pairs of tokens that a block merges.
+        start: The first to merge.
+        protected: Class and register tokens.
+    """
+    return MergingBlocks(
+        *(
+            MergingBlock(block, r=r, protected=protected)
+            if index >= start and isinstance(block, Block)
+            else block
+            for index, block in enumerate(blocks)
+        )
+    )
+
+
+class MergingBlocks(nn.Sequential):
+    """Blocks of which some merge, and which tell each other the sizes of their tokens."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map ``[batch, tokens, channels]`` to the same with fewer tokens."""
+        tokens = Tokens(x, None)
+        for block in self:
+            if isinstance(block, MergingBlock):
+                tokens = block(tokens)
+            else:
+                tokens = tokens._replace(x=block(tokens.x))
+        return tokens.x
+
+
+class MergingBlock(nn.Module):
+    """A pre-norm block that merges tokens between its attention and its MLP.
+
+    The children are the original block's own, under the same names.
+    """
+
+    removal_obstacle = "its block merges tokens, which has to come last"
+    """Read by ``models.branches``."""
+
+    norm1: nn.Module
+    attn: Attention
+    ls1: nn.Module
+    drop_path1: nn.Module
+    norm2: nn.Module
+    mlp: nn.Module
+    ls2: nn.Module
+    drop_path2: nn.Module
+
+    def __init__(self, block: nn.Module, *, r: int, protected: int) -> None:
+        super().__init__()
+        self.r, self.protected = r, protected
+        for name, child in block.named_children():
+            setattr(self, name, child)
+        self.training = block.training
+
+    def forward(self, tokens: Tokens, **_: object) -> Tokens:
+        """Map tokens to fewer tokens.
+
+        Raises:
+            UnsupportedModelError: If whoever runs the blocks is not ``MergingBlocks``.
+        """
+        if not isinstance(tokens, Tokens):
+            raise UnsupportedModelError(
+                "blocks that merge tokens run only as a whole: without attention masks, "
+                "intermediate outputs or gradient checkpoints"
+            )
+        x, sizes = self._attend_and_merge(tokens)
+        return Tokens(in_parts(self._second_half, x), sizes)
+
+    def _second_half(self, x: Tensor) -> Tensor:
+        return x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
+
+    def _attend_and_merge(self, tokens: Tokens) -> Tokens:
+        # On its own, so that nothing of it is in memory while the MLP, which takes most, runs.
+        attended, keys = attend(self.attn, self.norm1(tokens.x), tokens.sizes)
+        tokens = tokens._replace(x=tokens.x + self.drop_path1(self.ls1(attended)))
+        return merge_most_similar(tokens, keys, r=self.r, protected=self.protected)

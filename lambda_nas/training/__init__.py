@@ -1,0 +1,1 @@
+"""Dilution, distillation, the training loop, evaluation and folding."""

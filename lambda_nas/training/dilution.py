@@ -1,0 +1,168 @@
+"""Attention that fades out of a removal set (paper, section 3.3; design, part 2)."""
+
+import copy
+from collections.abc import Sequence
+from typing import Any, Literal, cast
+
+import torch
+from timm.layers import to_2tuple
+from timm.models.swin_transformer import SwinTransformerBlock
+from torch import Tensor, nn
+
+from lambda_nas.errors import InputError, LayerIndexError, UnsupportedModelError
+from lambda_nas.models.attention_free import pass_through, zeros
+from lambda_nas.models.branches import Branch, find_branches
+from lambda_nas.models.removal import RemovalSet
+from lambda_nas.models.surgery import (
+    ATTENTION_WITH_SIZE,
+    ModelT,
+    bypass,
+    check_removal,
+    remove_attention,
+)
+from lambda_nas.training.folding import check_foldable, fold
+
+Compensation = Literal["paper", "none"]
+
+
+class _Fading(nn.Module):
+    """What stands for a module of the branch while lambda falls."""
+
+    lam: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Lambda is a tensor so that a compiled graph holds for all of its values, and whether it
+        # is zero is a bool besides so that asking does not wait for the device.
+        self.register_buffer("lam", torch.ones(()), persistent=False)
+        self.active = True
+
+    def set_lambda(self, lam: float) -> None:
+        """Set this branch's lambda, 0..1."""
+        self.lam.fill_(lam)
+        self.active = lam != 0
+
+
+class FadingAttention(_Fading):
+    """A branch's last module that counts, its output multiplied by lambda: no compensation."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.whole = module
+        self.train(module.training)
+
+    def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        """Return what the module does, times lambda; a size that it returns besides stays."""
+        if not self.active and not isinstance(self.whole, ATTENTION_WITH_SIZE):
+            return zeros(x)
+        found = self.whole(x, *args, **kwargs)
+        if isinstance(found, tuple):
+            return self.lam * found[0], *found[1:]
+        return self.lam * found
+
+
+class CompensatedAttention(_Fading):
+    """The whole branch of a pre-norm block, and the paper's compensation.
+
+    It gives what the block then adds to its input ``x``: ``(1 - lam) * x + lam * branch(x)``.
+    """
+
+    def __init__(self, block: nn.Module, parts: Sequence[str]) -> None:
+        super().__init__()
+        self.attention, *others = parts
+        self.after = tuple(name for name in others if name != "norm1")
+        for name in parts:
+            setattr(self, name, getattr(block, name))
+        self.train(block.training)
+
+    def forward(self, x: Tensor, *args: object, **kwargs: object) -> Tensor:
+        """Map the block's input ``[batch, tokens, channels]`` to what is added to it."""
+        if not self.active:
+            return x
+        normed = self.get_submodule("norm1")(x)
+        out = self.get_submodule(self.attention)(normed, *args, **kwargs)
+        return (1 - self.lam) * x + self.lam * pass_through(self, self.after, out)
+
+
+def dilute(model: ModelT, removal: RemovalSet, *, compensation: Compensation = "paper") -> ModelT:
+    """Return a copy whose blocks of the set are diluted, at lambda 1: the same function.
+
+    Raises:
+        LayerIndexError: If a layer does not exist or has no attention, or if the model is diluted.
+        UnsupportedModelError: If the paper's compensation could not be folded afterwards, or Swin's
+            windows reach beyond the feature map: what is put there is no input to compensate.
+    """
+    check_removal(model, removal)
+    if any(isinstance(module, _Fading) for module in model.modules()):
+        raise LayerIndexError("the model is diluted already: finish it first")
+    if compensation == "paper":
+        check_foldable(model, removal)
+    diluted = copy.deepcopy(model)
+    branches = find_branches(diluted)
+    for layer in removal:
+        block = diluted.get_submodule(branches[layer].path)
+        if compensation == "paper" and isinstance(block, SwinTransformerBlock):
+            _check_windows(block)
+        _dilute(block, branches[layer], compensation)
+    return diluted.to(next(diluted.parameters()).device)
+
+
+def _check_windows(block: SwinTransformerBlock) -> None:
+    size: Any = block.input_resolution
+    window = to_2tuple(block.window_size)
+    if size[0] % window[0] or size[1] % window[1]:
+        raise UnsupportedModelError(
+            f"windows of {window[0]}x{window[1]} don't fill a feature map of {size[0]}x{size[1]}; "
+            'train with compensation="none"'
+        )
+
+
+def _dilute(block: nn.Module, branch: Branch, compensation: Compensation) -> None:
+    if compensation == "none":
+        setattr(block, branch.last, FadingAttention(block.get_submodule(branch.last)))
+        return
+    whole = CompensatedAttention(block, branch.parts)
+    setattr(block, branch.attention, whole)
+    for name in branch.parts[1:]:
+        bypass(block, name)
+
+
+def set_lambda(model: nn.Module, lam: float) -> None:
+    """Set lambda, from 1 (attention as it was) to 0 (none), in every diluted block.
+
+    Raises:
+        InputError: If lambda is not within 0..1.
+    """
+    if not 0 <= lam <= 1:
+        raise InputError(f"lambda must be within 0 and 1, not {lam}")
+    for module in model.modules():
+        if isinstance(module, _Fading):
+            module.set_lambda(lam)
+
+
+def finish(model: ModelT) -> ModelT:
+    """Return a plain copy of a model at lambda 0: diluted branches gone, factors folded.
+
+    Raises:
+        InputError: If lambda is not 0: the plain model would be another function.
+    """
+    branches = {
+        index: fading
+        for index, branch in enumerate(find_branches(model))
+        for fading in model.get_submodule(branch.path).children()
+        if isinstance(fading, _Fading)
+    }
+    if any(branch.active for branch in branches.values()):
+        raise InputError("the diluted model still attends: call set_lambda(model, 0) first")
+    if not branches:
+        return copy.deepcopy(model)
+    plain = remove_attention(model, RemovalSet.of(branches)).model
+    doubled = RemovalSet.of(
+        index for index, fading in branches.items() if isinstance(fading, CompensatedAttention)
+    )
+    return cast("ModelT", fold(plain, doubled)) if doubled else plain
+
+
+def is_diluted(block: nn.Module) -> bool:
+    """Say whether a part of the block stands for attention that fades."""
+    return any(isinstance(child, _Fading) for child in block.children())

@@ -1,0 +1,141 @@
+"""Exact removal of the factor that the paper's dilution leaves behind (design, part 2).
+
+A diluted block ends as ``2x + mlp(norm2(2x)) = 2 * (x + mlp(norm2(2x)) / 2)``. The factor is
+passed down the residual stream, dividing each later branch, until a norm swallows it: the final
+one, or that of the downsampling in front of the next stage.
+The factors are powers of two, so nothing is rounded on the way.
+"""
+
+import copy
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from timm.layers import RmsNorm, RmsNormFp32, SimpleNorm, SimpleNormFp32
+from timm.models.cait import Cait
+from timm.models.deit import VisionTransformerDistilled
+from torch import nn
+
+from lambda_nas.errors import LayerIndexError, UnsupportedModelError
+from lambda_nas.models.attention_free import AttentionFreeBlock
+from lambda_nas.models.blockwise import Blockwise, blocks, check_blockwise, entries
+from lambda_nas.models.removal import RemovalSet
+
+# Norms that give the same for ``c * x`` as for ``x`` once their eps is multiplied by ``c ** 2``.
+SCALE_INVARIANT = (nn.LayerNorm, nn.RMSNorm, RmsNorm, RmsNormFp32, SimpleNorm, SimpleNormFp32)
+
+
+class _Reader(NamedTuple):
+    """A norm over the scaled stream, the last layer of its branch (if any), and the scale."""
+
+    norm: nn.Module
+    last: nn.Linear | None
+    scale: float
+
+
+@torch.no_grad()
+def fold(model: nn.Module, doubled: RemovalSet) -> Blockwise:
+    """Return a copy whose plain blocks give the outputs that doubled ones would.
+
+    Outputs are the same from the final norm on; the residual stream before it is smaller.
+
+    Args:
+        model: Its blocks in ``doubled`` have no attention, and are meant to double their input.
+        doubled: Which blocks those are.
+
+    Raises:
+        LayerIndexError: If a doubled block does not exist or still has attention.
+        UnsupportedModelError: If the factor can't be passed on: see ``check_foldable``.
+    """
+    check_foldable(model, doubled)
+    folded = copy.deepcopy(check_blockwise(model))
+    row = blocks(folded)
+    for index in doubled:
+        if not isinstance(row[index], AttentionFreeBlock):
+            raise LayerIndexError(f"block {index} still has attention, so it can't be folded")
+    for reader in _readers(folded, doubled):
+        if reader.last is not None:
+            for parameter in reader.last.parameters():
+                parameter.div_(reader.scale)
+    scale_norms(folded, doubled)
+    return folded
+
+
+def scale_norms(model: nn.Module, doubled: RemovalSet) -> None:
+    """Shrink, in place, the ``eps`` of each norm whose input folding has made smaller.
+
+    A norm is scale invariant only up to ``eps``: over an input divided by ``c`` it must be divided
+    by ``c ** 2``. It is no weight, so whoever rebuilds a folded model must do this again.
+
+    Raises:
+        LayerIndexError, UnsupportedModelError: As ``check_foldable``.
+    """
+    for norm, _, scale in list(_readers(check_blockwise(model), doubled)):
+        norm.eps = norm.eps / scale**2  # type: ignore[operator, assignment]
+
+
+def check_foldable(model: nn.Module, doubled: RemovalSet) -> None:
+    """Say, before any training, whether folding will work once ``doubled`` has no attention.
+
+    Raises:
+        LayerIndexError: If a doubled block does not exist.
+        UnsupportedModelError: If a branch does not end in a linear layer, if a norm is not scale
+            invariant, or if none follows the last block, so that the factor would reach the head.
+    """
+    list(_readers(check_blockwise(model), doubled))
+
+
+def _readers(model: Blockwise, doubled: RemovalSet) -> Iterator[_Reader]:
+    """Yield all that reads the stream behind the first doubled block, in order."""
+    row = blocks(model)
+    if any(index not in range(len(row)) for index in doubled):
+        raise LayerIndexError(f"can't fold {doubled}: the model has {len(row)} blocks")
+    scale = 1.0
+    for index, (block, entry) in enumerate(zip(row, entries(model), strict=True)):
+        if entry is not None and scale != 1:
+            yield _Reader(_invariant(entry, "norm"), None, scale)
+            scale = 1.0
+        if index in doubled:
+            scale *= 2.0
+        if scale == 1:
+            continue
+        if not isinstance(block, AttentionFreeBlock) and index not in doubled:
+            yield _Reader(_invariant(block, "norm1"), _linear(block, "attn.proj"), scale)
+        yield _Reader(_invariant(block, "norm2"), _linear(block, "mlp.fc2"), scale)
+    # CaiT's class token, which is not scaled, goes through the last norm too: its eps stays.
+    if scale != 1 and not isinstance(model, Cait):
+        yield _Reader(_final_norm(model), None, scale)
+
+
+def _linear(block: nn.Module, name: str) -> nn.Linear:
+    branch, _, last = name.partition(".")
+    linear = getattr(block.get_submodule(branch), last, None)
+    if not isinstance(linear, nn.Linear):
+        raise UnsupportedModelError(
+            f"a {type(block).__name__} has no linear layer `{name}` to fold into; "
+            'train with compensation="none"'
+        )
+    return linear
+
+
+def _invariant(parent: nn.Module, name: str) -> nn.Module:
+    norm = parent.get_submodule(name)
+    if not isinstance(norm, SCALE_INVARIANT) or not isinstance(norm.eps, float):
+        raise UnsupportedModelError(
+            f"`{name}` of a {type(parent).__name__} is a {type(norm).__name__}, which a factor "
+            'can\'t pass; train with compensation="none"'
+        )
+    return norm
+
+
+def _final_norm(model: Blockwise) -> nn.Module:
+    """Return the norm that swallows the factor; only plain pooling may come before it."""
+    if not isinstance(model.norm, nn.Identity):
+        return _invariant(model, "norm")
+    other_head = getattr(model, "attn_pool", None) or isinstance(model, VisionTransformerDistilled)
+    if other_head or isinstance(model.fc_norm, nn.Identity):
+        raise UnsupportedModelError(
+            "the model has no norm right behind its last block, so the dilution's factor would "
+            'reach the head; train with compensation="none"'
+        )
+    return _invariant(model, "fc_norm")

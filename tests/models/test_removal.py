@@ -1,0 +1,59 @@
+"""The removal set: order, identity, and what it refuses."""
+
+import doctest
+
+import pytest
+
+from lambda_nas.models import removal
+from lambda_nas.models.removal import RemovalSet
+
+
+def test_order_and_repeats_of_what_is_given_do_not_matter():
+    assert RemovalSet.of([4, 0, 2, 0]) == RemovalSet.of((0, 2, 4)) == RemovalSet((0, 2, 4))
+    assert len({RemovalSet.of([1, 2]), RemovalSet.of([2, 1])}) == 1
+
+
+def test_parse_takes_what_people_write():
+    assert RemovalSet.parse("4,0,2") == RemovalSet((0, 2, 4))
+    assert RemovalSet.parse("") == RemovalSet()
+    with pytest.raises(ValueError, match="invalid literal"):
+        RemovalSet.parse("1,x")
+
+
+def test_add_leaves_the_original_alone():
+    before = RemovalSet.of([3])
+    assert before.add(1) == RemovalSet((1, 3))
+    assert before.add(3) == before == RemovalSet((3,))
+
+
+def test_below_is_strict():
+    layers = RemovalSet.of([1, 3, 5])
+    assert layers.below(3) == RemovalSet((1,))
+    assert layers.below(0) == RemovalSet()
+    assert layers.below(6) == layers
+
+
+def test_it_is_a_collection_of_layers():
+    layers = RemovalSet.of([7, 2])
+    assert (list(layers), len(layers), 2 in layers, 3 in layers) == ([2, 7], 2, True, False)
+    assert (str(layers), str(RemovalSet())) == ("{2,7}", "{}")
+    assert not RemovalSet()
+
+
+def test_sets_sort_by_their_layers():
+    assert sorted([RemovalSet((1,)), RemovalSet((0, 5)), RemovalSet()]) == [
+        RemovalSet(),
+        RemovalSet((0, 5)),
+        RemovalSet((1,)),
+    ]
+
+
+@pytest.mark.parametrize("layers", [(2, 1), (1, 1)])
+def test_a_tuple_out_of_order_is_refused(layers):
+    with pytest.raises(ValueError, match="ascend without repeats"):
+        RemovalSet(layers)
+
+
+def test_examples():
+    assert doctest.testmod(removal).attempted
+    assert not doctest.testmod(removal).failed

@@ -1,0 +1,77 @@
+from functools import partial
+
+import pytest
+import timm
+import torch
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
+
+from lambda_nas.errors import InputError
+from lambda_nas.exports.network import export_network
+from lambda_nas.models.removal import RemovalSet
+from lambda_nas.pretrained.from_module import from_module
+from lambda_nas.pretrained.loading import load_model
+from lambda_nas.pretrained.rebuild import build
+
+SMALL = {"img_size": 32, "patch_size": 16, "embed_dim": 24, "depth": 3, "num_heads": 3}
+
+
+def small(**changes):
+    return timm.create_model("deit_tiny_patch16_224", **{**SMALL, **changes})
+
+
+def test_a_new_head_is_adopted():
+    model = small()
+    model.reset_classifier(7)
+    adopted = from_module(model)
+    assert adopted.name == "deit_tiny_patch16_224"
+    assert adopted.model is not model
+    assert adopted.model.num_classes == 7
+    assert (
+        build(
+            adopted.config, removal=RemovalSet.of([1]), state=_without(adopted.model, 1)
+        ).num_classes
+        == 7
+    )
+
+
+def _without(model, layer):
+    gone = tuple(f"blocks.{layer}.{part}" for part in ("attn", "norm1"))
+    return {key: value for key, value in model.state_dict().items() if not key.startswith(gone)}
+
+
+def test_half_precision_is_adopted_in_single():
+    assert from_module(small().half()).model.head.weight.dtype == torch.float32
+
+
+def test_a_pruned_model_is_adopted_as_the_folder_it_came_from(tmp_path):
+    adopted = from_module(small())
+    pruned = build(adopted.config, removal=RemovalSet.of([1]), state=_without(adopted.model, 1))
+    out = export_network(
+        pruned, adopted.config, removal=RemovalSet.of([1]), out=tmp_path / "pruned"
+    )
+    folder = load_model(f"local-dir:{out}")
+    again = from_module(timm.create_model(f"local-dir:{out}", pretrained=True))
+    assert again.config.removed == RemovalSet.of([1])
+    assert again.fingerprint == folder.fingerprint
+
+
+def test_what_timm_did_not_build_is_refused():
+    for model in (nn.Linear(2, 2), VisionTransformer(**SMALL)):
+        with pytest.raises(InputError, match="was not built by timm, so nobody knows"):
+            from_module(model)
+
+
+def test_what_was_changed_after_timm_built_it_is_refused():
+    model = small()
+    model.blocks[0].mlp.fc1 = nn.Linear(24, 50)
+    with pytest.raises(
+        InputError, match=r"is not what timm builds .*size mismatch.*change nothing"
+    ):
+        from_module(model)
+
+
+def test_arguments_that_json_cant_hold_are_refused():
+    model = small(norm_layer=partial(nn.LayerNorm, eps=1e-3))
+    with pytest.raises(InputError, match=r"not JSON serializable.*arguments that JSON can hold"):
+        from_module(model)

@@ -1,0 +1,217 @@
+"""The report: what it says, that it is safe and whole, and that a browser shows it."""
+
+import json
+import re
+
+import pytest
+from browser import visit
+
+from lambda_nas.errors import InputError
+from lambda_nas.models.architecture import Architecture
+from lambda_nas.records.trial import RungResult, TrialCounts, TrialRecord
+from lambda_nas.reporting.page import render, write
+from lambda_nas.reporting.rows import trial_rows
+from lambda_nas.reporting.summary import summarize
+
+DRAWN = """document.querySelectorAll('.figure').length > 0 &&
+    [...document.querySelectorAll('.figure')].every((box) => box.querySelector('svg.main-svg'))"""
+
+
+def trial(number, removed, top1, **more):
+    return TrialRecord(number, Architecture.of(removed), (RungResult(0, top1, 1.0),), **more)
+
+
+def words(page):
+    """The text of a page without its scripts, figures and styles, in one line."""
+    bare = re.sub(r"(?s)<(script|style).*?</\1>|<[^>]*>", " ", page)
+    return re.sub(r"\s+", " ", bare)
+
+
+def test_summary_of_what_to_pick(make_study):
+    trials = [trial(0, [0], 0.81), trial(1, [0, 2], 0.79), trial(2, [0, 2, 3], 0.78)]
+    summary = summarize(make_study(trials))
+    assert (summary.ended, summary.stopped, summary.seconds) == (3, 0, 150.0)
+    assert summary.pick.point.trial == 1
+    assert summary.pick.change == pytest.approx(-1.0)
+    assert [(pick.point.trial, pick.reason) for pick in summary.others] == [
+        (2, "the fastest that loses at most 2 points"),
+        (0, "the most accurate"),
+    ]
+
+
+def test_where_two_points_buy_nothing_the_next_faster_is_shown(make_study):
+    trials = [trial(0, [0], 0.81), trial(1, [0, 2], 0.7), trial(2, [0, 2, 3], 0.6)]
+    summary = summarize(make_study(trials))
+    assert summary.pick.point.trial == 0
+    assert [(pick.point.trial, pick.reason) for pick in summary.others] == [(1, "the next faster")]
+
+
+def test_nothing_to_recommend(make_study):
+    summary = summarize(make_study([trial(0, [0], 0.5)]))
+    assert summary.pick is None
+    assert "no point of study loses at most 1.0 points; the nearest is trial 0" in summary.why_none
+    assert [pick.reason for pick in summary.others] == ["the most accurate"]
+    assert "has no finished trial yet" in summarize(make_study([])).why_none
+
+
+def test_rows_begin_with_the_front(make_study):
+    rows = trial_rows(make_study(), "sqlite:///x.db")
+    assert [(row.point.trial, row.state) for row in rows] == [
+        *((4, "front"), (1, "evaluated"), (0, "evaluated"), (3, "evaluated"), (2, "stopped"))
+    ]
+    assert [row.command for row in rows] == [
+        "lambda-nas export study --trial 4 --out study-trial-4 --storage sqlite:///x.db",
+        *[None] * 4,
+    ]
+    assert (rows[2].rungs, rows[2].seconds, rows[2].score) == (2, 6.0, 0.5)
+    assert rows[2].change == pytest.approx(-30.0)
+
+
+def test_the_page_says_what_was_searched_found_and_is_to_pick(make_study):
+    text = words(render(make_study(), counts=TrialCounts(4, 12, 1, stopped=1)))
+    for said in (
+        "Which attention layers can vit live without, judged on images and priced on a CPU ?",
+        "Unpruned: top-1 80.00%, 100.0 images/s, 40.0 MB, 5.00 M parameters.",
+        "5 architectures evaluated, 1 of them stopped early; the prior refused 11 more at no cost; "
+        "1 trial failed; 2 runs, 2 min 30 s.",
+        "Take trial 4, without attention in 2 of 3 layers {0,3} : top-1 79.00% (-1.00), 1.20x as",
+        "lambda-nas export study --trial 4 --out study-trial-4",
+        "rank correlation -1.00 over 4 trials",
+        "2026-11-25 03:10",
+        "torch 2.15",
+    ):
+        assert said in text
+
+
+def test_names_of_the_user_are_text(make_study):
+    nasty = "</script><script>alert(1)</script><img src=x onerror=alert(2)>"
+    page = render(make_study(name=nasty, model=nasty, data=nasty, device=nasty))
+    assert "alert(1)</script>" not in page
+    assert "<img" not in re.sub(r"(?s)<script>/\*\*.*?</script>", "", page)
+    assert "&lt;/script&gt;&lt;script&gt;alert(1)" in page
+
+
+def test_no_password_is_told(make_study):
+    page = render(make_study(), storage="postgresql://me:secret@host/x")
+    assert "secret" not in words(page)
+    assert "lambda-nas search --storage postgresql://me:***@host/x" in words(page)
+    assert "secret" not in page
+
+
+def test_plotly_is_there_once_and_nothing_is_fetched(make_study):
+    page = render(make_study())
+    assert page.count("* plotly.js v") == 1
+    assert not re.search(r"<(script|link|img|iframe)[^>]* (src|href)=", page)
+
+
+@pytest.mark.parametrize("scored", [True, False])
+def test_a_study_that_has_only_begun(make_study, scored):
+    study = make_study([], runs=[], **({} if scored else {"prior": None}))
+    text = words(render(study))
+    assert "no trial has finished yet." in text
+    assert "Nothing to recommend: study study has no finished trial yet: search first." in text
+    assert ("The prior of this study has not been measured." in text) is not scored
+    assert "The runs of this study were not recorded." in text
+
+
+def test_a_page_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "report.html"
+    path.write_text("before")
+    write("after", path)
+    assert path.read_text() == "after"
+    with pytest.raises(InputError, match=r"missing/report\.html can't be written \("):
+        write("page", tmp_path / "missing" / "report.html")
+    (tmp_path / "folder.html").mkdir()
+    with pytest.raises(InputError, match=r"folder\.html can't be written"):
+        write("page", tmp_path / "folder.html")
+    with pytest.raises(InputError, match=r"report\.pdf: the name must end in \.html"):
+        write("page", tmp_path / "report.pdf")
+    with pytest.raises(UnicodeEncodeError):
+        write("\ud800", path)
+    assert path.read_text() == "after"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["folder.html", "report.html"]
+
+
+@pytest.fixture
+def page(make_study, tmp_path):
+    path = tmp_path / "report.html"
+    write(render(make_study(name="<b>study</b>")), path)
+    return path.as_uri()
+
+
+LOOK = """({
+    width: document.documentElement.scrollWidth,
+    figures: document.querySelectorAll('.figure svg.main-svg').length > 0,
+    heads: [...document.querySelectorAll('h2')].map((head) => head.textContent),
+    text: document.querySelector('.figure text.xtitle').style.fill,
+    page: getComputedStyle(document.body).backgroundColor,
+    labels: document.querySelectorAll('.figure g.textpoint text').length,
+})"""
+
+
+@pytest.mark.parametrize(
+    ("size", "dark"), [((1024, 800), False), ((1024, 800), True), ((360, 740), False)]
+)
+def test_in_a_browser(chromium, page, size, dark):
+    width, height = size
+    phone = width < 600
+    found = visit(
+        chromium, page, LOOK, ready=DRAWN, width=width, height=height, dark=dark, touch=phone
+    )
+    assert found.problems == []
+    (look,) = found.values
+    assert look["width"] <= width
+    assert look["heads"] == [
+        "In short",
+        "The front",
+        "What is removed",
+        "What each layer carries",
+        "How well the prior knew",
+        "How the front grew",
+        "Where the time went",
+        "All evaluated trials",
+        "Who measured it",
+    ]
+    colors = ("rgb(228, 232, 236)", "rgb(20, 24, 28)")
+    if not dark:
+        colors = ("rgb(29, 35, 41)", "rgb(255, 255, 255)")
+    assert (look["text"], look["page"]) == colors
+    assert look["labels"] == (0 if phone else 1)
+
+
+ROWS = """[...document.querySelectorAll('.sortable tbody tr')].filter((row) => !row.hidden)
+    .map((row) => Number(row.cells[0].textContent))"""
+CLICK = "document.querySelectorAll('.sortable th button')[{}].click()"
+FILTER = """(() => {{
+    const form = document.querySelector('.filter');
+    form.reset();
+    Object.entries({}).forEach(([name, value]) => {{ form[name].value = value; }});
+    form.dispatchEvent(new Event('input'));
+}})()"""
+
+
+def test_the_table_sorts_and_filters(chromium, page):
+    def after(*actions):
+        return [step for action in actions for step in (action, ROWS)]
+
+    found = visit(
+        chromium,
+        page,
+        ROWS,
+        *after(CLICK.format(0), CLICK.format(0), CLICK.format(11)),
+        *after(
+            FILTER.format(json.dumps({"state": "front"})),
+            FILTER.format(json.dumps({"layers": "0, 2"})),
+            FILTER.format(json.dumps({"top1": "50", "speedup": "1.15"})),
+        ),
+        ready=DRAWN,
+    )
+    assert found.problems == []
+    assert found.values[0] == [4, 1, 0, 3, 2]
+    descending, ascending, by_score, front, layers, good = found.values[2::2]
+    assert descending == [4, 3, 2, 1, 0]
+    assert ascending == [0, 1, 2, 3, 4]
+    assert by_score == [2, 3, 0, 1, 4]
+    assert front == [4]
+    assert layers == [2, 0]
+    assert good == [0, 4]

@@ -1,6 +1,0 @@
-from lambda_nas.search.prices import sets_with
-
-
-def every_set(layers, sizes):
-    """Return all sets of the given numbers of layers of an isotropic model."""
-    return [s for size in sizes for s in sets_with((size,), (tuple(layers),), layers)]

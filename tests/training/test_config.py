@@ -1,0 +1,69 @@
+"""Schedules and their bounds."""
+
+import math
+
+import pytest
+
+from lambda_nas.errors import InputError
+from lambda_nas.training.config import Augmentation, LambdaSchedule, Losses, TrainConfig
+
+
+@pytest.mark.parametrize(
+    ("share", "start", "expected"),
+    [
+        (0.5, 1.0, [1.0, 0.75, 0.5, 0.25, 0, 0, 0, 0]),
+        (0.5, 0.4, [0.4, 0.3, 0.2, 0.1, 0, 0, 0, 0]),
+        (1.0, 0.7, [0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0]),
+        (0.0, 1.0, [0] * 8),
+        (0.5, 0.0, [0] * 8),
+    ],
+)
+def test_lambda_falls_linearly_to_zero(share, start, expected):
+    fade = LambdaSchedule(start=start, share=share)
+    assert [fade.at(step, 8) for step in range(8)] == pytest.approx(expected)
+
+
+def test_lambda_falls_along_a_cosine():
+    fade = LambdaSchedule(start=0.8, share=0.5, shape="cosine")
+    expected = [0.4 * (1 + math.cos(math.pi * step / 4)) for step in range(4)] + [0] * 4
+    assert [fade.at(step, 8) for step in range(8)] == pytest.approx(expected)
+
+
+def test_the_only_step_is_at_zero():
+    assert LambdaSchedule().at(0, 1) == 0
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 1.0])
+@pytest.mark.parametrize("checks", [1, 3, 50])
+def test_the_model_is_rated_at_lambda_zero_only_and_at_the_end(share, checks):
+    recipe = TrainConfig(
+        steps=20, batch_size=1, lr=1, fade=LambdaSchedule(share=share), checks=checks
+    )
+    steps = sorted(recipe.checked_steps())
+    zeros = [step for step in range(20) if recipe.fade.at(step, 20) == 0]
+    assert set(steps) <= set(zeros)
+    assert steps[-1] == 19
+    assert len(steps) == min(checks, len(zeros))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: TrainConfig(0, 1, 1), "steps must be at least 1, not 0"),
+        (lambda: TrainConfig(1, 0, 1), "batch_size must be at least 1"),
+        (lambda: TrainConfig(1, 1, 1, checks=0), "checks must be at least 1"),
+        (lambda: TrainConfig(1, 1, 1, ema_decay=2), "ema_decay must be within 0 and 1"),
+        (
+            lambda: TrainConfig(1, 5, 1, augmentation=Augmentation(mixup=0.2)),
+            "batch_size must be even for mixup, not 5",
+        ),
+        (lambda: LambdaSchedule(share=1.2), "share must be within 0 and 1, not 1.2"),
+        (lambda: LambdaSchedule(start=-1), "start must be within 0 and 1"),
+        (lambda: Augmentation(crop=math.nan), "crop must be within 0 and 1, not nan"),
+        (lambda: Losses(labels=0), "one must be positive"),
+        (lambda: Losses(logits=-1), "must not be negative"),
+    ],
+)
+def test_recipes_that_make_no_sense(make, message):
+    with pytest.raises(InputError, match=message):
+        make()

@@ -1,10 +1,65 @@
-"""Every error that a user can cause, one base class, each also the builtin it refines."""
+"""Every error that a user can cause: one base class, each error also the builtin it refines.
+
+An error carries fields, not the words of one reader. Texts name parameters of the Python functions
+in backticks, such as `max_drop`: Python shows the name, the command line the flag, ``--max-drop``.
+"""
+
+import re
+from collections.abc import Callable
+
+_PARAMETER = re.compile(r"`([a-z][a-z0-9_]*)`")
 
 
 class LambdaNasError(Exception):
-    """Base of all errors raised on purpose; the message says what is wrong and what to do."""
+    """Base of all errors raised on purpose.
+
+    Args:
+        problem: What is wrong, without a full stop.
+        parameter: The parameter that was given, as the Python functions name it.
+        value: What was given for it.
+        allowed: What may be given instead.
+        advice: What to do about it.
+
+    Examples:
+        >>> error = InputError("at least one has to work", parameter="workers", value=0)
+        >>> str(error)
+        'workers 0: at least one has to work'
+        >>> error.worded(lambda name: f"--{name}")
+        '--workers 0: at least one has to work'
+    """
 
     exit_code = 1
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        parameter: str | None = None,
+        value: object = None,
+        allowed: str | None = None,
+        advice: str | None = None,
+    ) -> None:
+        super().__init__(problem)
+        self.problem = problem
+        self.parameter = parameter
+        self.value = value
+        self.allowed = allowed
+        self.advice = advice
+
+    def worded(self, name_of: Callable[[str], str]) -> str:
+        """Return the whole message; ``name_of`` maps a parameter to what the reader calls it."""
+        text = self.problem
+        if self.parameter is not None:
+            given = "" if self.value is None else f" {self.value}"
+            text = f"`{self.parameter}`{given}: {text}"
+        if self.allowed is not None:
+            text += f"; expected {self.allowed}"
+        if self.advice is not None:
+            text += f": {self.advice}"
+        return _PARAMETER.sub(lambda found: name_of(found[1]), text)
+
+    def __str__(self) -> str:
+        return self.worded(lambda name: name)
 
 
 class InputError(LambdaNasError, ValueError):
@@ -38,7 +93,7 @@ class StudyMismatchError(InputError):
 
 
 class InfeasibleError(LambdaNasError):
-    """No architecture satisfies the limits given."""
+    """No architecture satisfies the constraints given."""
 
 
 class ExportError(LambdaNasError, RuntimeError):

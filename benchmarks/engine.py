@@ -40,7 +40,7 @@ from lambda_nas.pretrained.loading import LoadedModel, ModelConfig
 from lambda_nas.scoring.activation_cache import ActivationCache
 from lambda_nas.scoring.entropy import relative_entropy
 from lambda_nas.scoring.prior import Scorer, nose_path
-from lambda_nas.store.store import Store
+from lambda_nas.store.study_store import SqlStudyStore
 
 PATH_LENGTH = 6
 SAMPLE = 48
@@ -193,7 +193,7 @@ def overhead(seconds: float, trials: int) -> Overhead:
         settings = Settings(
             Budget(trials=trials), max_removed=11, layers=tuple(range(12)), workers=WORKERS
         )
-        store = Store.open(f"sqlite:///{folder}/study.db")
+        store = SqlStudyStore.open(f"sqlite:///{folder}/study.db")
         run.search(
             source, settings, store=store, name="idle", progress=Quiet(), weights_root=Path(folder)
         )

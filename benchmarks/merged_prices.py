@@ -13,7 +13,7 @@ from lambda_nas.cost.measurement import measure_prices
 from lambda_nas.models.surgery import remove_attention
 from lambda_nas.pretrained.loading import load_model
 from lambda_nas.store import DEFAULT_STORAGE
-from lambda_nas.store.store import Store
+from lambda_nas.store.study_store import SqlStudyStore
 from lambda_nas.token_merging.blocks import merge_tokens
 
 
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("study")
     parser.add_argument("--storage", default=DEFAULT_STORAGE)
     options = parser.parse_args()
-    study = Store.open(options.storage, create=False).load(options.study)
+    study = SqlStudyStore.open(options.storage, create=False).load(options.study)
     unpruned = load_model(study.info.model).model
     models = [unpruned]
     for point in study.front:

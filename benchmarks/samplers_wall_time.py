@@ -20,7 +20,7 @@ from lambda_nas.execution import driver
 from lambda_nas.execution.job import Budget, Settings
 from lambda_nas.records.front import hypervolume
 from lambda_nas.records.trial import ParetoTrial
-from lambda_nas.store.store import Store
+from lambda_nas.store.study_store import SqlStudyStore
 from lambda_nas.strategy.sampler import RemovalSampler
 from lambda_nas.strategy.space_files import load_space
 
@@ -84,7 +84,7 @@ def search(
         Budget(trials=options.budget), max_removed=most, layers=layers, seed=options.seed
     )
     with tempfile.TemporaryDirectory() as folder, SearchProgress(options.budget) as progress:
-        store = Store.open(f"sqlite:///{folder}/study.db")
+        store = SqlStudyStore.open(f"sqlite:///{folder}/study.db")
         begun = datetime.now()
         run.search(
             source, settings, store=store, name=name, progress=progress, weights_root=Path(folder)

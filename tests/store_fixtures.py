@@ -12,7 +12,7 @@ from lambda_nas.models.architecture import Architecture
 from lambda_nas.records.run import RunInfo
 from lambda_nas.records.study import StudyInfo
 from lambda_nas.records.trial import ParetoTrial
-from lambda_nas.store.store import Store
+from lambda_nas.store.study_store import SqlStudyStore
 
 POSTGRES = "LAMBDA_NAS_TEST_POSTGRES"
 MARIADB = "LAMBDA_NAS_TEST_MARIADB"
@@ -76,7 +76,7 @@ def url(request):
 
 @pytest.fixture
 def store(url):
-    return Store.open(url)
+    return SqlStudyStore.open(url)
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from lambda_nas.errors import InputError
 from lambda_nas.execution.job import Budget, Settings
 from lambda_nas.pretrained.entry_points import DIGITS_ARCHITECTURE
 from lambda_nas.store import DEFAULT_STORAGE
-from lambda_nas.store.store import Store
+from lambda_nas.store.study_store import SqlStudyStore
 from lambda_nas.strategy.space_files import SpaceConfig, load_space
 
 
@@ -58,7 +58,7 @@ class Job:
 
     source: Source
     settings: Settings
-    store: Store
+    store: SqlStudyStore
     name: str
 
 
@@ -72,7 +72,7 @@ def prepare(request: Request, stage: Stage) -> Job:
     gpus = _check_resources(request)
     space, model = _resolve_space(request)
     # Before the images: they take long to read.
-    store = Store.open(request.storage)
+    store = SqlStudyStore.open(request.storage)
     source = open_source(
         stage,
         model=model,

@@ -11,12 +11,12 @@ import optuna
 from lambda_nas.errors import StorageError
 from lambda_nas.execution.job import Progress
 from lambda_nas.records.trial import ParetoTrial, TrialCounts
-from lambda_nas.store.store import Store
+from lambda_nas.store.study_store import SqlStudyStore
 
 EVERY_S = 30.0
 
 
-def sync_study(store: Store, name: str) -> None:
+def sync_study(store: SqlStudyStore, name: str) -> None:
     """Write a study's note and plots into Optuna's part of the database.
 
     Nothing happens if Optuna does not know the study yet.
@@ -40,7 +40,7 @@ class DashboardSync:
     def __init__(
         self,
         progress: Progress,
-        store: Store,
+        store: SqlStudyStore,
         name: str,
         *,
         clock: Callable[[], float] = time.monotonic,

@@ -132,10 +132,10 @@ def open_study(name: str, *, storage: str = DEFAULT_STORAGE) -> Study:
         InputError: If there is none of this name; lists those there are.
         StorageError: If the database is missing or can't be used.
     """
-    from lambda_nas.store.store import Store
+    from lambda_nas.store.study_store import SqlStudyStore
 
     with in_python_words():
-        return Study(Store.open(storage, create=False).load(name))
+        return Study(SqlStudyStore.open(storage, create=False).load(name))
 
 
 def _tell(notes: Iterable[str]) -> None:

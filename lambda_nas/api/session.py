@@ -31,7 +31,7 @@ from lambda_nas.pretrained.from_module import from_module
 from lambda_nas.pretrained.loading import LoadedModel, load_model
 from lambda_nas.records.run import RunInfo
 from lambda_nas.records.study import StudyInfo
-from lambda_nas.store.store import Store
+from lambda_nas.store.study_store import SqlStudyStore
 from lambda_nas.strategy.space_files import SpaceConfig
 from lambda_nas.token_merging.blocks import check_mergeable
 from lambda_nas.training.config import LambdaSchedule, Losses, TrainConfig
@@ -178,7 +178,7 @@ def search(
     source: Source,
     settings: Settings,
     *,
-    store: Store,
+    store: SqlStudyStore,
     name: str,
     progress: Progress,
     weights_root: Path = Path("studies/weights"),
@@ -205,7 +205,7 @@ def search(
 def _search(
     source: Source,
     settings: Settings,
-    store: Store,
+    store: SqlStudyStore,
     name: str,
     timed: Stopwatch,
     weights_root: Path,

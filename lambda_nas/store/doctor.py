@@ -14,7 +14,7 @@ from lambda_nas.records.front import non_dominated
 from lambda_nas.records.run import Claim
 from lambda_nas.records.study import StudyRecord
 from lambda_nas.records.trial import TrialRecord
-from lambda_nas.store.store import Store
+from lambda_nas.store.study_store import SqlStudyStore
 from lambda_nas.strategy.optuna_trials import objectives
 
 _TOLERANCE = 1e-9
@@ -36,7 +36,7 @@ class Findings:
     trials: int
 
 
-def examine(store: Store, name: str) -> Findings:
+def examine(store: SqlStudyStore, name: str) -> Findings:
     """Check a study's invariants.
 
     - Each trial that Optuna has as complete has all its measurements, and the same values.
@@ -64,7 +64,7 @@ def examine(store: Store, name: str) -> Findings:
     return Findings(tuple(problems), running, len(study.trials))
 
 
-def _optuna_trials(store: Store, name: str) -> dict[int, FrozenTrial]:
+def _optuna_trials(store: SqlStudyStore, name: str) -> dict[int, FrozenTrial]:
     try:
         with store.translated_errors():
             study = optuna.load_study(study_name=name, storage=store.optuna)

@@ -20,22 +20,22 @@ from lambda_nas.store import schema
 _PRICE_FIELDS = tuple(Price.__dataclass_fields__)
 
 
-def study(session: Session, name: str, *, lock: bool = False) -> schema.Study:
+def study(session: Session, name: str, *, lock: bool = False) -> schema.StudyRow:
     """Return the row of a study; raise ``InputError``, which lists those there are."""
-    query = select(schema.Study).where(schema.Study.name == name)
+    query = select(schema.StudyRow).where(schema.StudyRow.name == name)
     if lock:
         # Two searches of one study: the second must see the trial that the first is recording,
         # or its front lacks it. SQLite has no row locks and needs none, with one writer at a time.
         query = query.with_for_update()
     row = session.scalar(query)
     if row is None:
-        names = session.scalars(select(schema.Study.name).order_by(schema.Study.id)).all()
+        names = session.scalars(select(schema.StudyRow.name).order_by(schema.StudyRow.id)).all()
         there = f"there are {', '.join(names)}" if names else "there is none yet"
         raise InputError(f"no study is named {name}; {there}")
     return row
 
 
-def info(session: Session, row: schema.Study) -> StudyInfo:
+def info(session: Session, row: schema.StudyRow) -> StudyInfo:
     """Return what a study is about."""
     return StudyInfo(
         name=row.name,
@@ -52,9 +52,9 @@ def info(session: Session, row: schema.Study) -> StudyInfo:
     )
 
 
-def prices(session: Session, study: schema.Study) -> PriceTable:
+def prices(session: Session, study: schema.StudyRow) -> PriceTable:
     """Return the prices by cost signature."""
-    rows = session.scalars(select(schema.Price).where(schema.Price.study_id == study.id))
+    rows = session.scalars(select(schema.PriceRow).where(schema.PriceRow.study_id == study.id))
     by_signature = {
         tuple(map(int, row.signature.split(","))): Price(
             **{field: getattr(row, field) for field in _PRICE_FIELDS}
@@ -72,15 +72,15 @@ def _merged_prices() -> TypeAdapter[MergedPrices]:
     return TypeAdapter(MergedPrices)
 
 
-def _architectures(session: Session, study_id: int) -> Iterable[schema.Architecture]:
+def _architectures(session: Session, study_id: int) -> Iterable[schema.TrialRow]:
     return session.scalars(
-        select(schema.Architecture)
-        .where(schema.Architecture.study_id == study_id)
-        .options(selectinload(schema.Architecture.measurements))
+        select(schema.TrialRow)
+        .where(schema.TrialRow.study_id == study_id)
+        .options(selectinload(schema.TrialRow.measurements))
     )
 
 
-def points(session: Session, study: schema.Study) -> dict[int, ParetoTrial]:
+def points(session: Session, study: schema.StudyRow) -> dict[int, ParetoTrial]:
     """Return the trials that went to the end by architecture id, each with its best rung."""
     priced = prices(session, study)
     points = {}
@@ -119,7 +119,7 @@ def trial_records(session: Session, study_id: int) -> list[TrialRecord]:
     return sorted(found, key=lambda history: history.trial)
 
 
-def front(session: Session, study: schema.Study) -> list[ParetoTrial]:
+def front(session: Session, study: schema.StudyRow) -> list[ParetoTrial]:
     """Return the front as it was stored, slowest first."""
     by_id = points(session, study)
     query = select(schema.FrontMember.architecture_id).where(
@@ -131,5 +131,5 @@ def front(session: Session, study: schema.Study) -> list[ParetoTrial]:
 
 def prior(session: Session, study_id: int) -> dict[str, Any] | None:
     """Return the prior if it has been measured."""
-    query = select(schema.Prior.content).where(schema.Prior.study_id == study_id)
+    query = select(schema.PriorRow.content).where(schema.PriorRow.study_id == study_id)
     return session.scalar(query)

@@ -15,7 +15,7 @@ _INFO_FIELDS = tuple(RunInfo.__dataclass_fields__)
 
 def begin(session: Session, study_id: int, info: RunInfo) -> int:
     """Add a run; return its id."""
-    row = schema.Run(study_id=study_id, spent={}, **asdict(info))
+    row = schema.RunRow(study_id=study_id, spent={}, **asdict(info))
     session.add(row)
     session.flush()
     return row.id
@@ -26,27 +26,29 @@ def record_heartbeat(
 ) -> None:
     """Count one up."""
     session.execute(
-        update(schema.Run)
-        .where(schema.Run.id == run)
+        update(schema.RunRow)
+        .where(schema.RunRow.id == run)
         .values(
-            heartbeats=schema.Run.heartbeats + 1, seconds=seconds, spent=dict(spent), ended=ended
+            heartbeats=schema.RunRow.heartbeats + 1, seconds=seconds, spent=dict(spent), ended=ended
         )
     )
 
 
 def of_study(session: Session, study_id: int) -> tuple[Run, ...]:
     """Return the runs of a study in order."""
-    query = select(schema.Run).where(schema.Run.study_id == study_id).order_by(schema.Run.id)
+    query = (
+        select(schema.RunRow).where(schema.RunRow.study_id == study_id).order_by(schema.RunRow.id)
+    )
     return tuple(_run(row) for row in session.scalars(query))
 
 
 def claims(session: Session, study_id: int) -> list[Claim]:
     """Return the claims of a study by trial."""
     query = (
-        select(schema.Claim, schema.Run)
-        .join(schema.Run, schema.Run.id == schema.Claim.run_id)
-        .where(schema.Claim.study_id == study_id)
-        .order_by(schema.Claim.trial)
+        select(schema.ClaimRow, schema.RunRow)
+        .join(schema.RunRow, schema.RunRow.id == schema.ClaimRow.run_id)
+        .where(schema.ClaimRow.study_id == study_id)
+        .order_by(schema.ClaimRow.trial)
     )
     return [
         Claim(Architecture.parse(claim.removed), claim.trial, _run(run))
@@ -59,7 +61,7 @@ def count(session: Session, study_id: int) -> ClaimCounts:
     return ClaimCounts(
         *(
             session.scalar(select(func.count()).where(table.study_id == study_id)) or 0
-            for table in (schema.Architecture, schema.Claim)
+            for table in (schema.TrialRow, schema.ClaimRow)
         )
     )
 
@@ -75,21 +77,21 @@ def claim(
 ) -> ClaimResult:
     """Put a set into the hands of a run, unless it is measured or in another's."""
     removed = architecture.written()
-    for table in (schema.Architecture, schema.Claim):
+    for table in (schema.TrialRow, schema.ClaimRow):
         there = select(table.trial).where(table.study_id == study_id, table.removed == removed)
         if session.scalar(there) is not None:
             return ClaimResult.TAKEN
     counts = count(session, study_id)
     if budget is not None and counts.evaluated + counts.claimed >= budget:
         return ClaimResult.SPENT
-    session.add(schema.Claim(study_id=study_id, removed=removed, trial=trial, run_id=run))
+    session.add(schema.ClaimRow(study_id=study_id, removed=removed, trial=trial, run_id=run))
     return ClaimResult.GRANTED
 
 
 def release(session: Session, study_id: int, trial: int) -> bool:
     """Drop the claim of a trial; say whether there was one."""
-    mine = select(schema.Claim).where(
-        schema.Claim.study_id == study_id, schema.Claim.trial == trial
+    mine = select(schema.ClaimRow).where(
+        schema.ClaimRow.study_id == study_id, schema.ClaimRow.trial == trial
     )
     claim = session.scalar(mine)
     if claim is not None:
@@ -97,7 +99,7 @@ def release(session: Session, study_id: int, trial: int) -> bool:
     return claim is not None
 
 
-def _run(row: schema.Run) -> Run:
+def _run(row: schema.RunRow) -> Run:
     return Run(
         id=row.id,
         info=RunInfo(**{field: getattr(row, field) for field in _INFO_FIELDS}),

@@ -31,7 +31,7 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-class Study(Base):
+class StudyRow(Base):
     """One search over one model and one data set.
 
     ``stages`` are the model's removable layers in groups of equal cost, one group in studies from
@@ -57,7 +57,7 @@ class Study(Base):
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), default=_now)
 
 
-class Run(Base):
+class RunRow(Base):
     """One driver process that worked on a study: who measured what, and whether it still lives.
 
     ``heartbeats`` counts up while the driver lives; ``seconds`` is how long it has. ``spent`` is
@@ -67,7 +67,7 @@ class Run(Base):
     __tablename__ = "lambda_runs"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    study_id: Mapped[int] = mapped_column(ForeignKey(Study.id), index=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey(StudyRow.id), index=True)
     machine: Mapped[str] = mapped_column(String(NAME))
     pid: Mapped[int]
     device: Mapped[str] = mapped_column(Text)
@@ -84,7 +84,7 @@ class Run(Base):
     spent: Mapped[dict[str, float]] = mapped_column(JSON)
 
 
-class Claim(Base):
+class ClaimRow(Base):
     """What a driver is measuring: no other may, until it is recorded or given up.
 
     ``removed`` is as in ``Architecture``.
@@ -92,13 +92,13 @@ class Claim(Base):
 
     __tablename__ = "lambda_claims"
 
-    study_id: Mapped[int] = mapped_column(ForeignKey(Study.id), primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey(StudyRow.id), primary_key=True)
     removed: Mapped[str] = mapped_column(String(REMOVED), primary_key=True)
     trial: Mapped[int]
-    run_id: Mapped[int] = mapped_column(ForeignKey(Run.id), index=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey(RunRow.id), index=True)
 
 
-class Price(Base):
+class PriceRow(Base):
     """What a cost signature costs.
 
     ``signature`` is the number of layers removed in each of the study's stages, such as ``1,0,2``.
@@ -108,7 +108,7 @@ class Price(Base):
     __table_args__ = (UniqueConstraint("study_id", "signature"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    study_id: Mapped[int] = mapped_column(ForeignKey(Study.id))
+    study_id: Mapped[int] = mapped_column(ForeignKey(StudyRow.id))
     signature: Mapped[str] = mapped_column(String(NAME))
     throughput: Mapped[float]
     speedup: Mapped[float]
@@ -118,17 +118,17 @@ class Price(Base):
     macs: Mapped[int] = mapped_column(BigInteger)
 
 
-class Prior(Base):
+class PriorRow(Base):
     """Everything known before any rung."""
 
     __tablename__ = "lambda_priors"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    study_id: Mapped[int] = mapped_column(ForeignKey(Study.id), unique=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey(StudyRow.id), unique=True)
     content: Mapped[dict[str, Any]] = mapped_column(JSON)
 
 
-class Architecture(Base):
+class TrialRow(Base):
     """What a trial has measured: a removal set, with tokens merged or not.
 
     ``removed`` is ``0,2,4``, or ``0,2,4 r=8 start=0``; ``stopped`` says why a trial did not go to
@@ -143,7 +143,7 @@ class Architecture(Base):
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    study_id: Mapped[int] = mapped_column(ForeignKey(Study.id))
+    study_id: Mapped[int] = mapped_column(ForeignKey(StudyRow.id))
     trial: Mapped[int]
     removed: Mapped[str] = mapped_column(
         # MySQL indexes no text of unknown length.
@@ -153,19 +153,19 @@ class Architecture(Base):
     weights: Mapped[str | None] = mapped_column(Text)
     stopped: Mapped[str | None] = mapped_column(Text)
     score: Mapped[float | None]
-    run_id: Mapped[int | None] = mapped_column(ForeignKey(Run.id))
+    run_id: Mapped[int | None] = mapped_column(ForeignKey(RunRow.id))
     elapsed_s: Mapped[float | None]
-    measurements: Mapped[list["Measurement"]] = relationship(order_by="Measurement.rung")
+    measurements: Mapped[list["MeasurementRow"]] = relationship(order_by="MeasurementRow.rung")
 
 
-class Measurement(Base):
+class MeasurementRow(Base):
     """The accuracy of an architecture at a rung."""
 
     __tablename__ = "lambda_measurements"
     __table_args__ = (UniqueConstraint("architecture_id", "rung"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    architecture_id: Mapped[int] = mapped_column(ForeignKey(Architecture.id))
+    architecture_id: Mapped[int] = mapped_column(ForeignKey(TrialRow.id))
     rung: Mapped[int]
     accuracy: Mapped[float]
     seconds: Mapped[float]
@@ -176,5 +176,5 @@ class FrontMember(Base):
 
     __tablename__ = "lambda_fronts"
 
-    architecture_id: Mapped[int] = mapped_column(ForeignKey(Architecture.id), primary_key=True)
-    study_id: Mapped[int] = mapped_column(ForeignKey(Study.id), index=True)
+    architecture_id: Mapped[int] = mapped_column(ForeignKey(TrialRow.id), primary_key=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey(StudyRow.id), index=True)

@@ -23,7 +23,7 @@ from lambda_nas.errors import (
 from lambda_nas.execution.cluster import ray_running
 from lambda_nas.execution.job import Budget, Settings
 from lambda_nas.models.removal import RemovalSet
-from lambda_nas.store.store import Store
+from lambda_nas.store.study_store import SqlStudyStore
 from lambda_nas.strategy.space_files import SpaceConfig
 
 TINY = {
@@ -73,11 +73,11 @@ def searched(folder, model):
 
 @pytest.fixture
 def stored(searched):
-    return Store.open("sqlite:///studies/lambda_nas.db").load(searched.name)
+    return SqlStudyStore.open("sqlite:///studies/lambda_nas.db").load(searched.name)
 
 
 def test_the_front_is_what_the_store_and_the_command_line_have(searched, stored):
-    shown = study_json(Store.open("sqlite:///studies/lambda_nas.db"), NAME)
+    shown = study_json(SqlStudyStore.open("sqlite:///studies/lambda_nas.db"), NAME)
     assert searched.name == NAME
     assert shown["baseline"].items() <= vars(searched.baseline).items()
     assert searched.baseline.speedup == 1
@@ -138,7 +138,7 @@ def test_a_study_shows_itself(searched):
 
 def test_the_same_call_goes_on(searched, stored, model):
     resumed = lambda_nas.search(model, Path("images"), budget=4, progress=False)
-    after = Store.open("sqlite:///studies/lambda_nas.db").load(NAME)
+    after = SqlStudyStore.open("sqlite:///studies/lambda_nas.db").load(NAME)
     assert after.trials[: len(stored.trials)] == stored.trials
     assert len(after.trials) == 4
     assert [point.trial for point in resumed.front] == [point.trial for point in after.front]

@@ -75,13 +75,13 @@ def test_bad_input(lambda_nas, args, code, message):
     ],
 )
 def test_limits_that_nothing_keeps(lambda_nas, tmp_path, limit, nearest):
-    from lambda_nas.store.store import Store
+    from lambda_nas.store.study_store import SqlStudyStore
 
     code, out, err = lambda_nas("search", "--budget", "3", "--json", *limit)
     assert (code, out) == (1, "")
     message = f"error: no architecture is within the limits; nearest to {nearest}: relax a limit\n"
     assert re.fullmatch(message, err)
-    assert Store.open("sqlite:///studies/lambda_nas.db").studies() == []
+    assert SqlStudyStore.open("sqlite:///studies/lambda_nas.db").studies() == []
     assert not (tmp_path / "studies" / "weights").exists()
 
 
@@ -107,9 +107,9 @@ def test_a_model_with_nothing_removable(lambda_nas, tmp_path):
 
 
 def test_an_unknown_study_lists_those_there_are(lambda_nas):
-    from lambda_nas.store.store import Store
+    from lambda_nas.store.study_store import SqlStudyStore
 
-    Store.open("sqlite:///studies/lambda_nas.db")
+    SqlStudyStore.open("sqlite:///studies/lambda_nas.db")
     code, _, err = lambda_nas("show", "absent")
     assert code == 2
     assert "no study is named absent; there is none yet" in err

@@ -19,7 +19,7 @@ from lambda_nas.models.surgery import remove_attention
 from lambda_nas.pretrained.loading import ModelConfig
 from lambda_nas.records.study import StudyInfo
 from lambda_nas.records.trial import RungResult, TrialRecord
-from lambda_nas.store.store import Store
+from lambda_nas.store.study_store import SqlStudyStore
 
 SMALL = {"img_size": 16, "patch_size": 8, "embed_dim": 16, "depth": 3, "num_heads": 2}
 BASE = Price(100.0, 1.0, 320.0, 40_000_000, 5_000_000, 1_000_000_000)
@@ -58,7 +58,7 @@ def pruned(monkeypatch, tmp_path):
         },
     )
     safetensors.torch.save_file(model.state_dict(), tmp_path / "weights.safetensors")
-    store = Store.open("sqlite:///studies/lambda_nas.db")
+    store = SqlStudyStore.open("sqlite:///studies/lambda_nas.db")
     store.create_study(info, PRICES)
     history = TrialRecord(0, Architecture(REMOVAL), (RungResult(0, 0.795, 1.0),))
     store.record(info.name, history, str(tmp_path / "weights.safetensors"))

@@ -17,7 +17,7 @@ from timm.models import save_for_hf
 from torchvision.transforms.functional import to_pil_image
 
 from lambda_nas.pretrained.digits import digits_images, digits_model
-from lambda_nas.store.store import Store
+from lambda_nas.store.study_store import SqlStudyStore
 from lambda_nas.training.evaluation import evaluate
 
 LAMBDA_NAS = [sys.executable, "-m", "lambda_nas"]
@@ -66,7 +66,7 @@ def interrupted(tmp_path_factory):
     while time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.5)
         if database.exists():
-            store = Store.open(f"sqlite:///{database}")
+            store = SqlStudyStore.open(f"sqlite:///{database}")
             if store.has(STUDY) and len(store.trials(STUDY)) >= 2:
                 break
     process.send_signal(signal.SIGINT)
@@ -80,7 +80,7 @@ def interrupted(tmp_path_factory):
 @pytest.fixture(scope="module")
 def resumed(interrupted):
     folder, *_ = interrupted
-    before = Store.open(f"sqlite:///{folder}/studies/lambda_nas.db").trial_records(STUDY)
+    before = SqlStudyStore.open(f"sqlite:///{folder}/studies/lambda_nas.db").trial_records(STUDY)
     budget = len(before) + 2
     return (
         before,
@@ -98,7 +98,7 @@ def test_ctrl_c_exits_130_and_says_how_to_go_on(interrupted):
 
 def test_the_dashboards_note_has_the_front_of_an_interrupted_search(interrupted):
     folder, *_ = interrupted
-    store = Store.open(f"sqlite:///{folder}/studies/lambda_nas.db")
+    store = SqlStudyStore.open(f"sqlite:///{folder}/studies/lambda_nas.db")
     note = get_note(optuna.load_study(study_name=STUDY, storage=store.optuna))
     for point in store.front(STUDY):
         assert f"| {point.trial} | `{point.removal}` | {100 * point.accuracy:.2f}% |" in note
@@ -108,7 +108,7 @@ def test_the_dashboards_note_has_the_front_of_an_interrupted_search(interrupted)
 def test_the_same_command_takes_it_up(interrupted, resumed):
     folder, *_ = interrupted
     before, budget, shown = resumed
-    store = Store.open(f"sqlite:///{folder}/studies/lambda_nas.db")
+    store = SqlStudyStore.open(f"sqlite:///{folder}/studies/lambda_nas.db")
     after = store.trial_records(STUDY)
     assert len(after) == budget
     assert after[: len(before)] == before
@@ -129,7 +129,7 @@ def test_a_report_of_a_real_study(interrupted, inside):
     folder, *_ = interrupted
     assert inside("report", STUDY, "--out", "report.html") == ""
     page = (folder / "report.html").read_text()
-    for point in Store.open(f"sqlite:///{folder}/studies/lambda_nas.db").front(STUDY):
+    for point in SqlStudyStore.open(f"sqlite:///{folder}/studies/lambda_nas.db").front(STUDY):
         command = f"lambda-nas export {STUDY} --trial {point.trial} --out {STUDY}-trial-"
         assert command in page
     assert page.count('<div class="figure"') == 6

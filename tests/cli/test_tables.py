@@ -11,7 +11,7 @@ from lambda_nas.cost.price_table import PriceTable
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.records.study import StudyInfo
 from lambda_nas.records.trial import RungResult, TrialRecord
-from lambda_nas.store.store import Store
+from lambda_nas.store.study_store import SqlStudyStore
 
 BASE = Price(100.0, 1.0, 320.0, 40_000_000, 5_000_000, 1_000_000_000)
 PRICES = PriceTable.by_number(
@@ -36,7 +36,7 @@ INFO = StudyInfo(
 @pytest.fixture
 def printed(monkeypatch, capsys, tmp_path):
     monkeypatch.chdir(tmp_path)
-    store = Store.open("sqlite:///studies/lambda_nas.db")
+    store = SqlStudyStore.open("sqlite:///studies/lambda_nas.db")
     store.create_study(INFO, PRICES)
     removal = Architecture.of(range(11))
     store.record(INFO.name, TrialRecord(0, removal, (RungResult(0, 0.75, 1.0),)), None)

@@ -25,7 +25,7 @@ from lambda_nas.pretrained.digits import digits_images, digits_model
 from lambda_nas.records.front import non_dominated
 from lambda_nas.records.run import ClaimResult, RunInfo
 from lambda_nas.records.trial import RungResult, TrialRecord
-from lambda_nas.store.store import Store
+from lambda_nas.store.study_store import SqlStudyStore
 from lambda_nas.strategy.optuna_trials import OBJECTIVES, RUNGS, distributions
 
 
@@ -42,7 +42,7 @@ def settings(trials, **changes):
 
 
 def search(source, folder, trials, name="study", **changes):
-    store = Store.open(f"sqlite:///{folder}/study.db")
+    store = SqlStudyStore.open(f"sqlite:///{folder}/study.db")
     progress = Silent()
     outcome = run.search(
         source,
@@ -247,7 +247,7 @@ def test_optuna_is_told_in_the_transaction_that_records(source, tmp_path):
     history = TrialRecord(trial.number, Architecture(removal), (RungResult(0, 0.5, 1.0),), run=run)
     with pytest.raises(KeyboardInterrupt):
         store.record("study", history, None, tell=tell_and_fail)
-    fresh = optuna.load_study(study_name="study", storage=Store.open(store.url).optuna)
+    fresh = optuna.load_study(study_name="study", storage=SqlStudyStore.open(store.url).optuna)
     assert fresh.trials[trial.number].state == TrialState.RUNNING
     assert store.load("study") == before
     assert [claim.trial for claim in store.claims("study")] == [trial.number]
@@ -343,7 +343,7 @@ def test_a_resumed_search_leaves_stopped_sets_alone(halved, digits):
     ],
 )
 def test_infeasible_limits_end_before_any_work(source, tmp_path, constraints, priced, message):
-    store = Store.open(f"sqlite:///{tmp_path}/study.db")
+    store = SqlStudyStore.open(f"sqlite:///{tmp_path}/study.db")
     stages = []
 
     class Stages(Silent):

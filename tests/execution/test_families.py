@@ -15,7 +15,7 @@ from lambda_nas.models.architecture import Architecture
 from lambda_nas.models.surgery import count_params, removable_layers
 from lambda_nas.pretrained.loading import LoadedModel, ModelConfig, fingerprint
 from lambda_nas.store.doctor import examine
-from lambda_nas.store.store import Store
+from lambda_nas.store.study_store import SqlStudyStore
 from lambda_nas.training.config import LambdaSchedule
 from lambda_nas.training.evaluation import evaluate
 
@@ -51,7 +51,7 @@ def searched(source, family, tmp_path_factory):
     folder, progress = tmp_path_factory.mktemp(family), Silent()
     layers = removable_layers(source.model.model)
     settings = Settings(Budget(trials=4), max_removed=3, layers=layers, batch_size=8)
-    store = Store.open(f"sqlite:///{folder}/study.db")
+    store = SqlStudyStore.open(f"sqlite:///{folder}/study.db")
     with ray_running(settings, progress):
         run.search(
             source,

@@ -18,7 +18,7 @@ from lambda_nas.models.merging import Merging
 from lambda_nas.repair.transplant import transplant
 from lambda_nas.scoring.activation_cache import ActivationCache
 from lambda_nas.store.doctor import examine
-from lambda_nas.store.store import Store
+from lambda_nas.store.study_store import SqlStudyStore
 from lambda_nas.token_merging.blocks import merge_tokens
 from lambda_nas.training.evaluation import evaluate
 
@@ -33,7 +33,7 @@ def one_ray():
 
 
 def search(source, folder, settings=SETTINGS):
-    store, progress = Store.open(f"sqlite:///{folder}/study.db"), Silent()
+    store, progress = SqlStudyStore.open(f"sqlite:///{folder}/study.db"), Silent()
     weights = folder / "weights"
     run.search(source, settings, store=store, name="s", progress=progress, weights_root=weights)
     assert progress.failures == []

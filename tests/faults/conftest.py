@@ -15,7 +15,7 @@ import pytest
 from optuna.trial import TrialState
 
 from lambda_nas.store.doctor import examine
-from lambda_nas.store.store import Store
+from lambda_nas.store.study_store import SqlStudyStore
 
 TINY = [sys.executable, str(Path(__file__).with_name("tiny_search.py"))]
 DEADLINE_S = 600
@@ -124,7 +124,7 @@ def sqlite(tmp_path):
 
 def check_sound(url, study, budget):
     """Assert that a study ended as if nothing had happened; return it."""
-    store = Store.open(url, create=False)
+    store = SqlStudyStore.open(url, create=False)
     findings = examine(store, study)
     assert findings.problems == ()
     assert findings.in_flight == 0

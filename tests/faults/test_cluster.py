@@ -22,7 +22,7 @@ from lambda_nas.errors import ClusterError, InputError
 from lambda_nas.execution.cluster import ray_running
 from lambda_nas.execution.job import Budget, Settings
 from lambda_nas.exports.front_trial import export_point
-from lambda_nas.store.store import Store
+from lambda_nas.store.study_store import SqlStudyStore
 from lambda_nas.training.evaluation import evaluate
 
 from .conftest import DEADLINE_S, TINY, Search, check_sound
@@ -179,7 +179,7 @@ def check_done(cluster, budget):
 
 def wait_for_all_but_one(cluster, done, search):
     """Wait until all trials are done but the one that is held; return its set."""
-    store = Store.open(cluster.url)
+    store = SqlStudyStore.open(cluster.url)
 
     def are_done():
         if not store.has(STUDY):
@@ -199,7 +199,7 @@ def searched(cluster):
     search = cluster.search(3)
     wait_for_all_but_one(cluster, 2, search)
     brought = {str(path) for path in (cluster.weights / STUDY).iterdir()}
-    assert brought == {point.weights for point in Store.open(cluster.url).front(STUDY)}
+    assert brought == {point.weights for point in SqlStudyStore.open(cluster.url).front(STUDY)}
     cluster.nodes[0].let_go()
     assert search.end() == 0, search.errors
     return search.lines

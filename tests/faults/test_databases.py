@@ -10,7 +10,7 @@ import pytest
 
 from lambda_nas.errors import ConnectionLostError
 from lambda_nas.execution import driver
-from lambda_nas.store.store import Store
+from lambda_nas.store.study_store import SqlStudyStore
 
 from .conftest import check_sound, same_so_far
 from .tiny_search import STUDY, Lines
@@ -50,7 +50,7 @@ def test_a_full_disk_ends_the_search_and_loses_nothing(begin, small_disk):
 
     filler.unlink()
     grow()
-    before = Store.open(url).load(STUDY)
+    before = SqlStudyStore.open(url).load(STUDY)
     assert 2 <= len(before.trials) < BUDGET
     again = begin(url, BUDGET, "--images", "3000")
     assert again.end() == 0
@@ -93,7 +93,7 @@ def test_a_search_waits_for_a_server_that_went_away(begin, server):
     url, start, stop = server
     search = begin(url, BUDGET, "--images", "6000")
     search.wait_for(lambda: search.trials() >= 3)
-    before = Store.open(url).load(STUDY)
+    before = SqlStudyStore.open(url).load(STUDY)
     stop()
     search.wait_for(lambda: any("is gone" in line for line in search.lines))
     start()
@@ -104,7 +104,7 @@ def test_a_search_waits_for_a_server_that_went_away(begin, server):
 def test_a_server_that_stays_away_is_not_waited_for_without_end(server, monkeypatch):
     url, start, stop = server
     monkeypatch.setattr(driver, "PATIENCE_S", 2)
-    store = Store.open(url)
+    store = SqlStudyStore.open(url)
     stop()
     try:
         with pytest.raises(ConnectionLostError, match=r"study database .* is gone"):

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from lambda_nas.pretrained.digits import digits_images, digits_model
-from lambda_nas.store.store import Store
+from lambda_nas.store.study_store import SqlStudyStore
 
 from .conftest import DEADLINE_S, check_sound, same_so_far
 from .tiny_search import STUDY
@@ -35,8 +35,10 @@ def test_killed_at_random_moments_a_search_loses_nothing(begin, sqlite, full):
         search = digits_search(begin, sqlite, budget)
         time.sleep(moments.uniform(0, LIFE_S))
         search.kill()
-        if Path(sqlite.removeprefix("sqlite:///")).exists() and Store.open(sqlite).has(DIGITS):
-            now = Store.open(sqlite).load(DIGITS)
+        if Path(sqlite.removeprefix("sqlite:///")).exists() and SqlStudyStore.open(sqlite).has(
+            DIGITS
+        ):
+            now = SqlStudyStore.open(sqlite).load(DIGITS)
             if before:
                 same_so_far(before, now)
             before = now
@@ -59,7 +61,7 @@ def test_two_interrupts_exit_at_once_and_the_search_can_go_on(begin, sqlite):
     assert search.end() == 130
     # A trial in flight is waited for after the first.
     assert time.monotonic() - began < 10
-    before = Store.open(sqlite).load(STUDY)
+    before = SqlStudyStore.open(sqlite).load(STUDY)
     again = begin(sqlite, 6)
     assert again.end() == 0
     same_so_far(before, check_sound(sqlite, STUDY, 6))

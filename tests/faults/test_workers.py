@@ -10,7 +10,7 @@ import torch
 from optuna.trial import TrialState
 
 from lambda_nas.execution.trainable import _out_of_memory
-from lambda_nas.store.store import Store
+from lambda_nas.store.study_store import SqlStudyStore
 
 from .conftest import check_sound
 from .tiny_search import STUDY
@@ -19,7 +19,7 @@ BUDGET = 7
 
 
 def failed(url):
-    study = optuna.load_study(study_name=STUDY, storage=Store.open(url).optuna)
+    study = optuna.load_study(study_name=STUDY, storage=SqlStudyStore.open(url).optuna)
     return [trial for trial in study.get_trials() if trial.state == TrialState.FAIL]
 
 

@@ -26,7 +26,7 @@ from lambda_nas.data.image_set import ImageSet
 from lambda_nas.errors import LambdaNasError
 from lambda_nas.execution.job import Budget, Settings
 from lambda_nas.pretrained.loading import LoadedModel, ModelConfig, fingerprint
-from lambda_nas.store.store import Store
+from lambda_nas.store.study_store import SqlStudyStore
 
 STUDY = "tiny"
 
@@ -100,7 +100,7 @@ def main():
             search(
                 source(options.depth, options.images),
                 settings,
-                store=Store.open(options.storage),
+                store=SqlStudyStore.open(options.storage),
                 name=STUDY,
                 progress=Lines(),
                 weights_root=options.weights,

@@ -17,7 +17,7 @@ from lambda_nas.errors import StorageError
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.records.trial import RungResult, TrialCounts, TrialRecord
 from lambda_nas.reporting.dashboard import merge_note, publish, write_note
-from lambda_nas.store.store import Store
+from lambda_nas.store.study_store import SqlStudyStore
 from lambda_nas.strategy.optuna_trials import DIRECTIONS
 
 NOBODY = TrialCounts(0, 0, 0)
@@ -32,7 +32,7 @@ def url(tmp_path):
 def store(url, make_study):
     """A store with the study, which Optuna knows, too."""
     study = make_study()
-    store = Store.open(url)
+    store = SqlStudyStore.open(url)
     store.create_study(study.info, study.prices)
     store.save_prior("study", dict(study.prior))
     for run in study.runs:
@@ -85,7 +85,7 @@ def test_a_plot_that_became_smaller_is_whole(store, make_study):
 
 
 def test_a_study_that_optuna_does_not_know_is_left_alone(url, make_study):
-    store = Store.open(url)
+    store = SqlStudyStore.open(url)
     store.create_study(make_study().info, make_study().prices)
     sync_study(store, "study")
     assert optuna.study.get_all_study_names(store.optuna) == []

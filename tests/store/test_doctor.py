@@ -10,7 +10,7 @@ from lambda_nas.models.search_space import SearchSpace
 from lambda_nas.records.run import ClaimResult
 from lambda_nas.records.trial import RungResult, TrialRecord
 from lambda_nas.store.doctor import examine
-from lambda_nas.store.store import Store
+from lambda_nas.store.study_store import SqlStudyStore
 from lambda_nas.strategy.optuna_trials import DIRECTIONS, distributions, objectives
 
 CHOICES = SearchSpace((0, 1, 2, 4, 5))
@@ -103,7 +103,7 @@ def test_a_sound_study_is_sound(study):
 def test_each_broken_invariant_is_told(study, url, statement, problem):
     with study._database._engine.begin() as connection:
         connection.execute(text(statement))
-    assert problem in examine(Store.open(url), STUDY).problems
+    assert problem in examine(SqlStudyStore.open(url), STUDY).problems
 
 
 def test_an_unknown_study_lists_those_there_are(study):

@@ -17,7 +17,7 @@ from lambda_nas.models.architecture import Architecture
 from lambda_nas.records.trial import RungResult, TrialRecord
 from lambda_nas.store.engine import VERSION_TABLE, open_engine
 from lambda_nas.store.schema import Base
-from lambda_nas.store.store import Store
+from lambda_nas.store.study_store import SqlStudyStore
 
 
 def ours(item, name, kind, *_):
@@ -25,7 +25,7 @@ def ours(item, name, kind, *_):
 
 
 def test_migrations_make_exactly_the_models(url):
-    Store.open(url)
+    SqlStudyStore.open(url)
     RDBStorage(url)
     with create_engine(url).connect() as connection:
         options = {"include_object": ours, "version_table": VERSION_TABLE}
@@ -42,7 +42,7 @@ def test_opening_is_silent(url, caplog, capfd, recwarn):
     gc.collect()
     recwarn.clear()
     with caplog.at_level(logging.WARNING):
-        Store.open(url)
+        SqlStudyStore.open(url)
     assert (caplog.text, *capfd.readouterr(), list(recwarn)) == ("", "", "", [])
 
 
@@ -50,7 +50,7 @@ def test_two_processes_may_open_a_new_database_at_once(url):
     if url.startswith("sqlite"):
         Path(url.removeprefix("sqlite:///")).parent.mkdir()
     with ThreadPoolExecutor(4) as pool:
-        stores = list(pool.map(lambda _: Store.open(url), range(8)))
+        stores = list(pool.map(lambda _: SqlStudyStore.open(url), range(8)))
     assert [store.studies() for store in stores] == [[]] * 8
 
 
@@ -60,7 +60,7 @@ def test_opening_waits_for_a_writer_of_a_new_file(tmp_path):
     with closing(writer), ThreadPoolExecutor(1) as pool:
         # The file is not in WAL mode yet: SQLite refuses the switch without waiting.
         writer.execute("BEGIN IMMEDIATE")
-        opened = pool.submit(Store.open, f"sqlite:///{path}")
+        opened = pool.submit(SqlStudyStore.open, f"sqlite:///{path}")
         time.sleep(0.5)
         writer.execute("COMMIT")
         assert opened.result(timeout=10).studies() == []
@@ -73,7 +73,7 @@ def test_newer_schema_is_refused_naming_both(url):
     with pytest.raises(
         StorageError, match=r"^the study database .+ has schema 9999, newer than 0006"
     ):
-        Store.open(url)
+        SqlStudyStore.open(url)
 
 
 def test_sqlite_waits_for_other_writers(sqlite_url):
@@ -88,7 +88,7 @@ def test_a_failed_migration_leaves_no_table(sqlite_url, tmp_path):
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE lambda_fronts (id)")
     with pytest.raises(StorageError, match="lambda_fronts already exists"):
-        Store.open(sqlite_url)
+        SqlStudyStore.open(sqlite_url)
     with sqlite3.connect(path) as connection:
         tables = connection.execute(
             "SELECT name FROM sqlite_master WHERE type = 'table'"
@@ -98,7 +98,7 @@ def test_a_failed_migration_leaves_no_table(sqlite_url, tmp_path):
 
 def test_missing_file_is_not_made_for_a_reader(sqlite_url, tmp_path):
     with pytest.raises(StorageError, match=r"there is no study database .*study\.db: run"):
-        Store.open(sqlite_url, create=False)
+        SqlStudyStore.open(sqlite_url, create=False)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -106,25 +106,25 @@ def test_a_file_that_is_no_database(tmp_path):
     path = tmp_path / "notes.db"
     path.write_bytes(b"not a database " * 500)
     with pytest.raises(StorageError, match=r"notes\.db \(file is not a database\)"):
-        Store.open(f"sqlite:///{path}")
+        SqlStudyStore.open(f"sqlite:///{path}")
     assert path.read_bytes() == b"not a database " * 500
 
 
 def test_a_folder_is_no_database(tmp_path):
     with pytest.raises(StorageError, match="unable to open database file"):
-        Store.open(f"sqlite:///{tmp_path}")
+        SqlStudyStore.open(f"sqlite:///{tmp_path}")
 
 
 def test_a_parent_that_is_a_file(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(StorageError, match="can't make the folder of the study database"):
-        Store.open(f"sqlite:///{tmp_path}/file/study.db")
+        SqlStudyStore.open(f"sqlite:///{tmp_path}/file/study.db")
 
 
 def test_read_only_file_can_be_read_but_not_written(sqlite_url, make_info, prices):
-    Store.open(sqlite_url).create_study(make_info(), prices)
+    SqlStudyStore.open(sqlite_url).create_study(make_info(), prices)
     path = sqlite_url.removeprefix("sqlite:///")
-    store = Store.open(f"sqlite:///file:{path}?mode=ro&uri=true")
+    store = SqlStudyStore.open(f"sqlite:///file:{path}?mode=ro&uri=true")
 
     assert store.study("deit-images") == make_info()
     with pytest.raises(StorageError, match="attempt to write a readonly database"):
@@ -137,12 +137,12 @@ def test_read_only_file_without_our_tables(tmp_path):
     path = tmp_path / "study.db"
     RDBStorage(f"sqlite:///{path}")
     with pytest.raises(StorageError, match=r"readonly database.*check that it is reachable"):
-        Store.open(f"sqlite:///file:{path}?mode=ro&uri=true")
+        SqlStudyStore.open(f"sqlite:///file:{path}?mode=ro&uri=true")
 
 
 def test_unreachable_server_hides_the_password():
     with pytest.raises(StorageError, match=r"//me:\*\*\*@127\.0\.0\.1:1/x .*failed") as caught:
-        Store.open("postgresql+psycopg://me:secret@127.0.0.1:1/x")
+        SqlStudyStore.open("postgresql+psycopg://me:secret@127.0.0.1:1/x")
     assert "secret" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -158,5 +158,5 @@ def test_unreachable_server_hides_the_password():
 )
 def test_bad_url(url, message):
     with pytest.raises(InputError, match=message) as caught:
-        Store.open(url)
+        SqlStudyStore.open(url)
     assert "secret" not in str(caught.value)

@@ -5,7 +5,7 @@ import pytest
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.records.run import ClaimCounts, ClaimResult
 from lambda_nas.records.trial import RungResult, TrialRecord
-from lambda_nas.store.store import Store
+from lambda_nas.store.study_store import SqlStudyStore
 
 STUDY = "deit-images"
 
@@ -88,7 +88,7 @@ def test_a_result_whose_claim_is_lost_is_not_kept(store, run):
 
 def test_of_many_that_want_a_set_one_gets_it(store, run, url):
     def ask(trial):
-        return claim(Store.open(url), [trial % 3], trial, run, budget=2)
+        return claim(SqlStudyStore.open(url), [trial % 3], trial, run, budget=2)
 
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(ask, range(12)))

@@ -24,9 +24,9 @@ def dashboard(
     import optuna_dashboard
 
     from lambda_nas.api.dashboard_sync import sync_study
-    from lambda_nas.store.store import Store
+    from lambda_nas.store.study_store import SqlStudyStore
 
-    store = Store.open(storage, create=False)
+    store = SqlStudyStore.open(storage, create=False)
     for info in store.studies():
         try:
             sync_study(store, info.name)

@@ -16,9 +16,9 @@ def doctor(
 ) -> None:
     """Check that a study holds together; exits with 1 if it doesn't."""
     from lambda_nas.store.doctor import examine
-    from lambda_nas.store.store import Store
+    from lambda_nas.store.study_store import SqlStudyStore
 
-    findings = examine(Store.open(storage, create=False), study)
+    findings = examine(SqlStudyStore.open(storage, create=False), study)
     if json:
         output.print_json(
             {

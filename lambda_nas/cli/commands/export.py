@@ -62,10 +62,10 @@ def export(
     from lambda_nas.exports.network import check_request
     from lambda_nas.records.selection import choose
     from lambda_nas.reporting.formatting import what_is_done
-    from lambda_nas.store.store import Store
+    from lambda_nas.store.study_store import SqlStudyStore
 
     check_request(out, format=format, plain=plain)
-    store = Store.open(storage, create=False)
+    store = SqlStudyStore.open(storage, create=False)
     info = store.study(study)
     point = choose(
         info, store.front(study), trial=trial, max_drop=max_drop, min_speedup=min_speedup

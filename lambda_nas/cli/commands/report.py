@@ -32,10 +32,10 @@ def report(
     It says what was searched, what was found, and what to pick.
     """
     from lambda_nas.reporting import figures, page
-    from lambda_nas.store.store import Store
+    from lambda_nas.store.study_store import SqlStudyStore
     from lambda_nas.strategy.optuna_trials import count_stored
 
-    store = Store.open(storage, create=False)
+    store = SqlStudyStore.open(storage, create=False)
     found = store.load(study)
     with store.translated_errors():
         counts = count_stored(study, store.optuna)

@@ -10,7 +10,7 @@ from lambda_nas.cli.options import DEFAULT_STORAGE, JsonOption, StorageOption, S
 from lambda_nas.records.trial import ParetoTrial
 
 if TYPE_CHECKING:
-    from lambda_nas.store.store import Store
+    from lambda_nas.store.study_store import SqlStudyStore
 
 
 def register(app: typer.Typer) -> None:
@@ -29,9 +29,9 @@ def show(
     ] = None,
 ) -> None:
     """Show a study's front."""
-    from lambda_nas.store.store import Store
+    from lambda_nas.store.study_store import SqlStudyStore
 
-    store = Store.open(storage, create=False)
+    store = SqlStudyStore.open(storage, create=False)
     info, front = store.study(study), store.front(study)
     if plot:
         from lambda_nas.reporting import figures
@@ -44,7 +44,7 @@ def show(
     output.stdout.print(output.front_table(info, front))
 
 
-def study_json(store: "Store", name: str) -> dict[str, object]:
+def study_json(store: "SqlStudyStore", name: str) -> dict[str, object]:
     """Return a study in the form of the design's part 7."""
     from lambda_nas.records.front import hypervolume
     from lambda_nas.strategy.optuna_trials import count_stored

@@ -19,10 +19,10 @@ def register(app: typer.Typer) -> None:
 
 def studies(storage: StorageOption = DEFAULT_STORAGE, json: JsonOption = False) -> None:
     """List the studies of a database."""
-    from lambda_nas.store.store import Store
+    from lambda_nas.store.study_store import SqlStudyStore
     from lambda_nas.strategy.optuna_trials import count_stored
 
-    store = Store.open(storage, create=False)
+    store = SqlStudyStore.open(storage, create=False)
     infos = store.studies()
     rows = [
         {

@@ -80,9 +80,9 @@ def train(
     from lambda_nas.exports.network import check_free
     from lambda_nas.pretrained.entry_points import DIGITS_ARCHITECTURE
     from lambda_nas.records.selection import choose
-    from lambda_nas.store.store import Store
+    from lambda_nas.store.study_store import SqlStudyStore
 
-    store = Store.open(storage, create=False)
+    store = SqlStudyStore.open(storage, create=False)
     info = store.study(study)
     point = choose(
         info, store.front(study), trial=trial, max_drop=max_drop, min_speedup=min_speedup

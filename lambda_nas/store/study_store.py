@@ -21,14 +21,14 @@ from lambda_nas.store.database import Database
 from lambda_nas.store.engine import open_engine
 
 
-class Store:
+class SqlStudyStore:
     """Our tables in one database; each method is one transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @classmethod
-    def open(cls, url: str, *, create: bool = True) -> "Store":
+    def open(cls, url: str, *, create: bool = True) -> "SqlStudyStore":
         """Open a database, making or migrating our tables.
 
         Raises:
@@ -54,7 +54,7 @@ class Store:
     def has(self, name: str) -> bool:
         """Say whether there is a study of this name."""
         with self._database.reading() as session:
-            query = select(schema.Study.id).where(schema.Study.name == name)
+            query = select(schema.StudyRow.id).where(schema.StudyRow.name == name)
             return session.scalar(query) is not None
 
     def create_study(self, info: StudyInfo, prices: PriceTable) -> None:
@@ -68,12 +68,14 @@ class Store:
         del values["baseline"]
         try:
             with self._database.writing() as session:
-                row = schema.Study(**values)
+                row = schema.StudyRow(**values)
                 session.add(row)
                 session.flush()
                 for signature, price in prices.by_signature.items():
                     written = ",".join(map(str, signature))
-                    session.add(schema.Price(study_id=row.id, signature=written, **asdict(price)))
+                    session.add(
+                        schema.PriceRow(study_id=row.id, signature=written, **asdict(price))
+                    )
         except StorageError:
             if not self.has(info.name):
                 raise
@@ -90,7 +92,7 @@ class Store:
     def studies(self) -> list[StudyInfo]:
         """Return what all studies are about, oldest first."""
         with self._database.reading() as session:
-            rows = session.scalars(select(schema.Study).order_by(schema.Study.id))
+            rows = session.scalars(select(schema.StudyRow).order_by(schema.StudyRow.id))
             return [reading.info(session, row) for row in rows]
 
     def load(self, name: str) -> StudyRecord:
@@ -165,8 +167,8 @@ class Store:
         """Keep the prior of a study in place of the one it has."""
         with self._database.writing() as session:
             study_id = reading.study(session, study, lock=True).id
-            session.execute(delete(schema.Prior).where(schema.Prior.study_id == study_id))
-            session.add(schema.Prior(study_id=study_id, content=content))
+            session.execute(delete(schema.PriorRow).where(schema.PriorRow.study_id == study_id))
+            session.add(schema.PriorRow(study_id=study_id, content=content))
 
     def prior(self, study: str) -> dict[str, object] | None:
         """Return the prior of a study if it has been measured."""
@@ -188,7 +190,7 @@ class Store:
     def mark_dead(self, run: int) -> None:
         """Say of a run that its driver is gone."""
         with self._database.writing() as session:
-            session.execute(update(schema.Run).where(schema.Run.id == run).values(ended=True))
+            session.execute(update(schema.RunRow).where(schema.RunRow.id == run).values(ended=True))
 
     def runs(self, study: str) -> Sequence[Run]:
         """Return the runs of a study in order."""
@@ -275,8 +277,8 @@ class Store:
             return reading.front(session, reading.study(session, study))
 
 
-def _architecture(study_id: int, history: TrialRecord, weights: str | None) -> schema.Architecture:
-    return schema.Architecture(
+def _architecture(study_id: int, history: TrialRecord, weights: str | None) -> schema.TrialRow:
+    return schema.TrialRow(
         study_id=study_id,
         trial=history.trial,
         removed=history.architecture.written(),
@@ -286,11 +288,11 @@ def _architecture(study_id: int, history: TrialRecord, weights: str | None) -> s
         score=history.score,
         run_id=history.run,
         elapsed_s=history.elapsed_s,
-        measurements=[schema.Measurement(**asdict(rung)) for rung in history.rungs],
+        measurements=[schema.MeasurementRow(**asdict(rung)) for rung in history.rungs],
     )
 
 
-def _renew_front(session: Session, study: schema.Study) -> list[ParetoTrial]:
+def _renew_front(session: Session, study: schema.StudyRow) -> list[ParetoTrial]:
     by_id = reading.points(session, study)
     front = non_dominated(list(by_id.values()))
     trials = {point.trial for point in front}

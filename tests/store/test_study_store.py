@@ -16,7 +16,7 @@ from lambda_nas.models.removal import RemovalSet
 from lambda_nas.records.front import non_dominated
 from lambda_nas.records.trial import RungResult, TrialRecord
 from lambda_nas.store import schema
-from lambda_nas.store.store import Store
+from lambda_nas.store.study_store import SqlStudyStore
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def test_a_study_comes_back_as_it_went_in(store, make_info, prices, url):
     store.create_study(first, prices)
     store.create_study(second, prices)
 
-    again = Store.open(url, create=False)
+    again = SqlStudyStore.open(url, create=False)
     assert again.has("first")
     assert again.study("second") == second
     assert again.studies() == [first, second]
@@ -48,7 +48,7 @@ def test_a_study_comes_back_as_it_went_in(store, make_info, prices, url):
 
 def test_creation_time_is_utc_now(store, study, url):
     with create_engine(url).connect() as connection:
-        created = connection.scalar(select(schema.Study.created_at))
+        created = connection.scalar(select(schema.StudyRow.created_at))
     if created.tzinfo is None:
         created = created.replace(tzinfo=UTC)
     assert abs(datetime.now(UTC) - created) < timedelta(minutes=1)
@@ -78,8 +78,12 @@ def test_a_trial_counts_with_its_best_rung(store, study, make_point, url):
     expected = make_point(4, [0, 2, 4], 0.75, rung=1, weights="/weights/4")
     assert front == store.front(study) == store.trials(study) == [expected]
     with create_engine(url).connect() as connection:
-        columns = schema.Measurement.rung, schema.Measurement.accuracy, schema.Measurement.seconds
-        rows = connection.execute(select(*columns).order_by(schema.Measurement.rung)).all()
+        columns = (
+            schema.MeasurementRow.rung,
+            schema.MeasurementRow.accuracy,
+            schema.MeasurementRow.seconds,
+        )
+        rows = connection.execute(select(*columns).order_by(schema.MeasurementRow.rung)).all()
     assert [RungResult(*row) for row in rows] == rungs
 
 
@@ -127,7 +131,7 @@ def test_a_set_is_recorded_once(store, study):
 
 def test_two_searches_record_into_one_front(study, url, store):
     def record(trial):
-        return Store.open(url).record(study, history(trial, [trial], trial / 10), None)
+        return SqlStudyStore.open(url).record(study, history(trial, [trial], trial / 10), None)
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(record, range(8)))
@@ -170,16 +174,16 @@ def test_another_device_is_refused_naming_both(store, make_info, study):
 
 @pytest.mark.parametrize("ours_first", [True, False])
 def test_optuna_lives_in_the_same_database(ours_first, url, make_info, prices):
-    opened = Store.open(url) if ours_first else None
+    opened = SqlStudyStore.open(url) if ours_first else None
     if not ours_first and url.startswith("sqlite"):
         # Optuna doesn't make the folder.
-        Store.open(url.replace("study.db", "other.db"))
+        SqlStudyStore.open(url.replace("study.db", "other.db"))
     theirs = optuna.create_study(storage=optuna.storages.RDBStorage(url), study_name="deit-images")
-    opened = opened or Store.open(url)
+    opened = opened or SqlStudyStore.open(url)
     opened.create_study(make_info(), prices)
     theirs.tell(theirs.ask(), 1.0)
 
-    again = optuna.load_study(study_name="deit-images", storage=Store.open(url).optuna)
+    again = optuna.load_study(study_name="deit-images", storage=SqlStudyStore.open(url).optuna)
     assert len(again.trials) == 1
     assert opened.study("deit-images") == make_info()
 
@@ -202,11 +206,11 @@ def test_prices_and_trials_with_merged_tokens(store, make_info, prices):
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        (update(schema.Study).values(merged={"power": "much"}), "ValidationError: "),
-        (update(schema.Study).values(layers=3), "TypeError: "),
-        (update(schema.Price).values(signature=schema.Price.signature + "x"), "ValueError: "),
-        (delete(schema.Price).where(schema.Price.signature == "2"), r"KeyError: \(2,\)"),
-        (delete(schema.Measurement), "ValueError: "),
+        (update(schema.StudyRow).values(merged={"power": "much"}), "ValidationError: "),
+        (update(schema.StudyRow).values(layers=3), "TypeError: "),
+        (update(schema.PriceRow).values(signature=schema.PriceRow.signature + "x"), "ValueError: "),
+        (delete(schema.PriceRow).where(schema.PriceRow.signature == "2"), r"KeyError: \(2,\)"),
+        (delete(schema.MeasurementRow), "ValueError: "),
     ],
 )
 def test_what_can_not_be_is_told(store, study, url, damage, reason):

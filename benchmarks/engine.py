@@ -31,8 +31,8 @@ from lambda_nas.api.terminal_progress import stage
 from lambda_nas.data.image_folder import ImageData
 from lambda_nas.data.image_set import ImageSet
 from lambda_nas.execution import tuning
-from lambda_nas.execution.job import Budget, Settings
 from lambda_nas.execution.searcher import RemovalSearcher
+from lambda_nas.execution.settings import Budget, Settings
 from lambda_nas.models.blockwise import check_blockwise
 from lambda_nas.models.removal import RemovalSet
 from lambda_nas.models.surgery import remove_attention

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from lambda_nas.api.terminal_progress import stage
 from lambda_nas.cost.measurement import measure_prices
-from lambda_nas.execution.job import in_percent
+from lambda_nas.execution.progress import in_percent
 from lambda_nas.exports.checks import sample_input
 from lambda_nas.exports.onnx import load_onnx, write_onnx
 from lambda_nas.models.removal import RemovalSet

@@ -17,7 +17,7 @@ from lambda_nas.api import session as run
 from lambda_nas.api.terminal_progress import SearchProgress, stage
 from lambda_nas.cost.price_table import PriceTable
 from lambda_nas.execution import driver
-from lambda_nas.execution.job import Budget, Settings
+from lambda_nas.execution.settings import Budget, Settings
 from lambda_nas.records.front import hypervolume
 from lambda_nas.records.trial import ParetoTrial
 from lambda_nas.store.study_store import SqlStudyStore

@@ -17,7 +17,7 @@ from lambda_nas.api.session import (
 )
 from lambda_nas.cost.constraints import Constraints
 from lambda_nas.errors import InputError
-from lambda_nas.execution.job import Budget, Settings
+from lambda_nas.execution.settings import Budget, Settings
 from lambda_nas.pretrained.entry_points import DIGITS_ARCHITECTURE
 from lambda_nas.store import DEFAULT_STORAGE
 from lambda_nas.store.study_store import SqlStudyStore

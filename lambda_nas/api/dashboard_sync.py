@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import optuna
 
 from lambda_nas.errors import StorageError
-from lambda_nas.execution.job import Progress
+from lambda_nas.execution.progress import Progress
 from lambda_nas.records.trial import ParetoTrial, TrialCounts
 from lambda_nas.store.study_store import SqlStudyStore
 

@@ -8,7 +8,7 @@ import torch
 
 from lambda_nas.api.session import Source, Stage, losses_for
 from lambda_nas.errors import InputError, LambdaNasError
-from lambda_nas.execution.job import in_percent
+from lambda_nas.execution.progress import in_percent
 from lambda_nas.exports.card import Results
 from lambda_nas.exports.network import export_network
 from lambda_nas.models.architecture import Architecture

@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from html import escape
 from typing import Any
 
-from lambda_nas.execution.job import Progress
+from lambda_nas.execution.progress import Progress
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.records.trial import ParetoTrial, TrialCounts
 from lambda_nas.reporting.tables import BEST_HEAD, best_rows, html_table

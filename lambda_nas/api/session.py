@@ -18,10 +18,11 @@ from lambda_nas.api.dashboard_sync import DashboardSync
 from lambda_nas.data.image_folder import ImageData, ImageLimits, load_images
 from lambda_nas.errors import InputError
 from lambda_nas.execution.cluster import ray_running
-from lambda_nas.execution.driver import Outcome, measure_baseline, run_search
+from lambda_nas.execution.driver import SearchResult, measure_baseline, run_search
 from lambda_nas.execution.heartbeat import heartbeat, machine
-from lambda_nas.execution.job import Material, Progress, RunHandle, Settings, in_percent
-from lambda_nas.execution.stopwatch import Stopwatch
+from lambda_nas.execution.progress import Progress, Stopwatch, in_percent
+from lambda_nas.execution.settings import SearchTask, Settings
+from lambda_nas.execution.study_store import RunHandle
 from lambda_nas.models.blockwise import is_blockwise
 from lambda_nas.models.merging import Merging
 from lambda_nas.models.removal import RemovalSet
@@ -183,7 +184,7 @@ def search(
     progress: Progress,
     weights_root: Path = Path("studies/weights"),
     command: str | None = None,
-) -> Outcome:
+) -> SearchResult:
     """Begin the study or take it up where it stopped, and search until the budget is spent.
 
     ``command`` is what the user gave to have this done, by default the process's command line.
@@ -210,9 +211,9 @@ def _search(
     timed: Stopwatch,
     weights_root: Path,
     command: str,
-) -> Outcome:
+) -> SearchResult:
     device = "cuda" if settings.gpus_per_trial > 0 else "cpu"
-    material = Material(
+    task = SearchTask(
         model=source.model.model,
         calibration=source.data.calibration,
         evaluation=source.data.evaluation,
@@ -222,7 +223,7 @@ def _search(
         device=device,
     )
     if not store.has(name):
-        accuracy, prices = measure_baseline(material, settings, timed)
+        accuracy, prices = measure_baseline(task, settings, timed)
         store.create_study(
             StudyInfo(
                 name=name,
@@ -235,7 +236,7 @@ def _search(
                 seed=settings.seed,
                 baseline_accuracy=accuracy,
                 baseline=prices.unpruned,
-                settings=_describe(source, settings, rungs=len(material.rungs) + 1),
+                settings=_describe(source, settings, rungs=len(task.rungs) + 1),
             ),
             prices,
         )
@@ -256,9 +257,8 @@ def _search(
     ):
         return run_search(
             name,
-            material,
+            task,
             settings,
-            storage=store.optuna,
             store=store,
             run_handle=RunHandle(run, elapsed),
             progress=publisher,

@@ -3,7 +3,7 @@
 import re
 
 from lambda_nas.errors import InputError
-from lambda_nas.execution.job import Budget
+from lambda_nas.execution.settings import Budget
 
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
 _BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from lambda_nas.errors import ClusterError, InputError
-from lambda_nas.execution.job import Progress, Settings
+from lambda_nas.execution.progress import Progress
+from lambda_nas.execution.settings import Settings
 
 # Ray reads these when it is imported: quiet output, and Ctrl-C is ours to handle.
 # Threads that wait by spinning starve their own process on a shared machine.

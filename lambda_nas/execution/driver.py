@@ -16,7 +16,9 @@ from lambda_nas.cost.profiling import count_signature_params, price_signatures
 from lambda_nas.errors import ConnectionLostError
 from lambda_nas.execution.cluster import ray_running
 from lambda_nas.execution.heartbeat import requeue_stale_trials
-from lambda_nas.execution.job import Material, Progress, RunHandle, Settings, StudyStore, in_percent
+from lambda_nas.execution.progress import Progress, in_percent
+from lambda_nas.execution.settings import SearchTask, Settings
+from lambda_nas.execution.study_store import RunHandle, StudyStore
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.models.stages import find_stages
 from lambda_nas.records.trial import ParetoTrial, TrialCounts
@@ -32,7 +34,7 @@ PATIENCE_S = 300
 
 
 @dataclass(frozen=True)
-class Outcome:
+class SearchResult:
     """How a search ended."""
 
     front: list[ParetoTrial]
@@ -41,15 +43,15 @@ class Outcome:
 
 
 def measure_baseline(
-    material: Material, settings: Settings, progress: Progress
+    task: SearchTask, settings: Settings, progress: Progress
 ) -> tuple[float, PriceTable]:
     """Return the unpruned model's top-1 and the prices of all signatures, the model's own too.
 
     Raises:
         InfeasibleError: If no price is within the limits; as soon as that is known.
     """
-    model = material.model.to(material.device)
-    image, _ = next(material.evaluation.batches(1, device=material.device))
+    model = task.model.to(task.device)
+    image, _ = next(task.evaluation.batches(1, device=task.device))
     stages = find_stages(model, image)
     signatures = signatures_up_to(stages, settings.layers, settings.max_removed)
     check_params(count_signature_params(model, stages, signatures[1:]), settings.constraints)
@@ -58,9 +60,9 @@ def measure_baseline(
             model,
             stages,
             signatures,
-            material.evaluation,
+            task.evaluation,
             batch_size=settings.batch_size,
-            device=material.device,
+            device=task.device,
             on_step=in_percent(advance),
         )
     if settings.mergings:
@@ -69,18 +71,18 @@ def measure_baseline(
                 model,
                 prices,
                 settings.search_space,
-                material.evaluation,
+                task.evaluation,
                 batch_size=settings.batch_size,
-                device=material.device,
+                device=task.device,
                 on_step=in_percent(advance),
             )
         prices = replace(prices, merged=merged)
     check_feasible(prices, settings.search_space, settings.constraints)
-    batches = -(-len(material.evaluation) // settings.batch_size)
+    batches = -(-len(task.evaluation) // settings.batch_size)
     with progress.stage("Evaluating the unpruned model", batches) as advance:
         accuracy = evaluate(
             model,
-            material.evaluation,
+            task.evaluation,
             batch_size=settings.batch_size,
             on_batch=lambda _: advance(),
         )
@@ -89,14 +91,13 @@ def measure_baseline(
 
 def run_search(
     name: str,
-    material: Material,
+    task: SearchTask,
     settings: Settings,
     *,
-    storage: RDBStorage,
     store: StudyStore,
     run_handle: RunHandle,
     progress: Progress,
-) -> Outcome:
+) -> SearchResult:
     """Search until the budget is spent and return the front.
 
     The study must be in the ledger with its prices. Whatever ends the search, an interrupt too,
@@ -109,7 +110,7 @@ def run_search(
     """
     prices = store.prices(name)
     check_feasible(prices, settings.search_space, settings.constraints)
-    score = _prior_score(name, material, settings, store, progress)
+    score = _prior_score(name, task, settings, store, progress)
     baseline = store.study(name).baseline_accuracy
 
     def go_on() -> str:
@@ -122,7 +123,7 @@ def run_search(
             seed=settings.seed,
         )
         with store.translated_errors():
-            study = _open_study(name, storage, sampler)
+            study = _open_study(name, store.optuna, sampler)
             requeue_stale_trials(study, store, settings.search_space, run_handle.run, progress)
             _enqueue(
                 study, settings, {history.architecture for history in store.trial_records(name)}
@@ -137,7 +138,7 @@ def run_search(
             score,
             prices,
             run_handle=run_handle,
-            material=material,
+            task=task,
             settings=settings,
             deadline=deadline,
             progress=progress,
@@ -147,7 +148,7 @@ def run_search(
         seconds = settings.budget.seconds
         deadline = None if seconds is None else run_handle.elapsed() + seconds
         stopped = _patiently(go_on, lambda: store.count(name), progress)
-    return Outcome(store.front(name), count_stored(name, storage), stopped)
+    return SearchResult(store.front(name), count_stored(name, store.optuna), stopped)
 
 
 def _patiently(work: Callable[[], str], is_back: Callable[[], object], progress: Progress) -> str:
@@ -169,15 +170,15 @@ def _patiently(work: Callable[[], str], is_back: Callable[[], object], progress:
 
 
 def _prior_score(
-    name: str, material: Material, settings: Settings, store: StudyStore, progress: Progress
+    name: str, task: SearchTask, settings: Settings, store: StudyStore, progress: Progress
 ) -> Score:
     """Measure the prior if the study has none; return the score of an architecture under it."""
-    images = material.calibration
+    images = task.calibration
     if len(images) > settings.prior_images:
         import torch
 
         images = images.subset(torch.arange(settings.prior_images))
-    scorer = Scorer(forwards_of(material.model, images))
+    scorer = Scorer(forwards_of(task.model, images))
     saved = store.prior(name)
     if saved is None:
         steps = settings.max_removed + len(settings.layers)

@@ -19,7 +19,8 @@ import psutil
 from optuna.trial import TrialState
 
 from lambda_nas.errors import StorageError
-from lambda_nas.execution.job import Progress, StudyStore
+from lambda_nas.execution.progress import Progress
+from lambda_nas.execution.study_store import StudyStore
 from lambda_nas.models.search_space import SearchSpace
 from lambda_nas.records.run import Run
 from lambda_nas.strategy.optuna_trials import requeue_trial

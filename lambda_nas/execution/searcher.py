@@ -12,7 +12,8 @@ from ray.tune.search import Searcher
 
 from lambda_nas.cost.price_table import PriceTable
 from lambda_nas.errors import LambdaNasError, StorageError, TrialsFailedError
-from lambda_nas.execution.job import Progress, RunHandle, StudyStore
+from lambda_nas.execution.progress import Progress
+from lambda_nas.execution.study_store import RunHandle, StudyStore
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.models.search_space import SearchSpace
 from lambda_nas.records.run import ClaimResult

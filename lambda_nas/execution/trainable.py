@@ -10,7 +10,7 @@ from ray.tune import Trainable
 from torch import nn
 
 from lambda_nas.errors import LambdaNasError
-from lambda_nas.execution.job import Material
+from lambda_nas.execution.settings import SearchTask
 from lambda_nas.execution.weights import WeightsFolder
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.models.blockwise import is_blockwise
@@ -29,17 +29,17 @@ class RemovalTrial(Trainable):
     def setup(  # type: ignore[override]  # Ray's `with_parameters` adds the others.
         self,
         config: dict[str, object],
-        material: Material,
+        task: SearchTask,
         weights: WeightsFolder,
         threads: int,
     ) -> None:
-        """Take the material once; ``reset_config`` starts each later trial."""
+        """Take the task once; ``reset_config`` starts each later trial."""
         torch.set_num_threads(threads)
-        self._material = material
+        self._task = task
         self._weights = weights
-        self._unpruned = material.model.to(material.device).eval()
+        self._unpruned = task.model.to(task.device).eval()
         walks = is_blockwise(self._unpruned)
-        self._prefixes = ActivationCache(self._unpruned, material.calibration) if walks else None
+        self._prefixes = ActivationCache(self._unpruned, task.calibration) if walks else None
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, object]) -> bool:
@@ -55,7 +55,7 @@ class RemovalTrial(Trainable):
         """Run the next rung and report it."""
         started = time.perf_counter()
         self._rung += 1
-        last = self._rung >= len(self._material.rungs)
+        last = self._rung >= len(self._task.rungs)
         report: dict[str, object] = {"rung": self._rung, "done": last}
         try:
             accuracy = self._run_rung()
@@ -79,7 +79,7 @@ class RemovalTrial(Trainable):
         merging = self._architecture.merging
         # The weights know nothing of it: the same are trained, with all the tokens, and kept.
         judged = merge_tokens(self._model, merging) if merging else self._model
-        top1 = evaluate(judged, self._material.evaluation).top1
+        top1 = evaluate(judged, self._task.evaluation).top1
         if top1 > self._best:
             self._best = top1
             self._weights.save(self._model, self._number)
@@ -92,12 +92,12 @@ class RemovalTrial(Trainable):
 
     def _trained(self, model: nn.Module) -> nn.Module:
         """Return the model after the rung's training; one that fades begins from the unpruned."""
-        assert self._material.training is not None
-        recipe = self._material.rungs[self._rung - 1]
+        assert self._task.training is not None
+        recipe = self._task.rungs[self._rung - 1]
         fades = recipe.fade.start > 0
         if fades:
             model = dilute(self._unpruned, self._architecture.removal, compensation="none")
-        train(model, self._material.training, recipe, teacher=self._unpruned)
+        train(model, self._task.training, recipe, teacher=self._unpruned)
         return finish(model) if fades else model
 
 

@@ -12,8 +12,10 @@ from ray.tune.stopper import Stopper
 
 from lambda_nas.cost.price_table import PriceTable
 from lambda_nas.execution.cluster import nodes, share_threads
-from lambda_nas.execution.job import Material, Progress, RunHandle, Settings, StudyStore
+from lambda_nas.execution.progress import Progress
 from lambda_nas.execution.searcher import RemovalSearcher
+from lambda_nas.execution.settings import SearchTask, Settings
+from lambda_nas.execution.study_store import RunHandle, StudyStore
 from lambda_nas.execution.trainable import RemovalTrial
 from lambda_nas.execution.weights import WeightsFolder
 from lambda_nas.strategy.early_stopping import EarlyStopping
@@ -61,14 +63,14 @@ def run_trials(
     prices: PriceTable,
     *,
     run_handle: RunHandle,
-    material: Material,
+    task: SearchTask,
     settings: Settings,
     deadline: float | None,
     progress: Progress,
 ) -> str:
     """Run trials until the searcher has enough and return why it stopped.
 
-    The material goes into Ray's object store once; each worker process takes it from there once.
+    The task goes into Ray's object store once; each worker process takes it from there once.
     No trial is begun when ``deadline`` seconds of the run have passed.
 
     Raises:
@@ -80,7 +82,7 @@ def run_trials(
         store,
         sampler,
         prices,
-        EarlyStopping(rungs=len(material.rungs) + 1, images=len(material.evaluation)),
+        EarlyStopping(rungs=len(task.rungs) + 1, images=len(task.evaluation)),
         score,
         search_space=settings.search_space,
         budget=settings.budget.trials,
@@ -90,9 +92,9 @@ def run_trials(
         progress=progress,
     )
     threads = share_threads(nodes(), settings.workers, settings.gpus_per_trial)
-    weights = WeightsFolder(material.weights_dir, ray.get_runtime_context().get_node_id())
+    weights = WeightsFolder(task.weights_dir, ray.get_runtime_context().get_node_id())
     trainable = tune.with_resources(
-        tune.with_parameters(RemovalTrial, material=material, weights=weights, threads=threads),
+        tune.with_parameters(RemovalTrial, task=task, weights=weights, threads=threads),
         {"cpu": threads, "gpu": settings.gpus_per_trial},
     )
     with tempfile.TemporaryDirectory(prefix="lambda-nas-") as scratch:

@@ -18,7 +18,7 @@ from timm.models.vision_transformer import VisionTransformer
 from lambda_nas.api.session import RUNG_LOSSES
 from lambda_nas.api.terminal_progress import stage
 from lambda_nas.data.image_folder import ImageData, ImageLimits, load_images
-from lambda_nas.execution.job import in_percent
+from lambda_nas.execution.progress import in_percent
 from lambda_nas.models.blockwise import check_isotropic
 from lambda_nas.models.removal import RemovalSet
 from lambda_nas.models.surgery import remove_attention

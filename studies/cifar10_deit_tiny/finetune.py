@@ -15,7 +15,7 @@ from timm.models import save_for_hf
 
 from lambda_nas.api.terminal_progress import stage
 from lambda_nas.data.image_folder import ImageLimits, load_images
-from lambda_nas.execution.job import in_percent
+from lambda_nas.execution.progress import in_percent
 from lambda_nas.training.config import Augmentation, TrainConfig
 from lambda_nas.training.evaluation import evaluate
 from lambda_nas.training.loop import train

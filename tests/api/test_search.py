@@ -21,7 +21,7 @@ from lambda_nas.errors import (
     UnsupportedModelError,
 )
 from lambda_nas.execution.cluster import ray_running
-from lambda_nas.execution.job import Budget, Settings
+from lambda_nas.execution.settings import Budget, Settings
 from lambda_nas.models.removal import RemovalSet
 from lambda_nas.store.study_store import SqlStudyStore
 from lambda_nas.strategy.space_files import SpaceConfig

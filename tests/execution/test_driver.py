@@ -17,7 +17,7 @@ from lambda_nas.errors import InfeasibleError, StudyMismatchError
 from lambda_nas.execution import heartbeat as owners
 from lambda_nas.execution.cluster import ray_running
 from lambda_nas.execution.heartbeat import machine
-from lambda_nas.execution.job import Budget, Settings
+from lambda_nas.execution.settings import Budget, Settings
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.models.removal import RemovalSet
 from lambda_nas.models.search_space import SearchSpace, parameter_name

@@ -9,7 +9,7 @@ from lambda_nas.api import session as run
 from lambda_nas.data.image_folder import ImageData
 from lambda_nas.data.image_set import ImageSet
 from lambda_nas.execution.cluster import ray_running
-from lambda_nas.execution.job import Budget, Settings
+from lambda_nas.execution.settings import Budget, Settings
 from lambda_nas.exports.front_trial import export_point
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.models.surgery import count_params, removable_layers

@@ -12,7 +12,7 @@ from lambda_nas.cost.constraints import Constraints
 from lambda_nas.cost.measurement import count_macs, peak_memory
 from lambda_nas.errors import StudyMismatchError
 from lambda_nas.execution.cluster import ray_running
-from lambda_nas.execution.job import Budget, Settings
+from lambda_nas.execution.settings import Budget, Settings
 from lambda_nas.exports.front_trial import build_point, export_point
 from lambda_nas.models.merging import Merging
 from lambda_nas.repair.transplant import transplant

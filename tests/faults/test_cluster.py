@@ -20,7 +20,7 @@ import timm
 
 from lambda_nas.errors import ClusterError, InputError
 from lambda_nas.execution.cluster import ray_running
-from lambda_nas.execution.job import Budget, Settings
+from lambda_nas.execution.settings import Budget, Settings
 from lambda_nas.exports.front_trial import export_point
 from lambda_nas.store.study_store import SqlStudyStore
 from lambda_nas.training.evaluation import evaluate

@@ -24,7 +24,7 @@ from lambda_nas.cost import measurement as cost
 from lambda_nas.data.image_folder import ImageData
 from lambda_nas.data.image_set import ImageSet
 from lambda_nas.errors import LambdaNasError
-from lambda_nas.execution.job import Budget, Settings
+from lambda_nas.execution.settings import Budget, Settings
 from lambda_nas.pretrained.loading import LoadedModel, ModelConfig, fingerprint
 from lambda_nas.store.study_store import SqlStudyStore
 

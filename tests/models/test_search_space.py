@@ -16,7 +16,7 @@ def test_an_architecture_is_what_its_parameters_and_its_text_say(layers, merging
     one = Architecture.of(layers, merging)
     params = CHOICES.to_params(one)
     assert set(params) == set(distributions(CHOICES))
-    assert params[MERGING] in distributions(CHOICES)[MERGING].search_space
+    assert params[MERGING] in distributions(CHOICES)[MERGING].choices
     assert CHOICES.to_architecture(params) == Architecture.parse(one.written()) == one
 
 

@@ -31,7 +31,7 @@ def bench(
     import torch
 
     from lambda_nas.cost.measurement import measure_prices
-    from lambda_nas.execution.job import in_percent
+    from lambda_nas.execution.progress import in_percent
     from lambda_nas.pretrained.loading import build_for_pricing
 
     device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -30,7 +30,7 @@ def evaluate(
     import torch
 
     from lambda_nas.data.image_folder import load_evaluation
-    from lambda_nas.execution.job import in_percent
+    from lambda_nas.execution.progress import in_percent
     from lambda_nas.pretrained.loading import load_model
     from lambda_nas.training.evaluation import evaluate as measure
 

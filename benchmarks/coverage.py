@@ -34,7 +34,7 @@ from lambda_nas.models.surgery import count_params, remove_attention
 SIZES = (32, 56, 64, 96, 112, 128, 160, 192, 224, 256, 288, 384, 448, 512, 1024)
 ALL_LAYERS = 30_000_000
 OURS = (lambda_nas.registry.PRUNED_ARCHITECTURE, lambda_nas.registry.DIGITS_ARCHITECTURE)
-# Blocks that normalise what attention gives: a zero before the norm would leak its bias. Written
+# Blocks that normalize what attention gives: a zero before the norm would leak its bias. Written
 # down once more, so that a mistake in the package's own table shows.
 POST_NORMS = {
     "ResPostBlock": "norm1",

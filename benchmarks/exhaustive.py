@@ -69,7 +69,7 @@ def every_removal(model: nn.Module, images: Tensor, *, first: int = 0) -> Iterat
 
     Args:
         model: In eval mode, where the images are.
-        images: ``[batch, channels, height, width]``, normalised.
+        images: ``[batch, channels, height, width]``, normalized.
         first: The code to begin with.
     """
     vit = check_blockwise(model)

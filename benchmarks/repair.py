@@ -36,7 +36,7 @@ TAUGHT = TrainConfig(
     steps=100,
     batch_size=32,
     lr=2e-5,
-    fade=LambdaSchedule(start=0.0),
+    lambda_schedule=LambdaSchedule(start=0.0),
     losses=Losses(labels=0.0, logits=1.0, hidden=10.0),
     augmentation=Augmentation(crop=0.35, hflip=0.5),
 )

@@ -62,7 +62,9 @@ def main() -> None:
         row.append(_percent(transplant(prefixes, removal), data.evaluation))
         for losses in (Losses(), RUNG_LOSSES):
             transplanted = transplant(prefixes, removal)
-            recipe = replace(_recipe(STEPS), losses=losses, fade=LambdaSchedule(start=0.0))
+            recipe = replace(
+                _recipe(STEPS), losses=losses, lambda_schedule=LambdaSchedule(start=0.0)
+            )
             train(transplanted, data.training, recipe, teacher=model)
             row.append(_percent(transplanted, data.evaluation))
         for compensation, steps in (("paper", STEPS), ("none", STEPS), ("none", 5 * STEPS)):

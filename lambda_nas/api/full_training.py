@@ -149,7 +149,7 @@ def train_fully(
             recipe,
             teacher=teacher,
             on_step=lambda step, _: show(step + 1, recipe.steps),
-            keeper=keeper,
+            checkpoints=keeper,
         )
     pruned, merging = finish(diluted), architecture.merging
     judged = merge_tokens(pruned, merging) if merging else pruned

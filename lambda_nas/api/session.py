@@ -306,7 +306,9 @@ def _rungs(source: Source, seed: int) -> tuple[TrainConfig, ...]:
             lr=3e-4 / (rung + 1),
             seed=seed + rung,
             # Lambda is zero after a transplant, and after the first dilution.
-            fade=LambdaSchedule(start=0.0) if source.has_repair or rung else LambdaSchedule(),
+            lambda_schedule=LambdaSchedule(start=0.0)
+            if source.has_repair or rung
+            else LambdaSchedule(),
             losses=losses_for(source.model.model),
         )
         for rung in range(RUNGS)

@@ -61,7 +61,7 @@ def decode(
     channels, height, width = config["input_size"]
     if channels not in MODES:
         raise InputError(f"the model takes {channels} channels; images have 1 or 3")
-    # With timm's prefetcher setting the result is uint8, to be normalised when a batch is drawn.
+    # With timm's prefetcher setting the result is uint8, to be normalized when a batch is drawn.
     transform = create_transform(**config, is_training=False, use_prefetcher=True)
     images = torch.empty(len(indices), channels, height, width, dtype=torch.uint8)
     readable = torch.ones(len(indices), dtype=torch.bool)

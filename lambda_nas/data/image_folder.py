@@ -72,7 +72,7 @@ def load_images(
 
     Args:
         root: A folder with one folder of images a class.
-        model: A timm model; its config says how images are resized and normalised.
+        model: A timm model; its config says how images are resized and normalized.
         class_map: A text file of class names in the order of the head, as timm reads it.
         seed: Of the split and of which images are taken.
         limits: How many images are taken.

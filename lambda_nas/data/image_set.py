@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Decoded, resized images with their labels, normalised only when a batch is drawn.
+    """Decoded, resized images with their labels, normalized only when a batch is drawn.
 
     Attributes:
         images: ``[images, channels, height, width]``, uint8.
@@ -47,9 +47,9 @@ class ImageSet:
             else torch.randperm(len(self), generator=generator)
         )
         for indices in order.split(batch_size):
-            yield self.normalise(self.images[indices], device), self.labels[indices].to(device)
+            yield self.normalize(self.images[indices], device), self.labels[indices].to(device)
 
-    def normalise(self, images: Tensor, device: torch.device | str) -> Tensor:
+    def normalize(self, images: Tensor, device: torch.device | str) -> Tensor:
         """Return uint8 images ``[batch, channels, height, width]`` as the model takes them."""
         mean = torch.tensor(self.mean, device=device).view(1, -1, 1, 1) * 255
         std = torch.tensor(self.std, device=device).view(1, -1, 1, 1) * 255

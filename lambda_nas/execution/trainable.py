@@ -94,7 +94,7 @@ class RemovalTrial(Trainable):
         """Return the model after the rung's training; one that fades begins from the unpruned."""
         assert self._task.training is not None
         recipe = self._task.rungs[self._rung - 1]
-        fades = recipe.fade.start > 0
+        fades = recipe.lambda_schedule.start > 0
         if fades:
             model = dilute(self._unpruned, self._architecture.removal, compensation="none")
         train(model, self._task.training, recipe, teacher=self._unpruned)

@@ -1,4 +1,4 @@
-"""Endless training batches from images in memory, varied by timm's transforms and mixup."""
+"""An endless stream of training batches from images in memory, augmented by timm."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -19,9 +19,9 @@ from lambda_nas.training.config import Augmentation, TrainConfig
 
 @contextmanager
 def seeded(seed: int, device: torch.device) -> Iterator[None]:
-    """Seed all the global generators that torch, torchvision and timm draw from, and restore them.
+    """Seed the global generators of torch, Python and numpy, and restore them afterwards.
 
-    timm's transforms take no generator: they use Python's and numpy's global ones.
+    timm's transforms take no generator: they draw from Python's and numpy's global ones.
     """
     python, legacy = random.getstate(), np.random.get_state()
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -36,12 +36,12 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
 
 
 class EndlessOrder:
-    """Indices of one full batch after another; each pass over the images is a new permutation.
+    """Yields the indices of full batches for ever; each pass is a new permutation of the images.
 
-    A batch takes what it lacks from the next pass.
+    A batch that the current pass can't fill is completed from the next pass.
 
     Attributes:
-        waiting: Indices of the current pass that are still to come.
+        waiting: Indices left in the current pass.
     """
 
     def __init__(self, count: int, batch_size: int) -> None:
@@ -60,13 +60,13 @@ class EndlessOrder:
 
 
 def training_batches(
-    images: ImageSet, order: EndlessOrder, recipe: TrainConfig, classes: int, device: torch.device
+    images: ImageSet, order: EndlessOrder, config: TrainConfig, classes: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield ``(images [batch, channels, height, width], targets [batch, classes])`` for ever.
 
-    Targets are class probabilities, smoothed, and mixed where images are.
+    Targets are smoothed class probabilities, mixed wherever the images are.
     """
-    augmentation, smoothing = recipe.augmentation, recipe.losses.smoothing
+    augmentation, smoothing = config.augmentation, config.losses.smoothing
     vary = _transform(images, augmentation) if augmentation.transforms else None
     mixup = Mixup(
         mixup_alpha=augmentation.mixup,
@@ -78,7 +78,7 @@ def training_batches(
         chosen, labels = images.images[indices], images.labels[indices].to(device)
         if vary:
             chosen = torch.stack([vary(to_pil_image(image)) for image in chosen])
-        pixels = images.normalise(chosen, device)
+        pixels = images.normalize(chosen, device)
         if augmentation.mixes:
             yield mixup(pixels, labels)
         else:

@@ -1,4 +1,4 @@
-"""The state of a training between two steps, so that a killed one goes on as if nothing was."""
+"""Checkpoints of a training run, from which an interrupted run resumes exactly."""
 
 import random
 from dataclasses import dataclass
@@ -12,27 +12,27 @@ from torch import nn
 from lambda_nas.training.augmentation import EndlessOrder
 
 Checkpoint = dict[str, Any]
-"""Tensors and plain values only: ``torch.load`` reads it with ``weights_only=True``."""
+"""Holds tensors and plain values only, so that ``torch.load`` reads it with ``weights_only``."""
 
 
 class CheckpointStore(Protocol):
-    """Where snapshots are kept."""
+    """Stores the last checkpoint of one training run."""
 
     every: int
-    """Steps from one snapshot to the next."""
+    """Number of steps between checkpoints."""
 
     def load(self) -> Checkpoint | None:
-        """Return the last snapshot of this very training, if there is one."""
+        """Return the last checkpoint of this training run, if there is one."""
 
-    def save(self, snapshot: Checkpoint) -> None:
-        """Keep a snapshot in place of the last one; its tensors change after the call."""
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Replace the last checkpoint; training changes the tensors after the call."""
 
 
 @dataclass(frozen=True, eq=False)
 class TrainState:
-    """Everything that changes from step to step, besides the randomness.
+    """Everything that changes from step to step, except the random generators.
 
-    The learning rate is not there: it follows from the step.
+    The learning rate is left out because it follows from the step.
     """
 
     model: nn.Module
@@ -43,8 +43,8 @@ class TrainState:
     device: torch.device
 
     def take(self, step: int) -> Checkpoint:
-        """Return the state after so many steps."""
-        # Its array of words would not load with `weights_only=True`.
+        """Return a checkpoint of the state after ``step`` steps."""
+        # numpy's array of words would not load with `weights_only=True`.
         state: Any = np.random.get_state()
         algorithm, words, *rest = state
         return {
@@ -60,20 +60,20 @@ class TrainState:
             "numpy": (algorithm, words.tolist(), *rest),
         }
 
-    def restore(self, snapshot: Checkpoint) -> int:
-        """Go back to a snapshot, the global random generators included; return its step."""
-        self.model.load_state_dict(snapshot["model"])
-        self.optimizer.load_state_dict(snapshot["optimizer"])
-        self.scaler.load_state_dict(snapshot["scaler"])
+    def restore(self, checkpoint: Checkpoint) -> int:
+        """Restore a checkpoint and the global random generators, and return its step."""
+        self.model.load_state_dict(checkpoint["model"])
+        self.optimizer.load_state_dict(checkpoint["optimizer"])
+        self.scaler.load_state_dict(checkpoint["scaler"])
         if self.average:
-            self.average.load_state_dict(snapshot["average"])
-        self.order.waiting = snapshot["waiting"]
-        torch.set_rng_state(snapshot["torch"])
+            self.average.load_state_dict(checkpoint["average"])
+        self.order.waiting = checkpoint["waiting"]
+        torch.set_rng_state(checkpoint["torch"])
         if self._on_cuda:
-            torch.cuda.set_rng_state(snapshot["cuda"], self.device)
-        random.setstate(snapshot["python"])
-        np.random.set_state(snapshot["numpy"])
-        return int(snapshot["step"])
+            torch.cuda.set_rng_state(checkpoint["cuda"], self.device)
+        random.setstate(checkpoint["python"])
+        np.random.set_state(checkpoint["numpy"])
+        return int(checkpoint["step"])
 
     @property
     def _on_cuda(self) -> bool:

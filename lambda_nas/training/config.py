@@ -1,4 +1,4 @@
-"""What a slice of training does, as plain values."""
+"""The configuration of one slice of training, as plain values."""
 
 import math
 from dataclasses import dataclass, field
@@ -9,12 +9,13 @@ from lambda_nas.errors import InputError
 
 @dataclass(frozen=True)
 class LambdaSchedule:
-    """How lambda falls to zero in the diluted blocks, a value a step.
+    """How lambda falls to zero in the diluted blocks, one value per step.
 
     Attributes:
         start: Lambda at the first step.
-        share: Of the steps, over which lambda falls; at the rest, and at the last one, it is zero.
-        shape: Of the fall: a straight line, or half a cosine wave.
+        share: Fraction of the steps over which lambda falls; from then on, and always at the last
+            step, it is zero.
+        shape: Whether lambda falls along a straight line or half a cosine wave.
     """
 
     start: float = 1.0
@@ -25,7 +26,7 @@ class LambdaSchedule:
         _check_shares(self, "start", "share")
 
     def at(self, step: int, steps: int) -> float:
-        """Return lambda at a step (from 0) of so many."""
+        """Return lambda at ``step``, counted from 0, of ``steps``."""
         falling = self.falling(steps)
         if step >= falling:
             return 0.0
@@ -39,14 +40,15 @@ class LambdaSchedule:
 
 @dataclass(frozen=True)
 class Losses:
-    """What is minimised: a weighted sum. The last two need a teacher, the first one labels.
+    """The weights of the training loss, a sum of up to three terms.
 
     Attributes:
         labels: Weight of the cross-entropy with the labels.
-        logits: Weight of the relative entropy of the teacher's predictions, in nats.
+        logits: Weight of the relative entropy (nats) between the predictions of the teacher and
+            the student.
         hidden: Weight of the squared distance between the block outputs of teacher and student,
-            each token normalised; prefix tokens and patch tokens count half each.
-        smoothing: Of the labels.
+            with each token normalized; prefix tokens and patch tokens count half each.
+        smoothing: Label smoothing, 0..1.
     """
 
     labels: float = 1.0
@@ -58,11 +60,11 @@ class Losses:
         _check_shares(self, "smoothing")
         weights = (self.labels, self.logits, self.hidden)
         if not all(weight >= 0 for weight in weights) or not any(weights):
-            raise InputError("loss weights must not be negative, and one must be positive")
+            raise InputError("no loss weight may be negative, and at least one must be positive")
 
     @property
-    def taught(self) -> bool:
-        """Whether a teacher is needed."""
+    def needs_teacher(self) -> bool:
+        """Whether the loss needs a teacher."""
         return self.logits > 0 or self.hidden > 0
 
 
@@ -71,11 +73,11 @@ class Augmentation:
     """How timm's transforms and mixup vary the images; by default, not at all.
 
     Attributes:
-        crop: Smallest share of the area that a random crop keeps; 1 is no crop.
+        crop: Smallest fraction of the area that a random crop keeps; 1 disables cropping.
         hflip: Probability of a horizontal flip.
         policy: timm's ``auto_augment`` string, such as ``rand-m9-mstd0.5-inc1``.
-        mixup: Alpha of mixup; 0 is none.
-        cutmix: Alpha of CutMix; 0 is none.
+        mixup: Alpha of mixup; 0 disables it.
+        cutmix: Alpha of CutMix; 0 disables it.
     """
 
     crop: float = 1.0
@@ -89,40 +91,42 @@ class Augmentation:
 
     @property
     def transforms(self) -> bool:
-        """Whether single images are varied."""
+        """Whether each image is varied on its own."""
         return self.crop < 1 or self.hflip > 0 or self.policy is not None
 
     @property
     def mixes(self) -> bool:
-        """Whether images are mixed with one another."""
+        """Whether images are mixed with each other."""
         return self.mixup > 0 or self.cutmix > 0
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """One slice of training.
+    """The configuration of one slice of training.
 
     Attributes:
-        steps: Optimizer steps.
-        batch_size: Images a step.
+        steps: Number of optimizer steps.
+        batch_size: Images per step.
         lr: Peak learning rate.
-        seed: Of the order and augmentation of images and of dropout.
-        fade: How lambda falls, if the model is diluted.
-        losses: What is minimised.
+        seed: Random seed for the order and augmentation of the images and for dropout.
+        lambda_schedule: How lambda falls, if the model is diluted.
+        losses: The weights of the loss terms.
         augmentation: How images are varied.
-        trainable: All parameters, or those of the blocks without (or losing) attention.
-        ema_decay: Of the moving average of the weights that the model is left with; 0 is off.
-        checks: How often the model is rated, evenly over the steps at lambda zero.
-        opt: A name that timm's optimizer factory knows.
-        sched: A name that timm's scheduler factory knows.
-        weight_decay: Of the optimizer.
+        trainable: Whether all parameters are trained, or only the blocks without attention and
+            the diluted blocks.
+        ema_decay: Decay of the moving average of the weights that the model ends with; 0 keeps
+            the last weights instead.
+        checks: How often the model is rated, spread evenly over the steps at lambda 0.
+        opt: Name of the optimizer for timm's factory.
+        sched: Name of the learning rate schedule for timm's factory.
+        weight_decay: Weight decay of the optimizer.
     """
 
     steps: int
     batch_size: int
     lr: float
     seed: int = 0
-    fade: LambdaSchedule = field(default_factory=LambdaSchedule)
+    lambda_schedule: LambdaSchedule = field(default_factory=LambdaSchedule)
     losses: Losses = field(default_factory=Losses)
     augmentation: Augmentation = field(default_factory=Augmentation)
     trainable: Literal["all", "removed"] = "all"
@@ -141,8 +145,8 @@ class TrainConfig:
             raise InputError(f"batch_size must be even for mixup, not {self.batch_size}")
 
     def checked_steps(self) -> frozenset[int]:
-        """Return the steps after which the model is rated; lambda is zero there."""
-        first = math.ceil(self.fade.falling(self.steps))
+        """Return the steps after which the model is rated, all with lambda at 0."""
+        first = math.ceil(self.lambda_schedule.falling(self.steps))
         zeros = self.steps - first
         count = min(self.checks, zeros)
         return frozenset(first + zeros * (index + 1) // count - 1 for index in range(count))

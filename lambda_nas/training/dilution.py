@@ -1,4 +1,4 @@
-"""Attention that fades out of a removal set (paper, section 3.3; design, part 2)."""
+"""Dilution: fading out the attention branches of a removal set (paper, section 3.3)."""
 
 import copy
 from collections.abc import Sequence
@@ -26,25 +26,25 @@ Compensation = Literal["paper", "none"]
 
 
 class _Fading(nn.Module):
-    """What stands for a module of the branch while lambda falls."""
+    """Replaces a module of the branch while lambda falls."""
 
     lam: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        # Lambda is a tensor so that a compiled graph holds for all of its values, and whether it
-        # is zero is a bool besides so that asking does not wait for the device.
+        # Lambda is a tensor so that a compiled graph is valid for all of its values; whether it is
+        # zero is also kept as a bool, so that asking does not wait for the device.
         self.register_buffer("lam", torch.ones(()), persistent=False)
         self.active = True
 
     def set_lambda(self, lam: float) -> None:
-        """Set this branch's lambda, 0..1."""
+        """Set lambda of this branch, 0..1."""
         self.lam.fill_(lam)
         self.active = lam != 0
 
 
 class FadingAttention(_Fading):
-    """A branch's last module that counts, its output multiplied by lambda: no compensation."""
+    """Multiplies the output of a branch's last module by lambda, without compensation."""
 
     def __init__(self, module: nn.Module) -> None:
         super().__init__()
@@ -52,7 +52,7 @@ class FadingAttention(_Fading):
         self.train(module.training)
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        """Return what the module does, times lambda; a size that it returns besides stays."""
+        """Return the module's output times lambda; a size returned beside it is passed on."""
         if not self.active and not isinstance(self.whole, ATTENTION_WITH_SIZE):
             return zeros(x)
         found = self.whole(x, *args, **kwargs)
@@ -62,9 +62,9 @@ class FadingAttention(_Fading):
 
 
 class CompensatedAttention(_Fading):
-    """The whole branch of a pre-norm block, and the paper's compensation.
+    """Replaces the whole attention branch of a pre-norm block, with the paper's compensation.
 
-    It gives what the block then adds to its input ``x``: ``(1 - lam) * x + lam * branch(x)``.
+    It returns ``(1 - lam) * x + lam * branch(x)``, which the block adds to its input ``x``.
     """
 
     def __init__(self, block: nn.Module, parts: Sequence[str]) -> None:
@@ -76,7 +76,7 @@ class CompensatedAttention(_Fading):
         self.train(block.training)
 
     def forward(self, x: Tensor, *args: object, **kwargs: object) -> Tensor:
-        """Map the block's input ``[batch, tokens, channels]`` to what is added to it."""
+        """Map the block's input ``[batch, tokens, channels]`` to what the block adds to it."""
         if not self.active:
             return x
         normed = self.get_submodule("norm1")(x)
@@ -85,12 +85,12 @@ class CompensatedAttention(_Fading):
 
 
 def dilute(model: ModelT, removal: RemovalSet, *, compensation: Compensation = "paper") -> ModelT:
-    """Return a copy whose blocks of the set are diluted, at lambda 1: the same function.
+    """Return a copy with the blocks of the removal set diluted; at lambda 1 its outputs are equal.
 
     Raises:
         LayerIndexError: If a layer does not exist or has no attention, or if the model is diluted.
-        UnsupportedModelError: If the paper's compensation could not be folded afterwards, or Swin's
-            windows reach beyond the feature map: what is put there is no input to compensate.
+        UnsupportedModelError: If the paper's compensation could not be folded afterwards, or if
+            Swin pads the feature map to fill its windows: padding must not be compensated.
     """
     check_removal(model, removal)
     if any(isinstance(module, _Fading) for module in model.modules()):
@@ -112,7 +112,8 @@ def _check_windows(block: SwinTransformerBlock) -> None:
     window = to_2tuple(block.window_size)
     if size[0] % window[0] or size[1] % window[1]:
         raise UnsupportedModelError(
-            f"windows of {window[0]}x{window[1]} don't fill a feature map of {size[0]}x{size[1]}; "
+            f"windows of {window[0]}x{window[1]} don't divide the feature map of "
+            f"{size[0]}x{size[1]}; "
             'train with compensation="none"'
         )
 
@@ -128,7 +129,7 @@ def _dilute(block: nn.Module, branch: Branch, compensation: Compensation) -> Non
 
 
 def set_lambda(model: nn.Module, lam: float) -> None:
-    """Set lambda, from 1 (attention as it was) to 0 (none), in every diluted block.
+    """Set lambda in every diluted block, from 1 (full attention) to 0 (none).
 
     Raises:
         InputError: If lambda is not within 0..1.
@@ -141,10 +142,10 @@ def set_lambda(model: nn.Module, lam: float) -> None:
 
 
 def finish(model: ModelT) -> ModelT:
-    """Return a plain copy of a model at lambda 0: diluted branches gone, factors folded.
+    """Return a copy of a model at lambda 0 with its diluted branches removed and factors folded.
 
     Raises:
-        InputError: If lambda is not 0: the plain model would be another function.
+        InputError: If lambda is not 0, so that removing the branches would change the outputs.
     """
     branches = {
         index: fading
@@ -153,7 +154,7 @@ def finish(model: ModelT) -> ModelT:
         if isinstance(fading, _Fading)
     }
     if any(branch.active for branch in branches.values()):
-        raise InputError("the diluted model still attends: call set_lambda(model, 0) first")
+        raise InputError("lambda is not 0 in the diluted model: call set_lambda(model, 0) first")
     if not branches:
         return copy.deepcopy(model)
     plain = remove_attention(model, RemovalSet.of(branches)).model
@@ -164,5 +165,5 @@ def finish(model: ModelT) -> ModelT:
 
 
 def is_diluted(block: nn.Module) -> bool:
-    """Say whether a part of the block stands for attention that fades."""
+    """Return whether the block is diluted."""
     return any(isinstance(child, _Fading) for child in block.children())

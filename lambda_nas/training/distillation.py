@@ -1,4 +1,4 @@
-"""What a student is taught: labels, the unpruned model's predictions, its hidden states.
+"""The training loss: labels, and distillation from the unpruned model.
 
 Notation used for tensor shapes: ``[batch, tokens, channels]``.
 """
@@ -16,12 +16,12 @@ from lambda_nas.training.config import Losses
 
 
 class Objective:
-    """The loss of a student on a batch; a context manager, since it watches the blocks.
+    """Computes the loss of a student on a batch, inside a ``with`` block that hooks the blocks.
 
     Args:
-        student: Trained; its blocks are compared with the teacher's, one by one.
-        teacher: The unpruned model in eval mode, not trained; needed if ``losses`` are taught.
-        losses: The weights.
+        student: The model to train; its blocks are compared with the teacher's one by one.
+        teacher: The unpruned model in eval mode; needed for distillation losses.
+        losses: The weights of the loss terms.
     """
 
     def __init__(self, student: nn.Module, teacher: nn.Module | None, losses: Losses) -> None:
@@ -50,7 +50,7 @@ class Objective:
         loss = logits.new_zeros(())
         if self._losses.labels:
             loss = loss + self._losses.labels * self._on_labels(logits, targets)
-        if self._losses.taught:
+        if self._losses.needs_teacher:
             assert self._teacher is not None
             with torch.no_grad():
                 taught_logits, taught = self._run(self._teacher, images)
@@ -71,24 +71,24 @@ class Objective:
 
 
 def hidden_distance(taught: list[Tensor], hidden: list[Tensor], prefix: int) -> Tensor:
-    """Return the mean squared distance of block outputs, each token scaled to unit variance.
+    """Return the mean squared distance between block outputs, each token scaled to unit variance.
 
-    So a residual stream that dilution doubles is no further away. A block that gives the same to
-    teacher and student counts nothing. Prefix tokens are few, and the head reads them: they count
-    as much as all patch tokens together.
+    The scaling makes the distance blind to the factor that dilution puts on the residual stream.
+    Prefix tokens are few, and the head reads them, so they count as much as all patch tokens
+    together.
 
     Args:
-        taught: A ``[batch, tokens, channels]`` a block, the teacher's.
-        hidden: The same of the student.
-        prefix: How many of the tokens are class or register tokens.
+        taught: The teacher's block outputs, one ``[batch, tokens, channels]`` per block.
+        hidden: The student's block outputs, in the same shapes.
+        prefix: Number of class and register tokens, which come first.
     """
     total = torch.zeros((), device=hidden[0].device)
     for goal, own in zip(taught, hidden, strict=True):
-        error = (_normalised(goal) - _normalised(own)).square().mean(-1)
+        error = (_normalized(goal) - _normalized(own)).square().mean(-1)
         parts = [part.mean() for part in error.tensor_split([prefix], dim=1) if part.numel()]
         total = total + torch.stack(parts).mean()
     return total / len(hidden)
 
 
-def _normalised(tokens: Tensor) -> Tensor:
+def _normalized(tokens: Tensor) -> Tensor:
     return functional.layer_norm(tokens.float(), tokens.shape[-1:])

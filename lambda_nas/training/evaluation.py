@@ -1,4 +1,4 @@
-"""Accuracy of a classifier."""
+"""Measures the accuracy of a classifier."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from lambda_nas.errors import InputError, NonFiniteError
 
 @dataclass(frozen=True)
 class Accuracy:
-    """Shares of images whose class is the first, or among the first five, of the logits."""
+    """Fractions of images whose class has the highest logit, or one of the five highest."""
 
     top1: float
     top5: float
@@ -27,13 +27,13 @@ def evaluate(
     batch_size: int = 64,
     on_batch: Callable[[int], None] | None = None,
 ) -> Accuracy:
-    """Measure a model, put in eval mode, where its parameters are.
+    """Measure the accuracy of a model on the device of its parameters; puts it in eval mode.
 
     Args:
         model: Maps ``[batch, channels, height, width]`` to ``[batch, classes]``.
-        images: With labels.
-        batch_size: Images a forward.
-        on_batch: Called with the number of images of each batch done.
+        images: The images and their labels.
+        batch_size: Images per forward pass.
+        on_batch: Called after each batch with the number of images in it.
 
     Raises:
         InputError: If there are no images.

@@ -1,9 +1,9 @@
-"""Exact removal of the factor that the paper's dilution leaves behind (design, part 2).
+"""Folding: the exact removal of the factor 2 that the paper's dilution leaves behind.
 
-A diluted block ends as ``2x + mlp(norm2(2x)) = 2 * (x + mlp(norm2(2x)) / 2)``. The factor is
-passed down the residual stream, dividing each later branch, until a norm swallows it: the final
-one, or that of the downsampling in front of the next stage.
-The factors are powers of two, so nothing is rounded on the way.
+A diluted block ends as ``2x + mlp(norm2(2x)) = 2 * (x + mlp(norm2(2x)) / 2)``. The factor passes
+down the residual stream, dividing each later branch, until a norm absorbs it: the final norm, or
+the norm of the downsampling before the next stage. The factors are powers of two, so folding
+rounds nothing.
 """
 
 import copy
@@ -21,12 +21,12 @@ from lambda_nas.models.attention_free import AttentionFreeBlock
 from lambda_nas.models.blockwise import Blockwise, blocks, check_blockwise, entries
 from lambda_nas.models.removal import RemovalSet
 
-# Norms that give the same for ``c * x`` as for ``x`` once their eps is multiplied by ``c ** 2``.
+# Norms that map ``c * x`` to the same as ``x`` once their eps is multiplied by ``c ** 2``.
 SCALE_INVARIANT = (nn.LayerNorm, nn.RMSNorm, RmsNorm, RmsNormFp32, SimpleNorm, SimpleNormFp32)
 
 
 class _Reader(NamedTuple):
-    """A norm over the scaled stream, the last layer of its branch (if any), and the scale."""
+    """A norm that reads the scaled stream, the last layer of its branch (if any), the scale."""
 
     norm: nn.Module
     last: nn.Linear | None
@@ -35,13 +35,13 @@ class _Reader(NamedTuple):
 
 @torch.no_grad()
 def fold(model: nn.Module, doubled: RemovalSet) -> Blockwise:
-    """Return a copy whose plain blocks give the outputs that doubled ones would.
+    """Return a copy with plain blocks that computes what the model would with doubled ones.
 
-    Outputs are the same from the final norm on; the residual stream before it is smaller.
+    The outputs are equal from the final norm on; the residual stream before it is smaller.
 
     Args:
-        model: Its blocks in ``doubled`` have no attention, and are meant to double their input.
-        doubled: Which blocks those are.
+        model: A model whose blocks in ``doubled`` have no attention.
+        doubled: The blocks that would double their input.
 
     Raises:
         LayerIndexError: If a doubled block does not exist or still has attention.
@@ -62,10 +62,11 @@ def fold(model: nn.Module, doubled: RemovalSet) -> Blockwise:
 
 
 def scale_norms(model: nn.Module, doubled: RemovalSet) -> None:
-    """Shrink, in place, the ``eps`` of each norm whose input folding has made smaller.
+    """Reduce, in place, the ``eps`` of each norm whose input folding has divided.
 
-    A norm is scale invariant only up to ``eps``: over an input divided by ``c`` it must be divided
-    by ``c ** 2``. It is no weight, so whoever rebuilds a folded model must do this again.
+    A norm is scale invariant only up to ``eps``: where the input is divided by ``c``, ``eps`` must
+    be divided by ``c ** 2``. State dicts don't hold ``eps``, so rebuilding a folded model must
+    repeat this.
 
     Raises:
         LayerIndexError, UnsupportedModelError: As ``check_foldable``.
@@ -75,7 +76,7 @@ def scale_norms(model: nn.Module, doubled: RemovalSet) -> None:
 
 
 def check_foldable(model: nn.Module, doubled: RemovalSet) -> None:
-    """Say, before any training, whether folding will work once ``doubled`` has no attention.
+    """Check before training that folding will work once ``doubled`` has no attention.
 
     Raises:
         LayerIndexError: If a doubled block does not exist.
@@ -86,7 +87,7 @@ def check_foldable(model: nn.Module, doubled: RemovalSet) -> None:
 
 
 def _readers(model: Blockwise, doubled: RemovalSet) -> Iterator[_Reader]:
-    """Yield all that reads the stream behind the first doubled block, in order."""
+    """Yield every norm that reads the stream after the first doubled block, in order."""
     row = blocks(model)
     if any(index not in range(len(row)) for index in doubled):
         raise LayerIndexError(f"can't fold {doubled}: the model has {len(row)} blocks")
@@ -102,7 +103,7 @@ def _readers(model: Blockwise, doubled: RemovalSet) -> Iterator[_Reader]:
         if not isinstance(block, AttentionFreeBlock) and index not in doubled:
             yield _Reader(_invariant(block, "norm1"), _linear(block, "attn.proj"), scale)
         yield _Reader(_invariant(block, "norm2"), _linear(block, "mlp.fc2"), scale)
-    # CaiT's class token, which is not scaled, goes through the last norm too: its eps stays.
+    # CaiT's class token, which is not scaled, passes the last norm too, so its eps stays.
     if scale != 1 and not isinstance(model, Cait):
         yield _Reader(_final_norm(model), None, scale)
 
@@ -112,7 +113,7 @@ def _linear(block: nn.Module, name: str) -> nn.Linear:
     linear = getattr(block.get_submodule(branch), last, None)
     if not isinstance(linear, nn.Linear):
         raise UnsupportedModelError(
-            f"a {type(block).__name__} has no linear layer `{name}` to fold into; "
+            f"a {type(block).__name__} has no linear layer {name} to fold into; "
             'train with compensation="none"'
         )
     return linear
@@ -122,20 +123,20 @@ def _invariant(parent: nn.Module, name: str) -> nn.Module:
     norm = parent.get_submodule(name)
     if not isinstance(norm, SCALE_INVARIANT) or not isinstance(norm.eps, float):
         raise UnsupportedModelError(
-            f"`{name}` of a {type(parent).__name__} is a {type(norm).__name__}, which a factor "
-            'can\'t pass; train with compensation="none"'
+            f"{name} of a {type(parent).__name__} is a {type(norm).__name__}, which is not scale "
+            'invariant; train with compensation="none"'
         )
     return norm
 
 
 def _final_norm(model: Blockwise) -> nn.Module:
-    """Return the norm that swallows the factor; only plain pooling may come before it."""
+    """Return the norm that absorbs the factor; only plain pooling may come before it."""
     if not isinstance(model.norm, nn.Identity):
         return _invariant(model, "norm")
     other_head = getattr(model, "attn_pool", None) or isinstance(model, VisionTransformerDistilled)
     if other_head or isinstance(model.fc_norm, nn.Identity):
         raise UnsupportedModelError(
-            "the model has no norm right behind its last block, so the dilution's factor would "
+            "no norm follows the model's last block, so the factor of the dilution would "
             'reach the head; train with compensation="none"'
         )
     return _invariant(model, "fc_norm")

@@ -1,4 +1,4 @@
-"""Training of a pruned or diluted model: on labels, on what the unpruned model says, or both."""
+"""Training of a pruned or diluted model on labels, on the unpruned model's outputs, or on both."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -27,55 +27,57 @@ Rate = Callable[[nn.Module], float]
 def train(
     model: nn.Module,
     images: ImageSet,
-    recipe: TrainConfig,
+    config: TrainConfig,
     *,
     teacher: nn.Module | None = None,
     rate: Rate | None = None,
     on_step: Callable[[int, float], None] | None = None,
-    keeper: CheckpointStore | None = None,
+    checkpoints: CheckpointStore | None = None,
 ) -> None:
-    """Train in place, with lambda falling to 0; leaves the model in eval mode.
+    """Train a model in place while lambda falls to 0, and leave it in eval mode.
 
     Args:
-        model: Diluted, or pruned already (then there is no lambda to fall).
-        images: With labels, if the recipe uses any.
-        recipe: What to do.
-        teacher: The unpruned model; needed if the recipe's losses are taught.
-        rate: Called with the model, in eval mode and at lambda 0, ``recipe.checks`` times; the
-            weights with the highest rating are kept. Without it, the last ones are.
-        on_step: Called with each step's index and loss.
-        keeper: Gets a snapshot now and then, and is asked for the last one before the first step:
-            the training goes on there. Not with ``rate``, whose best weights it does not hold.
+        model: A diluted model, or a pruned one, which has no lambda.
+        images: The training images; labels are needed only if ``config.losses`` uses them.
+        config: The training configuration.
+        teacher: The unpruned model; needed for distillation losses.
+        rate: Rates the model, in eval mode and at lambda 0, ``config.checks`` times; the weights
+            with the highest rating are kept. Without it, the last weights are kept.
+        on_step: Called with the index and loss of each step.
+        checkpoints: Stores a checkpoint every so many steps; training resumes from the last one.
+            Not allowed with ``rate``, because checkpoints don't hold the best weights.
 
     Raises:
-        InputError: If there are no images, or nothing or nobody to learn from, or for a keeper
-            and a rate together.
+        InputError: If there are no images, no teacher for a distillation loss or no block to
+            train, or if both ``checkpoints`` and ``rate`` are given.
         NonFiniteError: If a loss is NaN or infinite; names the step.
     """
-    _check(images, recipe, teacher)
-    if keeper and rate:
-        raise InputError("snapshots don't hold the best weights: give a keeper or a rate")
+    _check(images, config, teacher)
+    if checkpoints and rate:
+        raise InputError(
+            "checkpoints don't hold the best weights: give either `checkpoints` or `rate`"
+        )
     device = next(model.parameters()).device
     if teacher:
         teacher.eval()
     best = _Best(rate)
-    checked = recipe.checked_steps() if rate else frozenset()
+    checked = config.checked_steps() if rate else frozenset()
     with (
-        seeded(recipe.seed, device),
-        _only_trainable(model, recipe),
-        Objective(model, teacher, recipe.losses) as objective,
+        seeded(config.seed, device),
+        _only_trainable(model, config),
+        Objective(model, teacher, config.losses) as objective,
     ):
-        optimizer, scheduler = _optimizer(model, recipe)
+        optimizer, scheduler = _optimizer(model, config)
         precision, scaler = _mixed_precision(device)
-        average = ModelEmaV3(model, decay=recipe.ema_decay) if recipe.ema_decay else None
-        order = EndlessOrder(len(images), recipe.batch_size)
-        batches = training_batches(images, order, recipe, _classes(model), device)
-        moving = TrainState(model, optimizer, scaler, average, order, device)
-        snapshot = keeper.load() if keeper else None
-        first = moving.restore(snapshot) if snapshot else 0
+        average = ModelEmaV3(model, decay=config.ema_decay) if config.ema_decay else None
+        order = EndlessOrder(len(images), config.batch_size)
+        batches = training_batches(images, order, config, _classes(model), device)
+        state = TrainState(model, optimizer, scaler, average, order, device)
+        checkpoint = checkpoints.load() if checkpoints else None
+        first = state.restore(checkpoint) if checkpoint else 0
         model.train()
-        for step in range(first, recipe.steps):
-            set_lambda(model, recipe.fade.at(step, recipe.steps))
+        for step in range(first, config.steps):
+            set_lambda(model, config.lambda_schedule.at(step, config.steps))
             with precision:
                 loss = objective(*next(batches))
             value = loss.item()
@@ -93,8 +95,8 @@ def train(
             if step in checked:
                 best.offer(average.module if average else model)
                 model.train()
-            if keeper and (step + 1) % keeper.every == 0:
-                keeper.save(moving.take(step + 1))
+            if checkpoints and (step + 1) % checkpoints.every == 0:
+                checkpoints.save(state.take(step + 1))
     set_lambda(model, 0.0)
     model.eval()
     final = best.weights or (average.module.state_dict() if average else None)
@@ -103,7 +105,7 @@ def train(
 
 
 class _Best:
-    """The weights with the highest rating so far."""
+    """Keeps the weights with the highest rating so far."""
 
     def __init__(self, rate: Rate | None) -> None:
         self._rate = rate
@@ -119,17 +121,17 @@ class _Best:
             self.weights = {name: value.clone() for name, value in model.state_dict().items()}
 
 
-def _check(images: ImageSet, recipe: TrainConfig, teacher: nn.Module | None) -> None:
+def _check(images: ImageSet, config: TrainConfig, teacher: nn.Module | None) -> None:
     if not len(images):
         raise InputError("there are no images to train on")
-    if recipe.losses.taught and teacher is None:
-        raise InputError("the recipe's losses compare with a teacher, and none is given")
+    if config.losses.needs_teacher and teacher is None:
+        raise InputError("the training losses need a teacher, and none is given")
 
 
 @contextmanager
-def _only_trainable(model: nn.Module, recipe: TrainConfig) -> Iterator[None]:
-    """Freeze what the recipe leaves alone, as long as training lasts."""
-    if recipe.trainable == "all":
+def _only_trainable(model: nn.Module, config: TrainConfig) -> Iterator[None]:
+    """Freeze the parameters that ``config.trainable`` excludes, and restore them afterwards."""
+    if config.trainable == "all":
         yield
         return
     chosen = {
@@ -155,16 +157,16 @@ def _classes(model: nn.Module) -> int:
     return int(classes)
 
 
-def _optimizer(model: nn.Module, recipe: TrainConfig) -> tuple[torch.optim.Optimizer, Scheduler]:
+def _optimizer(model: nn.Module, config: TrainConfig) -> tuple[torch.optim.Optimizer, Scheduler]:
     optimizer = create_optimizer_v2(
-        model, opt=recipe.opt, lr=recipe.lr, weight_decay=recipe.weight_decay
+        model, opt=config.opt, lr=config.lr, weight_decay=config.weight_decay
     )
     scheduler, _ = create_scheduler_v2(
         optimizer,
-        sched=recipe.sched,
-        num_epochs=recipe.steps,
-        warmup_epochs=recipe.steps // 10,
-        warmup_lr=recipe.lr / 100,
+        sched=config.sched,
+        num_epochs=config.steps,
+        warmup_epochs=config.steps // 10,
+        warmup_lr=config.lr / 100,
         step_on_epochs=False,
         updates_per_epoch=1,
     )
@@ -172,7 +174,7 @@ def _optimizer(model: nn.Module, recipe: TrainConfig) -> tuple[torch.optim.Optim
 
 
 def _mixed_precision(device: torch.device) -> tuple[torch.autocast, torch.amp.GradScaler]:
-    """Return autocast where half precision is native; only float16 needs its loss scaled."""
+    """Return autocast, enabled where half precision is native, and a scaler for float16 losses."""
     cuda = device.type == "cuda"
     half = cuda and not torch.cuda.is_bf16_supported(including_emulation=False)
     dtype = torch.float16 if half else torch.bfloat16

@@ -83,7 +83,7 @@ class Comparison:
             batch_size=BATCH_SIZE,
             lr=options.lr,
             seed=options.seed,
-            fade=fade,
+            lambda_schedule=fade,
             losses=losses,
             augmentation=Augmentation(crop=0.7, hflip=0.5),
         )

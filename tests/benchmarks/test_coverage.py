@@ -76,7 +76,7 @@ FAMILIES = {
 
 # Of other modules, which give attention what it looks at or how far away that is.
 SERVES_ATTENTION = ("global_block", "rel_pos", "pos_embed")
-# SwiftFormer normalises over tokens, and has one here: nothing but rounding is left to learn from.
+# SwiftFormer normalizes over tokens, and has one here: nothing but rounding is left to learn from.
 MAY_NOT_LEARN = (*SERVES_ATTENTION, "w_g")
 
 

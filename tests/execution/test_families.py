@@ -90,13 +90,15 @@ def test_the_front_is_exported_and_loads(searched, family, source, tmp_path):
 def test_the_user_is_told_what_is_not_done(source, family):
     if family == "swin":
         assert source.notes == source.data.notes
-        assert {recipe.fade for recipe in run._rungs(source, 0)} == {LambdaSchedule(start=0.0)}
+        assert {recipe.lambda_schedule for recipe in run._rungs(source, 0)} == {
+            LambdaSchedule(start=0.0)
+        }
     else:
         assert source.notes[-1].startswith(
             "SwinTransformerV2 is no plain row of blocks: no closed-form"
         )
         # Attention fades in the first slice; in the second one it is gone.
-        assert [recipe.fade for recipe in run._rungs(source, 0)] == [
+        assert [recipe.lambda_schedule for recipe in run._rungs(source, 0)] == [
             LambdaSchedule(),
             LambdaSchedule(start=0.0),
         ]

@@ -23,10 +23,10 @@ def image_set(count=10, channels=3):
 
 
 def draw(images, count, seed=0, **settings):
-    recipe = TrainConfig(steps=1, lr=1, **{"batch_size": 4, **settings})
+    config = TrainConfig(steps=1, lr=1, **{"batch_size": 4, **settings})
     with seeded(seed, CPU):
-        order = EndlessOrder(len(images), recipe.batch_size)
-        return list(islice(training_batches(images, order, recipe, 4, CPU), count))
+        order = EndlessOrder(len(images), config.batch_size)
+        return list(islice(training_batches(images, order, config, 4, CPU), count))
 
 
 def test_every_batch_is_full_and_every_image_comes_once_a_pass():

@@ -19,14 +19,14 @@ from lambda_nas.training.config import Augmentation, LambdaSchedule, Losses, Tra
     ],
 )
 def test_lambda_falls_linearly_to_zero(share, start, expected):
-    fade = LambdaSchedule(start=start, share=share)
-    assert [fade.at(step, 8) for step in range(8)] == pytest.approx(expected)
+    schedule = LambdaSchedule(start=start, share=share)
+    assert [schedule.at(step, 8) for step in range(8)] == pytest.approx(expected)
 
 
 def test_lambda_falls_along_a_cosine():
-    fade = LambdaSchedule(start=0.8, share=0.5, shape="cosine")
+    schedule = LambdaSchedule(start=0.8, share=0.5, shape="cosine")
     expected = [0.4 * (1 + math.cos(math.pi * step / 4)) for step in range(4)] + [0] * 4
-    assert [fade.at(step, 8) for step in range(8)] == pytest.approx(expected)
+    assert [schedule.at(step, 8) for step in range(8)] == pytest.approx(expected)
 
 
 def test_the_only_step_is_at_zero():
@@ -36,11 +36,11 @@ def test_the_only_step_is_at_zero():
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.5, 1.0])
 @pytest.mark.parametrize("checks", [1, 3, 50])
 def test_the_model_is_rated_at_lambda_zero_only_and_at_the_end(share, checks):
-    recipe = TrainConfig(
-        steps=20, batch_size=1, lr=1, fade=LambdaSchedule(share=share), checks=checks
+    config = TrainConfig(
+        steps=20, batch_size=1, lr=1, lambda_schedule=LambdaSchedule(share=share), checks=checks
     )
-    steps = sorted(recipe.checked_steps())
-    zeros = [step for step in range(20) if recipe.fade.at(step, 20) == 0]
+    steps = sorted(config.checked_steps())
+    zeros = [step for step in range(20) if config.lambda_schedule.at(step, 20) == 0]
     assert set(steps) <= set(zeros)
     assert steps[-1] == 19
     assert len(steps) == min(checks, len(zeros))
@@ -61,9 +61,9 @@ def test_the_model_is_rated_at_lambda_zero_only_and_at_the_end(share, checks):
         (lambda: LambdaSchedule(start=-1), "start must be within 0 and 1"),
         (lambda: Augmentation(crop=math.nan), "crop must be within 0 and 1, not nan"),
         (lambda: Losses(labels=0), "one must be positive"),
-        (lambda: Losses(logits=-1), "must not be negative"),
+        (lambda: Losses(logits=-1), "may be negative"),
     ],
 )
-def test_recipes_that_make_no_sense(make, message):
+def test_configs_that_make_no_sense(make, message):
     with pytest.raises(InputError, match=message):
         make()

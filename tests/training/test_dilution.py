@@ -99,7 +99,9 @@ def test_finish_gives_a_plain_model(vit, pixels, distance, compensation):
 def test_finish_refuses_a_model_that_still_attends(make_vit):
     diluted = dilute(make_vit(), REMOVAL)
     set_lambda(diluted, 0.1)
-    with pytest.raises(InputError, match=r"still attends: call set_lambda\(model, 0\)"):
+    with pytest.raises(
+        InputError, match=r"lambda is not 0 in the diluted model: call set_lambda\(model, 0\)"
+    ):
         finish(diluted)
 
 
@@ -125,6 +127,6 @@ def test_what_cannot_be_diluted(make_vit):
     with pytest.raises(LayerIndexError, match="diluted already"):
         dilute(dilute(make_vit(), REMOVAL), RemovalSet.of([1]))
     bare = make_vit(final_norm=False)
-    with pytest.raises(UnsupportedModelError, match="no norm right behind its last block"):
+    with pytest.raises(UnsupportedModelError, match="no norm follows the model"):
         dilute(bare, REMOVAL, compensation="paper")
     dilute(bare, REMOVAL, compensation="none")

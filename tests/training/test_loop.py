@@ -64,8 +64,8 @@ def agreement(teacher, student, images):
 
 
 @pytest.mark.parametrize("losses", [Losses(logits=1.0), Losses(hidden=1.0)])
-def test_a_taught_recipe_needs_a_teacher(make_vit, two_classes, losses):
-    with pytest.raises(InputError, match="compare with a teacher, and none is given"):
+def test_a_taught_loss_needs_a_teacher(make_vit, two_classes, losses):
+    with pytest.raises(InputError, match="losses need a teacher, and none is given"):
         train(make_vit(num_classes=2), two_classes, replace(BRIEF, losses=losses))
 
 
@@ -74,7 +74,7 @@ def test_lambda_follows_the_recipe(make_vit, two_classes):
     seen = []
     branch = diluted.blocks[2].attn
     train(diluted, two_classes, BRIEF, on_step=lambda *_: seen.append(branch.lam.item()))
-    assert seen == pytest.approx([BRIEF.fade.at(step, 12) for step in range(12)])
+    assert seen == pytest.approx([BRIEF.lambda_schedule.at(step, 12) for step in range(12)])
     assert branch.lam.item() == 0
 
 
@@ -86,8 +86,8 @@ def test_the_seed_decides_and_global_randomness_stays(make_vit, two_classes, aug
     def run(seed, noise):
         diluted = dilute(make_vit(num_classes=2, drop_path_rate=0.3, drop_rate=0.2), REMOVAL)
         torch.manual_seed(noise)
-        recipe = TrainConfig(5, 16, 3e-3, seed=seed, augmentation=augmentation)
-        train(diluted, two_classes, recipe)
+        config = TrainConfig(5, 16, 3e-3, seed=seed, augmentation=augmentation)
+        train(diluted, two_classes, config)
         after = torch.rand(3)
         torch.manual_seed(noise)
         assert torch.equal(after, torch.rand(3))
@@ -139,7 +139,12 @@ def test_the_weights_with_the_highest_rating_are_kept(make_vit, two_classes):
         seen.append(flat(copy.deepcopy(rated)))
         return next(ratings)
 
-    train(model, two_classes, replace(BRIEF, checks=3, fade=LambdaSchedule(share=0.25)), rate=rate)
+    train(
+        model,
+        two_classes,
+        replace(BRIEF, checks=3, lambda_schedule=LambdaSchedule(share=0.25)),
+        rate=rate,
+    )
     assert len(seen) == 3
     assert torch.equal(flat(model), seen[1])
     assert not torch.equal(flat(model), seen[2])
@@ -161,8 +166,8 @@ def test_no_images(make_vit, two_classes):
         train(dilute(make_vit(), REMOVAL), two_classes.subset(torch.arange(0)), BRIEF)
 
 
-class FileKeeper:
-    """Keeps snapshots in a file, as the command line does, and ends the training at one."""
+class FileStore:
+    """Keeps checkpoints in a file, as the command line does, and ends the training at one."""
 
     every = 3
 
@@ -173,40 +178,40 @@ class FileKeeper:
     def load(self):
         return torch.load(self.path, weights_only=True) if self.path.exists() else None
 
-    def save(self, snapshot):
-        torch.save(snapshot, self.path)
-        if snapshot["step"] == self.end:
+    def save(self, checkpoint):
+        torch.save(checkpoint, self.path)
+        if checkpoint["step"] == self.end:
             raise KeyboardInterrupt
 
 
 @pytest.mark.parametrize("ema_decay", [0.0, 0.8])
 def test_a_killed_training_goes_on_as_if_nothing_was(make_vit, two_classes, tmp_path, ema_decay):
     augmentation = Augmentation(crop=0.5, hflip=0.5, policy="rand-m9", mixup=0.4, cutmix=1.0)
-    recipe = replace(BRIEF, augmentation=augmentation, ema_decay=ema_decay)
+    config = replace(BRIEF, augmentation=augmentation, ema_decay=ema_decay)
     teacher = make_vit(num_classes=2, drop_path_rate=0.3, drop_rate=0.2)
 
-    def run(keeper=None):
+    def run(checkpoints=None):
         steps = []
         model = dilute(teacher, REMOVAL)
         with contextlib.suppress(KeyboardInterrupt):
             train(
                 model,
                 two_classes,
-                recipe,
+                config,
                 on_step=lambda step, loss: steps.append((step, loss)),
-                keeper=keeper,
+                checkpoints=checkpoints,
             )
         return flat(model), steps
 
     whole, steps = run()
-    _, before = run(FileKeeper(tmp_path / "state.pt", end=6))
-    resumed, after = run(FileKeeper(tmp_path / "state.pt", end=None))
+    _, before = run(FileStore(tmp_path / "state.pt", end=6))
+    resumed, after = run(FileStore(tmp_path / "state.pt", end=None))
     assert before == steps[:6]
     assert after == steps[6:]
     assert torch.equal(whole, resumed)
 
 
-def test_snapshots_do_not_hold_the_best_weights(make_vit, two_classes, tmp_path):
-    keeper = FileKeeper(tmp_path / "state.pt", end=None)
-    with pytest.raises(InputError, match="a keeper or a rate"):
-        train(make_vit(), two_classes, BRIEF, keeper=keeper, rate=lambda _: 0.0)
+def test_checkpoints_do_not_hold_the_best_weights(make_vit, two_classes, tmp_path):
+    checkpoints = FileStore(tmp_path / "state.pt", end=None)
+    with pytest.raises(InputError, match="either checkpoints or rate"):
+        train(make_vit(), two_classes, BRIEF, checkpoints=checkpoints, rate=lambda _: 0.0)

@@ -1,13 +1,22 @@
 """Every error that a user can cause: one base class, each error also the builtin it refines.
 
 An error carries fields, not the words of one reader. Texts name parameters of the Python functions
-in backticks, such as `max_drop`: Python shows the name, the command line the flag, ``--max-drop``.
+in backticks, such as `max_drop`, or with a value, such as `max_drop=0.02`: Python shows them as
+``max_drop`` and ``max_drop 0.02``, the command line as ``--max-drop`` and ``--max-drop 2``.
 """
 
 import re
 from collections.abc import Callable
 
-_PARAMETER = re.compile(r"`([a-z][a-z0-9_]*)`")
+_PARAMETER = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`]*))?`")
+
+Wording = Callable[[str, str | None], str]
+"""Returns what a reader calls a parameter, followed by its value if there is one."""
+
+
+def in_python(name: str, value: str | None) -> str:
+    """Word a parameter for those who call functions."""
+    return name if value is None else f"{name} {value}"
 
 
 class LambdaNasError(Exception):
@@ -24,7 +33,7 @@ class LambdaNasError(Exception):
         >>> error = InputError("at least one has to work", parameter="workers", value=0)
         >>> str(error)
         'workers 0: at least one has to work'
-        >>> error.worded(lambda name: f"--{name}")
+        >>> error.worded(lambda name, value: f"--{name} {value}")
         '--workers 0: at least one has to work'
     """
 
@@ -46,20 +55,20 @@ class LambdaNasError(Exception):
         self.allowed = allowed
         self.advice = advice
 
-    def worded(self, name_of: Callable[[str], str]) -> str:
-        """Return the whole message; ``name_of`` maps a parameter to what the reader calls it."""
+    def worded(self, wording: Wording) -> str:
+        """Return the whole message in a reader's words."""
         text = self.problem
         if self.parameter is not None:
-            given = "" if self.value is None else f" {self.value}"
-            text = f"`{self.parameter}`{given}: {text}"
+            given = "" if self.value is None else f"={self.value}"
+            text = f"`{self.parameter}{given}`: {text}"
         if self.allowed is not None:
             text += f"; expected {self.allowed}"
         if self.advice is not None:
             text += f": {self.advice}"
-        return _PARAMETER.sub(lambda found: name_of(found[1]), text)
+        return _PARAMETER.sub(lambda found: wording(found[1], found[2]), text)
 
     def __str__(self) -> str:
-        return self.worded(lambda name: name)
+        return self.worded(in_python)
 
 
 class InputError(LambdaNasError, ValueError):

@@ -149,11 +149,11 @@ def _check_head(
             )
     elif len(known) > outputs:
         raise InputError(
-            f"data folder {root} has {len(known)} classes, but the model's head has {outputs}: "
-            "use a model trained on these classes"
+            f"data folder {root} has {len(known)} classes, but the model's head has {outputs}",
+            advice="use a model trained on these classes",
         )
     elif len(known) < outputs:
         raise InputError(
-            f"data folder {root} has {len(known)} classes, but the model's head has {outputs}: "
-            "name the head's classes in order with --class-map FILE"
+            f"data folder {root} has {len(known)} classes, but the model's head has {outputs}",
+            advice="name the head's classes in order with `class_map` FILE",
         )

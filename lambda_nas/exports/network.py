@@ -79,7 +79,7 @@ def export_network(
 def check_request(out: Path, *, format: Format, plain: bool) -> None:
     """Raise ``InputError`` if it is known before any work that the export must fail."""
     if plain and format != "timm":
-        raise InputError(f"--plain goes with --format timm: {format} needs nothing of ours anyway")
+        raise InputError(f"`plain` goes with `format=timm`: {format} needs nothing of ours anyway")
     if format == "onnx":
         check_installed()
     check_free(out)
@@ -88,7 +88,9 @@ def check_request(out: Path, *, format: Format, plain: bool) -> None:
 def check_free(out: Path) -> None:
     """Raise ``InputError`` unless ``out`` is absent or an empty folder."""
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise InputError(f"export folder {out} exists and is not empty: choose another --out")
+        raise InputError(
+            f"export folder {out} exists and is not empty", advice="choose another `out`"
+        )
 
 
 def _check_known(model: nn.Module, config: ModelConfig) -> None:

@@ -24,7 +24,7 @@ def check_installed() -> None:
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
         raise InputError(
-            f"--format onnx needs {' and '.join(missing)}: pip install 'lambda-nas[onnx]'"
+            f"`format=onnx` needs {' and '.join(missing)}", advice="pip install 'lambda-nas[onnx]'"
         )
 
 

@@ -111,8 +111,8 @@ def load_model(
         model = _create(name, pretrained=True)
     else:
         raise InputError(
-            f"model {name} would have random weights: give --pretrained, --checkpoint FILE "
-            "or --model local-dir:DIR"
+            f"model {name} would have random weights",
+            advice="give `pretrained`, `checkpoint` FILE or `model=local-dir:DIR`",
         )
     config = ModelConfig.of(model)
     if checkpoint is not None:
@@ -149,7 +149,7 @@ def _create(name: str, *, pretrained: bool, num_classes: int | None = None) -> n
         if name.startswith("local-dir:"):
             advice = "its config.json and weights don't load"
         else:
-            advice = "download failed; without network, use --checkpoint FILE or local-dir:DIR"
+            advice = "download failed; without network, use `checkpoint` FILE or local-dir:DIR"
         raise InputError(f"model {name}: {advice} ({reason})") from error
 
 

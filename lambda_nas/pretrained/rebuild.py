@@ -44,8 +44,8 @@ def build(
     config = with_merging(config, merging)
     if plain and config.merging:
         raise InputError(
-            "--plain can't be had for a network that merges tokens: timm alone can't merge; "
-            "leave out --plain or the merging"
+            "`plain` can't be had for a network that merges tokens: timm alone can't merge; "
+            "leave out `plain` or the merging"
         )
     removed = RemovalSet.of([*config.removed, *removal])
     args: dict[str, Any] = dict(config.model_args)

@@ -7,7 +7,9 @@ from lambda_nas.errors import InfeasibleError, InputError
 from lambda_nas.records.study import StudyInfo
 from lambda_nas.records.trial import ParetoTrial
 
-DEFAULT_MAX_DROP = 1.0
+DEFAULT_MAX_DROP = 0.01
+DIGITS = 8
+"""Of fractions that are compared: what is beyond comes from arithmetic, not from images."""
 
 
 def choose(
@@ -24,7 +26,7 @@ def choose(
         info: The study.
         front: Its front.
         trial: A trial number on the front.
-        max_drop: Points of top-1 that may be lost against the unpruned model.
+        max_drop: Top-1 that may be lost against the unpruned model, a fraction: 0.01 is a point.
         min_speedup: Ratio to the unpruned model's throughput.
 
     Raises:
@@ -32,7 +34,14 @@ def choose(
         InfeasibleError: If no point qualifies; names the nearest.
     """
     if sum(value is not None for value in (trial, max_drop, min_speedup)) > 1:
-        raise InputError("give one of --trial, --max-drop and --min-speedup")
+        raise InputError("give one of `trial`, `max_drop` and `min_speedup`")
+    if max_drop is not None and not -1 < max_drop < 1:
+        raise InputError(
+            "not a fraction",
+            parameter="max_drop",
+            value=f"{max_drop:g}",
+            allowed="for example 0.01, which is one point",
+        )
     if not front:
         raise InfeasibleError(f"study {info.name} has no finished trial yet: search first")
     if trial is not None:
@@ -42,18 +51,19 @@ def choose(
         if not fast:
             nearest = max(front, key=lambda point: point.price.speedup)
             raise InfeasibleError(
-                f"no point of {info.name} is {min_speedup}x as fast; the fastest is trial "
+                f"no trial of {info.name} is {min_speedup}x as fast; the fastest is trial "
                 f"{nearest.trial} with {nearest.price.speedup:.2f}x"
             )
         return max(fast, key=lambda point: point.accuracy)
-    drop = DEFAULT_MAX_DROP if max_drop is None else max_drop
+    drop = round(DEFAULT_MAX_DROP if max_drop is None else max_drop, DIGITS)
     close = [point for point in front if _drop(info, point) <= drop]
     if not close:
         nearest = min(front, key=lambda point: _drop(info, point))
         raise InfeasibleError(
-            f"no point of {info.name} loses at most {drop} points; the nearest is trial "
-            f"{nearest.trial} {nearest.architecture} with {_drop(info, nearest):.2f}: "
-            f"--max-drop {_ceil(_drop(info, nearest)):.2f} or --trial {nearest.trial} takes it"
+            f"no trial of {info.name} loses at most {in_points(drop)}; the nearest is trial "
+            f"{nearest.trial} {nearest.architecture} with {100 * _drop(info, nearest):.2f}",
+            advice=f"`max_drop={_ceil(_drop(info, nearest)):.4f}` or `trial={nearest.trial}` "
+            "takes it",
         )
     return max(close, key=lambda point: point.price.throughput)
 
@@ -68,11 +78,21 @@ def _by_number(info: StudyInfo, front: Sequence[ParetoTrial], trial: int) -> Par
     )
 
 
+def in_points(drop: float) -> str:
+    """Write a fraction of top-1 in points.
+
+    >>> in_points(0.01), in_points(0.0125)
+    ('1 point', '1.25 points')
+    """
+    points = round(100 * drop, DIGITS)
+    return f"{points:g} point{'' if points == 1 else 's'}"
+
+
 def _drop(info: StudyInfo, point: ParetoTrial) -> float:
-    """Return the points of top-1 lost, rounded so that 1.0 asked for is 1.0 granted."""
-    return round(100 * (info.baseline_accuracy - point.accuracy), 6)
+    """Return the fraction of top-1 lost, rounded so that 0.01 asked for is 0.01 granted."""
+    return round(info.baseline_accuracy - point.accuracy, DIGITS)
 
 
-def _ceil(points: float) -> float:
-    """Round up to what two decimals can say: a drop that is advised has to be enough."""
-    return math.ceil(round(100 * points, 4)) / 100
+def _ceil(drop: float) -> float:
+    """Round up to hundredths of a point: a drop that is advised has to be enough."""
+    return math.ceil(round(10_000 * drop, 4)) / 10_000

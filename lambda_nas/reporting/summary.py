@@ -4,11 +4,11 @@ from typing import NamedTuple
 
 from lambda_nas.errors import InfeasibleError
 from lambda_nas.records.front import hypervolume
-from lambda_nas.records.selection import DEFAULT_MAX_DROP, choose
+from lambda_nas.records.selection import DEFAULT_MAX_DROP, choose, in_points
 from lambda_nas.records.study import StudyRecord
 from lambda_nas.records.trial import ParetoTrial
 
-FURTHER_DROP = 2.0
+FURTHER_DROP = 0.02
 
 
 class Pick(NamedTuple):
@@ -61,12 +61,12 @@ def summarize(study: StudyRecord) -> Summary:
 
 def _picks(study: StudyRecord) -> tuple[list[Pick | None], str]:
     """Return the recommended point, then others, and why nothing is recommended if so."""
-    within = f"the fastest that loses at most {DEFAULT_MAX_DROP:g} point of top-1"
+    within = f"the fastest that loses at most {in_points(DEFAULT_MAX_DROP)} of top-1"
     try:
         first = _pick(study, within, choose(study.info, study.front))
         why_none = ""
     except InfeasibleError as error:
-        first, why_none = None, str(error)
+        first, why_none = None, error.problem
     if not study.front:
         return [first], why_none
     best = max(study.front, key=lambda point: point.accuracy)
@@ -80,7 +80,7 @@ def _faster(study: StudyRecord, first: Pick | None) -> Pick | None:
     except InfeasibleError:
         return None
     if first is None or further != first.point:
-        return _pick(study, f"the fastest that loses at most {FURTHER_DROP:g} points", further)
+        return _pick(study, f"the fastest that loses at most {in_points(FURTHER_DROP)}", further)
     faster = [p for p in study.front if p.price.throughput > further.price.throughput]
     if not faster:
         return None

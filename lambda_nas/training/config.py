@@ -139,10 +139,12 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("steps", "batch_size", "checks"):
             if getattr(self, name) < 1:
-                raise InputError(f"{name} must be at least 1, not {getattr(self, name)}")
+                raise InputError("must be at least 1", parameter=name, value=getattr(self, name))
         _check_shares(self, "ema_decay")
         if self.augmentation.mixes and self.batch_size % 2:
-            raise InputError(f"batch_size must be even for mixup, not {self.batch_size}")
+            raise InputError(
+                "must be even for mixup", parameter="batch_size", value=self.batch_size
+            )
 
     def checked_steps(self) -> frozenset[int]:
         """Return the steps after which the model is rated, all with lambda at 0."""
@@ -156,4 +158,4 @@ def _check_shares(values: object, *names: str) -> None:
     for name in names:
         value = getattr(values, name)
         if not 0 <= value <= 1:
-            raise InputError(f"{name} must be within 0 and 1, not {value}")
+            raise InputError("must be within 0 and 1", parameter=name, value=value)

@@ -209,7 +209,7 @@ def test_class_maps_that_do_not_fit(tmp_path):
     ("classes", "message"),
     [
         (2, "has 3 classes, but the model's head has 2: use a model trained on these"),
-        (5, "has 3 classes, but the model's head has 5: name the .* with --class-map FILE"),
+        (5, "has 3 classes, but the model's head has 5: name the .* with class_map FILE"),
     ],
 )
 def test_heads_that_do_not_fit(tmp_path, classes, message):

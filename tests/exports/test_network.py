@@ -238,7 +238,7 @@ def test_places_that_are_taken(tmp_path):
     taken.mkdir()
     (taken / "note.txt").write_text("mine")
     for out in (taken, taken / "note.txt"):
-        with pytest.raises(InputError, match="exists and is not empty: choose another --out"):
+        with pytest.raises(InputError, match="exists and is not empty: choose another out"):
             export_network(base, config, removal=RemovalSet(), out=out)
     with pytest.raises(InputError, match="can't write the export folder"):
         export_network(base, config, removal=RemovalSet(), out=taken / "note.txt" / "out")
@@ -253,9 +253,9 @@ def test_places_that_are_taken(tmp_path):
 def test_what_is_refused_before_any_work(tmp_path, format):
     (tmp_path / "note.txt").write_text("mine")
     request = {"removal": RemovalSet(), "out": tmp_path, "format": format}
-    with pytest.raises(InputError, match=rf"--plain goes with --format timm: {format} needs"):
+    with pytest.raises(InputError, match=rf"plain goes with format timm: {format} needs"):
         export_network(None, None, plain=True, **request)
-    with pytest.raises(InputError, match="exists and is not empty: choose another --out"):
+    with pytest.raises(InputError, match="exists and is not empty: choose another out"):
         export_network(None, None, **request)
     assert [path.name for path in tmp_path.iterdir()] == ["note.txt"]
 

@@ -117,7 +117,7 @@ def test_names_that_timm_does_not_know(tmp_path, monkeypatch):
 
 
 def test_random_weights_are_refused():
-    with pytest.raises(InputError, match="random weights: give --pretrained, --checkpoint FILE"):
+    with pytest.raises(InputError, match="random weights: give pretrained, checkpoint FILE"):
         load_model(NAME)
 
 

@@ -49,7 +49,7 @@ def test_where_two_points_buy_nothing_the_next_faster_is_shown(make_study):
 def test_nothing_to_recommend(make_study):
     summary = summarize(make_study([trial(0, [0], 0.5)]))
     assert summary.pick is None
-    assert "no point of study loses at most 1.0 points; the nearest is trial 0" in summary.why_none
+    assert "no trial of study loses at most 1 point; the nearest is trial 0" in summary.why_none
     assert [pick.reason for pick in summary.others] == ["the most accurate"]
     assert "has no finished trial yet" in summarize(make_study([])).why_none
 

@@ -16,7 +16,6 @@ from oracle_table import OracleTable
 from prior_scores import rows, scores, spearman
 
 from lambda_nas.api.session import open_digits
-from lambda_nas.api.terminal_progress import stage
 from lambda_nas.repair.transplant import transplant
 from lambda_nas.scoring.activation_cache import UNPRUNED, ActivationCache
 from lambda_nas.scoring.entropy import relative_entropy
@@ -28,7 +27,7 @@ def main() -> None:
     """Print a Markdown table, a row a size."""
     options = _options()
     table = OracleTable.load(options.table)
-    source = open_digits(stage)
+    source = open_digits()
     prefixes = ActivationCache(source.model.model, source.data.calibration)
     _, unpruned = prefixes.head(UNPRUNED)
     images, _ = next(source.data.calibration.batches(len(source.data.calibration)))

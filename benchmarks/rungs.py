@@ -51,7 +51,7 @@ def main() -> None:
     torch.set_num_threads(1)
     data = digits_images()
     assert data.training is not None
-    model = digits_swin(data.training) if swin else digits_model(data).model
+    model = digits_swin(data.training) if swin else digits_model().model
     prefixes = ActivationCache(model, data.calibration)
     print(f"unpruned: {_percent(model, data.evaluation)}; {STEPS} steps of 64 images\n")
     print("| " + " | ".join(COLUMNS) + " |")

@@ -14,7 +14,7 @@ from pathlib import Path
 import optuna
 
 from lambda_nas.api import session as run
-from lambda_nas.api.terminal_progress import SearchProgress, stage
+from lambda_nas.api.terminal_progress import SearchProgress
 from lambda_nas.cost.price_table import PriceTable
 from lambda_nas.execution import driver
 from lambda_nas.execution.settings import Budget, Settings
@@ -53,7 +53,7 @@ class TPEInstead(RemovalSampler):
 def main() -> None:
     """Print a Markdown table."""
     options = _options()
-    source = run.open_digits(stage)
+    source = run.open_digits()
     curves: dict[str, list[tuple[float, float]]] = {}
     prices: PriceTable | None = None
     for name, sampler in (("ours", RemovalSampler), ("tpe", TPEInstead)):

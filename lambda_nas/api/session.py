@@ -71,12 +71,9 @@ class Source:
         )
 
 
-def open_digits(stage: Stage) -> Source:
-    """Return the embedded default; the ViT is trained on first use."""
-    data = digits_images()
-    with stage("Training the digits ViT (first use only)", 100) as advance:
-        model = digits_model(data, on_step=in_percent(advance))
-    return Source(model, data, "digits")
+def open_digits() -> Source:
+    """Return the embedded default: the handwritten digits and a ViT trained on them."""
+    return Source(digits_model(), digits_images(), "digits")
 
 
 def open_source(
@@ -100,7 +97,7 @@ def open_source(
     """
     if model is None and data is None:
         _refuse_alone(checkpoint=checkpoint, pretrained=pretrained, class_map=class_map)
-        return open_digits(stage)
+        return open_digits()
     if model is None or data is None:
         missing = "--model" if model is None else "--data"
         raise InputError(f"{missing} is missing: give both --model and --data, or neither")

@@ -8,11 +8,11 @@ from torch import nn
 
 from lambda_nas.errors import InputError
 from lambda_nas.exports.card import Results, render_card
+from lambda_nas.exports.folders import new_folder
 from lambda_nas.exports.onnx import check_installed, write_onnx
 from lambda_nas.exports.pt2 import write_pt2
 from lambda_nas.models.merging import Merging
 from lambda_nas.models.removal import RemovalSet
-from lambda_nas.pretrained.folders import new_folder
 from lambda_nas.pretrained.loading import NOTHING, ModelConfig
 from lambda_nas.pretrained.rebuild import build, with_merging
 from lambda_nas.token_merging.blocks import MergingBlock

@@ -58,7 +58,6 @@ def start(*args, folder):
 @pytest.fixture(scope="module")
 def interrupted(tmp_path_factory):
     """A search that got Ctrl-C after its first trials."""
-    digits_model(digits_images())
     folder = tmp_path_factory.mktemp("digits")
     process = start("search", "--budget", "100", folder=folder)
     database = folder / "studies" / "lambda_nas.db"
@@ -222,7 +221,7 @@ def pngs(tmp_path):
 @pytest.mark.usefixtures("resumed")
 def test_training_on_a_folder_of_images(inside, pngs):
     saved = pngs / "digits_vit"
-    save_for_hf(digits_model(digits_images()).model, str(saved), safe_serialization=True)
+    save_for_hf(digits_model().model, str(saved), safe_serialization=True)
     common = ("train", STUDY, "--max-drop", "100", "--epochs", "2", "--out", pngs / "trained")
     told = json.loads(inside(*common, "--model", f"local-dir:{saved}", "--data", pngs, "--json"))
     assert told["images"] == 60
@@ -235,7 +234,7 @@ def test_training_on_a_folder_of_images(inside, pngs):
 def test_what_can_not_be_trained_on_or_with(interrupted, pngs, lambda_nas, monkeypatch):
     monkeypatch.chdir(interrupted[0])
     saved, other = pngs / "digits_vit", pngs / "other"
-    model = digits_model(digits_images()).model
+    model = digits_model().model
     save_for_hf(model, str(saved), safe_serialization=True)
     model.head.bias.data += 1
     save_for_hf(model, str(other), safe_serialization=True)

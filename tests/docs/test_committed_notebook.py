@@ -7,8 +7,6 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
-from lambda_nas.pretrained.digits import digits_images, digits_model
-
 NOTEBOOK = Path(__file__).parents[2] / "docs" / "notebook.ipynb"
 OUTPUT_BYTES = 4000
 
@@ -20,8 +18,6 @@ def read():
 
 @pytest.fixture(scope="module")
 def executed(read, tmp_path_factory):
-    # Trained in time that is not the notebook's own, unless it is cached.
-    digits_model(digits_images())
     folder = tmp_path_factory.mktemp("notebook")
     notebook = nbformat.from_dict(json.loads(json.dumps(read)))
     resources = {"metadata": {"path": str(folder)}}

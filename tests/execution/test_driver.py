@@ -260,7 +260,7 @@ HOPELESS = tuple(RemovalSet.of(layers) for layers in ([0, 1, 5], [0, 3, 7], [0, 
 @pytest.fixture(scope="module")
 def digits():
     data = digits_images()
-    return run.Source(digits_model(data), data, "digits")
+    return run.Source(digits_model(), data, "digits")
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from lambda_nas.pretrained.digits import digits_images, digits_model
 from lambda_nas.store.study_store import SqlStudyStore
 
 from .conftest import DEADLINE_S, check_sound, same_so_far
@@ -28,7 +27,6 @@ def digits_search(begin, url, budget):
 
 def test_killed_at_random_moments_a_search_loses_nothing(begin, sqlite, full):
     kills, budget = (20, 30) if full else (2, 4)
-    digits_model(digits_images())
     moments = random.Random(0)
     before = None
     for _ in range(kills):

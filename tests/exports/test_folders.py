@@ -1,6 +1,6 @@
 import pytest
 
-from lambda_nas.pretrained.folders import new_folder
+from lambda_nas.exports.folders import new_folder
 
 
 def test_a_failure_leaves_nothing(tmp_path):

@@ -88,7 +88,7 @@ def requeue_stale_trials(
     for claim in store.claims(name):
         if claim.run.id not in live:
             reason = f"the search on {claim.run.info.machine} was ended"
-            tell = partial(requeue_trial, study, claim.trial, search_space, reason)
+            tell = partial(requeue_trial, study, store.optuna, claim.trial, search_space, reason)
             store.settle(name, claim.trial, tell)
     if not live:
         _requeue_unclaimed(study, store, search_space)
@@ -101,7 +101,8 @@ def _requeue_unclaimed(study: optuna.Study, store: StudyStore, search_space: Sea
     """
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         with store.transaction(study.study_name):
-            requeue_trial(study, trial.number, search_space, "ended before it began", counts=False)
+            reason = "ended before it began"
+            requeue_trial(study, store.optuna, trial.number, search_space, reason, counts=False)
 
 
 def _dead(runs: Sequence[Run], read: Callable[[], Sequence[Run]], progress: Progress) -> set[int]:

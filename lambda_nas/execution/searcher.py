@@ -236,6 +236,7 @@ class RemovalSearcher(Searcher):
             with self._store.transaction(self._study.study_name):
                 requeue_trial(
                     self._study,
+                    self._store.optuna,
                     trial.number,
                     self._search_space,
                     "the budget is spent",
@@ -263,7 +264,7 @@ class RemovalSearcher(Searcher):
 
         def tell() -> None:
             if again:
-                requeue_trial(self._study, number, self._search_space, reason)
+                requeue_trial(self._study, self._store.optuna, number, self._search_space, reason)
             else:
                 running.trial.set_user_attr("reason", reason)
                 self._study.tell(number, state=TrialState.FAIL)

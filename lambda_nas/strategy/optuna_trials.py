@@ -4,7 +4,7 @@ from typing import Literal
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.storages import RDBStorage
+from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import Trial, TrialState
 
 from lambda_nas.models.merging import NO_MERGING
@@ -63,19 +63,28 @@ def tell_stopped(study: optuna.Study, trial: Trial, history: TrialRecord) -> Non
 
 
 def requeue_trial(
-    study: optuna.Study, number: int, search_space: SearchSpace, reason: str, *, counts: bool = True
+    study: optuna.Study,
+    storage: BaseStorage,
+    number: int,
+    search_space: SearchSpace,
+    reason: str,
+    *,
+    counts: bool = True,
 ) -> None:
     """Fail a trial that was not finished and put its set in the queue again.
 
     Args:
         study: The study.
+        storage: Optuna's, which holds the study.
         number: Of the trial.
         search_space: What may be removed, and how tokens may be merged.
         reason: What ended it.
         counts: Whether it is one of the ``MAX_RETRIES`` that a set has.
     """
     [trial] = [t for t in study.get_trials(deepcopy=False) if t.number == number]
-    Trial(study, trial._trial_id).set_user_attr("reason", reason)
+    study_id = storage.get_study_id_from_name(study.study_name)
+    trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, number)
+    storage.set_trial_user_attr(trial_id, "reason", reason)
     study.tell(number, state=TrialState.FAIL)
     retries = int(trial.user_attrs.get("retries", 0)) + counts
     if retries <= MAX_RETRIES and trial.params:

@@ -1,5 +1,7 @@
 import random
 from dataclasses import replace
+from itertools import combinations
+from math import prod
 
 import pytest
 
@@ -84,3 +86,28 @@ def test_a_dominated_point_adds_no_volume(make_point, prices):
 
 def test_a_point_that_saves_no_memory_has_no_volume(make_point, prices):
     assert hypervolume([make_point(0, [], 0.9)], prices.unpruned) == 0.0
+
+
+@pytest.mark.parametrize("levels", [3, 1000])
+@pytest.mark.parametrize("seed", range(10))
+def test_hypervolume_equals_inclusion_and_exclusion(seed, levels, make_point, prices):
+    """The volume of a union is the alternating sum over the intersections, which are boxes."""
+    generator = random.Random(seed)
+    baseline = replace(prices.unpruned, throughput=1000.0, memory_bytes=1000)
+    boxes, points = [], []
+    for trial in range(8):
+        gains = [(1 + generator.randrange(levels)) / levels for _ in range(3)]
+        price = replace(
+            baseline, throughput=1000 * gains[1], memory_bytes=round(1000 * (1 - gains[2]))
+        )
+        points.append(make_point(trial, [0], gains[0], price=price))
+        boxes.append((gains[0], gains[1], 1 - price.memory_bytes / 1000))
+    # Larger than the unpruned model: it adds no volume.
+    points.append(make_point(8, [0], 0.9, price=replace(baseline, memory_bytes=2000)))
+
+    union = sum(
+        (-1) ** (size + 1) * prod(map(min, zip(*chosen, strict=True)))
+        for size in range(1, len(boxes) + 1)
+        for chosen in combinations(boxes, size)
+    )
+    assert hypervolume(points, baseline) == pytest.approx(union, rel=1e-12)

@@ -1,6 +1,8 @@
 """Search spaces: which layers of a model family may go. One YAML file each."""
 
-from pathlib import Path
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path, PurePath
 from typing import Annotated, Literal
 
 import yaml
@@ -17,7 +19,6 @@ from lambda_nas.errors import InputError
 from lambda_nas.models.merging import Merging
 
 Layer = Annotated[int, Field(ge=0)]
-PACKAGE = Path(__file__).parents[1]
 
 
 class SpaceConfig(BaseModel):
@@ -79,16 +80,14 @@ class SpaceConfig(BaseModel):
         return seeds
 
 
-def shipped_folder() -> Path:
-    """Return the folder of what comes with the package."""
-    # In a wheel it lies inside the package; in a checkout, beside it.
-    inside = PACKAGE / "search_spaces"
-    return inside if inside.is_dir() else PACKAGE.parent / "search_spaces"
-
-
-def shipped_spaces() -> dict[str, Path]:
+def shipped_spaces() -> dict[str, Traversable]:
     """Return the files of the spaces that come with the package, by name."""
-    return {path.stem: path for path in sorted(shipped_folder().glob("*.yaml"))}
+    folder = files("lambda_nas") / "search_spaces"
+    if not folder.is_dir():
+        # In a checkout the folder lies beside the package.
+        folder = Path(__file__).parents[2] / "search_spaces"
+    found = sorted(folder.iterdir(), key=lambda file: file.name)
+    return {PurePath(file.name).stem: file for file in found if file.name.endswith(".yaml")}
 
 
 def load_space(name_or_file: str) -> SpaceConfig:

@@ -1,1 +1,1 @@
-"""timm networks: where their residual branches are, and what removing one leaves."""
+"""timm networks: where their residual branches are, and how branches are removed."""

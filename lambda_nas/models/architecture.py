@@ -1,4 +1,4 @@
-"""What a trial makes of a model: attention that is removed, and tokens that are merged."""
+"""The architecture that a trial evaluates: which attention is removed, how tokens are merged."""
 
 import re
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ _WRITTEN = re.compile(r"(?P<removed>[\d,]*)(?: r=(?P<r>\d+) start=(?P<start>\d+)
 
 @dataclass(frozen=True, order=True)
 class Architecture:
-    """A removal set, and how the blocks that keep their attention merge tokens.
+    """A removal set together with the token merging in the blocks that keep their attention.
 
     Examples:
         >>> str(Architecture.of([4, 0])), str(Architecture.of([4, 0], Merging(8, start=2)))
@@ -24,24 +24,24 @@ class Architecture:
 
     @classmethod
     def of(cls, layers: Iterable[int], merging: Merging = NO_MERGING) -> "Architecture":
-        """Build from layer indices in any order."""
+        """Build an architecture from layer indices in any order."""
         return cls(RemovalSet.of(layers), merging)
 
     @classmethod
     def parse(cls, text: str) -> "Architecture":
-        """Read what ``written`` gives.
+        """Parse the text that ``written`` returns.
 
         Raises:
-            ValueError: If it is something else.
+            ValueError: If the text has another form.
         """
         found = _WRITTEN.fullmatch(text)
         if found is None:
-            raise ValueError(f"{text!r} is no architecture")
+            raise ValueError(f"{text!r} is not an architecture")
         merging = Merging(int(found["r"]), int(found["start"])) if found["r"] else NO_MERGING
         return cls(RemovalSet.parse(found["removed"]), merging)
 
     def written(self) -> str:
-        """Return it as databases have it.
+        """Return the text that databases store.
 
         >>> Architecture.of([0, 2]).written(), Architecture.of([0], Merging(8, start=2)).written()
         ('0,2', '0 r=8 start=2')
@@ -52,7 +52,7 @@ class Architecture:
         )
 
     def __bool__(self) -> bool:
-        """Say whether anything differs from the unpruned model."""
+        """Return whether the architecture differs from the unpruned model."""
         return bool(self.removal) or bool(self.merging)
 
     def __str__(self) -> str:

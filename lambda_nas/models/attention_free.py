@@ -1,7 +1,7 @@
-"""What stands in a model where an attention branch was.
+"""The modules that replace a removed attention branch.
 
-Notation used for tensor shapes: ``[batch, tokens, channels]``; hierarchical models have
-``[batch, height, width, channels]``, and the like, instead.
+Notation used for tensor shapes: ``[batch, tokens, channels]``; in hierarchical models the tokens
+have two dimensions, for example ``[batch, height, width, channels]``.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,15 +10,14 @@ import torch
 from torch import Tensor, nn
 
 AFTER_MLP = ("ls2", "gamma_2", "drop_path2", "drop_path")
-"""What a block may put between its MLP and its residual stream."""
-
+"""Modules and parameters that a block may apply between its MLP and the residual stream."""
 
 IN_CACHE_BYTES = 1 << 20
-"""Of a block's input; its hidden layer is about four times as large."""
+"""Size of a block's input in one part; its hidden layer is about four times as large."""
 
 
 def pass_through(block: nn.Module, parts: Sequence[str], x: Tensor) -> Tensor:
-    """Return what a block's scales, which may be bare parameters, and drop paths make of ``x``."""
+    """Apply a block's scales, which may be bare parameters, and drop paths to ``x``."""
     for name in parts:
         part = getattr(block, name)
         x = part * x if isinstance(part, Tensor) else part(x)
@@ -31,19 +30,19 @@ def zeros(x: Tensor) -> Tensor:
 
 
 def in_parts(run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Run something that treats each image on its own, on a CPU a few images at a time.
+    """Run a function that is independent for each image, on a CPU a few images at a time.
 
-    The wide hidden layer of a whole batch goes through memory several times there; that of few
-    images stays in the caches (``benchmarks/speed.py``).
+    The wide hidden layer of a whole batch would pass through memory several times; that of a few
+    images stays in the CPU's caches (``benchmarks/speed.py``).
 
     Args:
         run: Maps ``[batch, ...]`` to the same shape.
-        x: Its input.
+        x: The input of ``run``.
     """
-    # Gradients need the whole hidden layer anyway; a compiler fuses what goes through memory here.
+    # Gradients need the whole hidden layer anyway, and a compiler fuses these passes over memory.
     if torch.is_grad_enabled() or torch.compiler.is_compiling() or not x.is_cpu or len(x) < 2:
         return run(x)
-    # Nor so few that an MLP's weights, four times as large, go through memory more than images do.
+    # At least so many that the MLP's weights don't pass through memory more often than the images.
     images = max(IN_CACHE_BYTES, 8 * x.shape[-1] ** 2) * len(x) // x.nbytes
     if images >= len(x):
         return run(x)
@@ -54,10 +53,10 @@ def in_parts(run: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
 
 
 class AttentionFreeBlock(nn.Module):
-    """A block of the removal set: ``x + mlp(norm2(x))`` and nothing else.
+    """A block without its attention branch: ``x + mlp(norm2(x))``.
 
-    The children are the original block's own, under the same names, so that a state dict of the
-    pruned model is that of the unpruned one without the removed branch's entries.
+    It shares the children of the original block under the same names, so the pruned model's state
+    dict is the unpruned model's without the entries of the removed branch.
     """
 
     norm2: nn.Module
@@ -75,27 +74,27 @@ class AttentionFreeBlock(nn.Module):
         self.train(block.training)
 
     def forward(self, x: Tensor, *_: object, **__: object) -> Tensor:
-        """Map ``[batch, tokens, channels]`` to the same shape; masks have nothing to act on."""
+        """Map ``[batch, tokens, channels]`` to the same shape; ignore attention masks."""
         return in_parts(self.whole, x)
 
     def whole(self, x: Tensor) -> Tensor:
-        """Do the same with all images at once, for whoever listens to a layer."""
+        """Run all images at once, so that a hook on a child sees the whole batch."""
         return x + pass_through(self, self.after_mlp, self.mlp(self.norm2(x)))
 
     @property
     def layer_scale(self) -> Tensor | float:
-        """What each channel of the MLP's output is multiplied by, ``[channels]`` or 1."""
+        """The factor on each channel of the MLP's output, ``[channels]`` or 1."""
         scale = getattr(self, self.after_mlp[0], None) if self.after_mlp else None
         scale = getattr(scale, "gamma", scale)
         return scale if isinstance(scale, Tensor) else 1.0
 
 
 class NoBranch(nn.Identity):
-    """Stands for a module that only added an attention branch to its input."""
+    """Replaces a module that did nothing but add an attention branch to its input."""
 
 
 class Zeros(nn.Module):
-    """Gives zeros."""
+    """Returns zeros."""
 
     def forward(self, x: Tensor, *_: object, **__: object) -> Tensor:
         """Map ``[batch, tokens, channels]`` to zeros of the same shape."""
@@ -103,14 +102,14 @@ class Zeros(nn.Module):
 
 
 class NoAttention(Zeros):
-    """Stands for attention within a block that goes on as before."""
+    """Replaces the attention in a block that otherwise stays as it was."""
 
 
 class NoSizedAttention(NoAttention):
-    """Stands for attention that returns the size of the feature map too (MViT)."""
+    """Replaces attention that also returns the size of the feature map (MViT)."""
 
     def forward(  # type: ignore[override]  # As in timm.
         self, x: Tensor, size: list[int]
     ) -> tuple[Tensor, list[int]]:
-        """Map ``[batch, tokens, channels]`` to zeros of the same shape; the size stays."""
+        """Map ``[batch, tokens, channels]`` to zeros of the same shape; return the same size."""
         return zeros(x), size

@@ -1,8 +1,8 @@
-"""A model as a row of blocks: what comes before it, what each block is told, what follows.
+"""Block-by-block access to a model: its stem, the inputs of each block, and its head.
 
 Notation used for tensor shapes: ``[batch, tokens, channels]``, where a Swin transformer has
-``[batch, height, width, channels]``. The stream in front of a block is what the block before it has
-given; where a stage begins, the block's own input is that stream after downsampling.
+``[batch, height, width, channels]``. The stream before a block is the output of the previous
+block; where a stage begins, the block's own input is that stream after downsampling.
 """
 
 import copy
@@ -26,34 +26,34 @@ SUPPORTED = "pre-norm ViT, DeiT, DINO, EVA, BEiT, CaiT, relative position ViT an
 
 
 class Context(NamedTuple):
-    """What a model gives a block besides its input, such as rotary embeddings."""
+    """The arguments that a block gets besides its input, such as rotary embeddings."""
 
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
 
 
 def check_blockwise(model: nn.Module) -> Blockwise:
-    """Return the model itself if it is a row of pre-norm blocks.
+    """Return the model itself if it is a plain sequence of pre-norm blocks.
 
     Raises:
-        UnsupportedModelError: Names the model or block type and the supported families.
+        UnsupportedModelError: If it is not; names the type and the supported families.
     """
     if not isinstance(model, Blockwise):
         raise UnsupportedModelError(
-            f"{type(model).__name__} is no plain row of blocks, which this needs; supported: "
-            f"{SUPPORTED}"
+            f"{type(model).__name__} is not a plain sequence of blocks, which this needs; "
+            f"supported: {SUPPORTED}"
         )
     for index, block in enumerate(blocks(model)):
         if not isinstance(block, (*PRE_NORM_BLOCKS, AttentionFreeBlock)):
             raise UnsupportedModelError(
-                f"block {index} is a {type(block).__name__}, no pre-norm block; supported: "
+                f"block {index} is a {type(block).__name__}, not a pre-norm block; supported: "
                 f"{SUPPORTED}"
             )
     return model
 
 
 def is_blockwise(model: nn.Module) -> bool:
-    """Say whether ``check_blockwise`` lets a model pass."""
+    """Return whether a model passes ``check_blockwise``."""
     try:
         check_blockwise(model)
     except UnsupportedModelError:
@@ -62,13 +62,13 @@ def is_blockwise(model: nn.Module) -> bool:
 
 
 def blocks(model: Blockwise) -> list[nn.Module]:
-    """Return the blocks in order, those of all stages."""
+    """Return the blocks of all stages in order."""
     stages: Any = model.layers if isinstance(model, SwinTransformer) else [model]
     return [block for stage in stages for block in stage.blocks]
 
 
 def entries(model: Blockwise) -> list[PatchMerging | None]:
-    """Return what stands before each block and makes its input of the stream, if anything does."""
+    """Return the downsampling before each block, or ``None`` where there is none."""
     if not isinstance(model, SwinTransformer):
         return [None] * len(model.blocks)
     found: list[PatchMerging | None] = []
@@ -80,9 +80,9 @@ def entries(model: Blockwise) -> list[PatchMerging | None]:
 
 
 def stem(model: Blockwise, *listeners: nn.Module) -> Blockwise:
-    """Return a view (shared weights) whose ``forward_features`` gives the stream before block 0.
+    """Return a view (shared weights) whose ``forward_features`` returns the stream before block 0.
 
-    If listeners are given, they stand in place of the model's blocks.
+    Listeners, if given, replace the model's blocks.
     """
     view = copy.copy(model)
     row = "layers" if isinstance(model, SwinTransformer) else "blocks"
@@ -102,7 +102,7 @@ class _Listener(nn.Module):
 
 @torch.no_grad()
 def contexts(model: Blockwise, images: Tensor) -> tuple[Context, ...]:
-    """Return the context of each block; it holds for all images of this size."""
+    """Return the context of each block, which is the same for all images of this size."""
     if isinstance(model, SwinTransformer):
         return (Context((), {}),) * len(blocks(model))
     listeners = [_Listener() for _ in model.blocks]
@@ -117,7 +117,7 @@ def attend(block: nn.Module, x: Tensor, context: Context) -> Tensor:
     """
     if isinstance(block, AttentionFreeBlock):
         return x
-    # timm's own forward, with nothing in its other branch.
+    # timm's own forward, with an empty MLP branch.
     half = copy.copy(block)
     half._modules = dict(
         block._modules,
@@ -130,20 +130,23 @@ def attend(block: nn.Module, x: Tensor, context: Context) -> Tensor:
 
 
 def prefix_tokens(model: Blockwise) -> int:
-    """Return how many tokens of the blocks' states are no patches."""
-    # CaiT's class token comes behind the blocks.
+    """Return how many tokens at the start of the stream are not patches."""
+    # CaiT adds its class token after these blocks.
     return 0 if isinstance(model, Cait | SwinTransformer) else model.num_prefix_tokens
 
 
 def final_norm(model: Blockwise) -> nn.Module | None:
-    """Return the norm right behind the last block; CaiT has class attention there."""
+    """Return the norm right after the last block; CaiT has class attention there instead."""
     return None if isinstance(model, Cait) else model.norm
 
 
 def leave(model: Blockwise, state: Tensor, norm: nn.Module | None = None) -> tuple[Tensor, Tensor]:
-    """Return features ``[images, channels]`` and logits ``[images, classes]`` of a last state.
+    """Return features ``[images, channels]`` and logits ``[images, classes]``.
 
-    ``norm`` is used instead of the model's final norm.
+    Args:
+        model: The model.
+        state: The output of the last block.
+        norm: Replaces the model's final norm.
     """
     if isinstance(model, Cait):
         state = model.forward_cls(state)

@@ -38,10 +38,10 @@ PRE_NORM_BLOCKS = (
     deepseek_vit.DeepseekVitBlock,
     swin_transformer.SwinTransformerBlock,
 )
-"""Blocks of two halves, attention and MLP, of which the second stands on its own."""
+"""Blocks of two halves, attention and MLP, whose MLP half works alone."""
 
 SELF_ATTENTION = re.compile(r"Att(entio)?n|MHSA|XCA|LiteMLA|SHSA|SHMA")
-# A class token that looks at the patches is how these models read them out.
+# Attention of a class token over the patches is how these models read out their features.
 OTHER_ATTENTION = re.compile(r"^Class|^CrossAttention|Pool")
 
 PARALLEL = "attention and MLP are one parallel branch"
@@ -62,11 +62,11 @@ POST_NORM_BLOCKS = {
     swin_transformer_v2_cr.SwinTransformerV2CrBlock: "norm1",
     gemma4_vit.Gemma4Block: "norm2",
 }
-"""The norms that come behind attention, whose bias is added even if attention gives zeros."""
+"""The norms after attention, whose bias is added even if attention returns zeros."""
 
 
 class _Convention(NamedTuple):
-    """What a block calls its attention, the parts of the same branch, and a child it must have."""
+    """A block's names for its attention and the parts of that branch, and a child it must have."""
 
     attention: str
     parts: tuple[str, ...] = ()
@@ -74,7 +74,7 @@ class _Convention(NamedTuple):
 
 
 _LAYER_SCALES = ("ls1", "gamma_1", "gamma1", "layer_scale1", "layer_scale_1")
-# The first that fits holds.
+# The first convention that fits applies.
 CONVENTIONS = (
     # Gemma's norm2 belongs to the attention, norm3 and norm4 to the MLP.
     _Convention("attn", ("norm1", "norm2"), beside="norm4"),
@@ -97,15 +97,15 @@ _POOLS = ("do_expand", "downsample", "q_stride")
 
 @dataclass(frozen=True)
 class Branch:
-    """A residual self-attention branch, there or removed.
+    """A residual self-attention branch, present or removed.
 
     Attributes:
-        path: Of the module that adds it to its input, as ``get_submodule`` takes it.
-        attention: That module's child with the attention; empty once the module is replaced.
-        parts: Its children and parameters that belong to the branch, attention included.
-        last: The child behind which nothing is left but to scale the branch and add it.
-        obstacle: Why it can't be removed; ``None`` if it can.
-        removed: Whether it is gone already.
+        path: Path of the module that adds the branch to its input, for ``get_submodule``.
+        attention: Name of that module's attention; empty once the module is replaced.
+        parts: Names of that module's children and parameters in the branch, attention included.
+        last: Name of the last child of the branch that does more than scale its output.
+        obstacle: Why the branch can't be removed; ``None`` if it can.
+        removed: Whether the branch is removed already.
     """
 
     path: str
@@ -119,8 +119,8 @@ class Branch:
 def find_branches(model: nn.Module) -> tuple[Branch, ...]:
     """Return the model's attention branches in the order of its modules.
 
-    A branch's position is its layer index, and stays so whatever is removed. In a ViT it is the
-    index of the block.
+    A branch's position is its layer index, whatever is removed. In a ViT it is the index of the
+    block.
     """
     found = []
     for path, module in model.named_modules():
@@ -161,7 +161,7 @@ def _has(module: nn.Module, name: str) -> bool:
 
 
 def _obstacle(module: nn.Module) -> str | None:
-    """Return why the branch of a module can't go: its input reaches the output changed, or not."""
+    """Return why a module's branch can't be removed: it has no residual, or not an identity."""
     if getattr(module, "has_skip", True) is False or getattr(module, "shortcut", module) is None:
         return "its attention has no residual"
     changed = any(

@@ -1,4 +1,4 @@
-"""The value that travels through the whole program: which attention layers are gone."""
+"""Removal sets: the attention layers that are removed from a model."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -23,20 +23,20 @@ class RemovalSet:
 
     @classmethod
     def of(cls, layers: Iterable[int]) -> "RemovalSet":
-        """Build from layer indices in any order."""
+        """Build a removal set from layer indices in any order."""
         return cls(tuple(sorted(set(layers))))
 
     @classmethod
     def parse(cls, text: str) -> "RemovalSet":
-        """Build from indices as people write them, ``"0,2,4"``; nothing is the empty set."""
+        """Parse indices separated by commas, ``"0,2,4"``; an empty text is the empty set."""
         return cls.of(int(layer) for layer in text.split(",") if layer)
 
     def add(self, layer: int) -> "RemovalSet":
-        """Return the set with one more layer."""
+        """Return the removal set with one more layer."""
         return RemovalSet.of((*self.layers, layer))
 
     def below(self, index: int) -> "RemovalSet":
-        """Return the part that lies before block ``index``: all that its input depends on."""
+        """Return the layers before block ``index``, the only ones that its input depends on."""
         return RemovalSet(tuple(layer for layer in self.layers if layer < index))
 
     def __len__(self) -> int:

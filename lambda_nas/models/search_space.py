@@ -1,4 +1,4 @@
-"""What a search may choose from, as Optuna's parameters and as architectures."""
+"""The search space, as Optuna parameters and as architectures."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -8,16 +8,16 @@ from lambda_nas.models.merging import NO_MERGING, Merging, first_merging
 from lambda_nas.models.removal import RemovalSet
 
 MERGING = "token merging"
-"""The parameter that says how tokens are merged; its values are those that a person reads."""
+"""Name of the parameter for token merging; its values are ``str(merging)``."""
 
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """What may be removed, and how tokens may be merged.
+    """The layers that may be removed, and the ways in which tokens may be merged.
 
     Attributes:
         layers: Layers that may be removed.
-        mergings: Ways to merge tokens, besides merging none.
+        mergings: Ways to merge tokens, besides no merging.
 
     Examples:
         >>> space = SearchSpace((0, 1), (Merging(8),))
@@ -31,23 +31,23 @@ class SearchSpace:
     mergings: tuple[Merging, ...] = ()
 
     def to_params(self, architecture: Architecture) -> dict[str, bool | str]:
-        """Write an architecture as parameters."""
+        """Return an architecture as Optuna parameters."""
         removed = {parameter_name(layer): layer in architecture.removal for layer in self.layers}
         return removed | ({MERGING: str(architecture.merging)} if self.mergings else {})
 
     def to_architecture(self, params: Mapping[str, object]) -> Architecture:
-        """Read an architecture from parameters."""
+        """Return the architecture of Optuna parameters."""
         removed = (layer for layer in self.layers if params.get(parameter_name(layer)))
         by_name = {str(merging): merging for merging in self.mergings}
         return Architecture.of(removed, by_name.get(str(params.get(MERGING)), NO_MERGING))
 
     def mergings_of(self, removal: RemovalSet, attention: Iterable[int]) -> list[Merging]:
-        """Return the ways to merge that make different networks of a removal set, none first.
+        """Return the mergings that give different networks with a removal set, no merging first.
 
-        Where the blocks from one start to another have lost their attention, both starts are one.
+        Two starts give the same network if all blocks between them have lost their attention.
 
         Args:
-            removal: What is removed.
+            removal: The layers that are removed.
             attention: The unpruned model's blocks with attention.
         """
         left = [block for block in attention if block not in removal]
@@ -60,5 +60,5 @@ class SearchSpace:
 
 
 def parameter_name(layer: int) -> str:
-    """Return the name that the dashboard shows for a layer's parameter."""
+    """Return the name of a layer's parameter in Optuna."""
     return f"remove layer {layer:02d}"

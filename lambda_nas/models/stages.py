@@ -1,4 +1,4 @@
-"""Which attention layers cost the same: in an isotropic ViT all, elsewhere those of a stage."""
+"""Groups of attention layers of equal cost: all layers in an isotropic ViT, else each stage's."""
 
 from functools import partial
 
@@ -9,16 +9,16 @@ from lambda_nas.models.branches import find_branches
 from lambda_nas.models.surgery import count_params, removable_layers
 
 Stages = tuple[tuple[int, ...], ...]
-"""Removable layers, ascending, in groups of equal cost."""
+"""Groups of removable layers of equal cost, each ascending."""
 
 
 @torch.inference_mode()
 def find_stages(model: nn.Module, image: Tensor) -> Stages:
-    """Group the removable layers by the shape of what their attention reads and by its parameters.
+    """Group the removable layers by the input shape and the parameter count of their attention.
 
     Args:
-        model: Put in eval mode.
-        image: ``[1, channels, height, width]``, where the model is.
+        model: The model; it is put in eval mode.
+        image: ``[1, channels, height, width]``, on the model's device.
 
     Raises:
         UnsupportedModelError: If no layer can be removed.

@@ -1,4 +1,4 @@
-"""Removal of attention branches.
+"""Removes attention branches.
 
 Notation used for tensor shapes: ``[batch, tokens, channels]``.
 """
@@ -26,7 +26,7 @@ ModelT = TypeVar("ModelT", bound=nn.Module)
 
 
 class Surgery(NamedTuple, Generic[ModelT]):
-    """What ``remove_attention`` did."""
+    """The result of ``remove_attention``."""
 
     model: ModelT
     removed: RemovalSet
@@ -37,7 +37,7 @@ def removable_layers(model: nn.Module) -> tuple[int, ...]:
     """Return the indices of the attention layers that can be removed.
 
     Raises:
-        UnsupportedModelError: If there is none; says why the model's attention layers can't.
+        UnsupportedModelError: If there is none; says why.
     """
     branches = find_branches(model)
     layers = tuple(
@@ -60,7 +60,7 @@ def _why_none(branches: Sequence[Branch]) -> str:
 
 
 def check_removal(model: nn.Module, removal: RemovalSet) -> None:
-    """Raise ``LayerIndexError`` unless every layer of the set can be removed from the model."""
+    """Raise ``LayerIndexError`` unless the model's layers in ``removal`` can all be removed."""
     allowed = removable_layers(model)
     wrong = [layer for layer in removal if layer not in allowed]
     if wrong:
@@ -71,15 +71,15 @@ def check_removal(model: nn.Module, removal: RemovalSet) -> None:
 
 
 def remove_attention(model: ModelT, removal: RemovalSet) -> Surgery[ModelT]:
-    """Return a copy of the model without the attention branches of the set (paper, section 3.2).
+    """Return a copy of the model without these attention branches (paper, section 3.2).
 
-    A branch goes with its norm, layer scale and drop path. The input model is not changed. Where
-    a block has an MLP half that stands on its own, only that is left; elsewhere timm's own block
-    goes on with an attention that gives zeros.
+    The norm, layer scale and drop path of a branch are removed with it. The input model is not
+    changed. If a block's MLP half works alone, only that half is left; otherwise timm's block
+    stays, with an attention that returns zeros.
 
     Raises:
         UnsupportedModelError: If the model has no attention layer that can be removed.
-        LayerIndexError: If a layer does not exist, can't be removed, or is already.
+        LayerIndexError: If a layer does not exist, can't be removed, or is removed already.
     """
     check_removal(model, removal)
     pruned = copy.deepcopy(model)
@@ -97,7 +97,7 @@ def _remove(model: nn.Module, branch: Branch) -> None:
     elif branch.attention in WRAPPED:
         model.set_submodule(branch.path, NoBranch())
     else:
-        # It may be wrapped, while it is diluted.
+        # Dilution wraps the attention.
         inside = block.get_submodule(branch.attention).modules()
         gives_size = any(isinstance(module, ATTENTION_WITH_SIZE) for module in inside)
         setattr(block, branch.attention, NoSizedAttention() if gives_size else NoAttention())
@@ -106,7 +106,7 @@ def _remove(model: nn.Module, branch: Branch) -> None:
 
 
 def bypass(block: nn.Module, name: str) -> None:
-    """Let what a part acted on pass through: it is zeros, and to stay so."""
+    """Replace a part of a branch by the identity, so that zeros stay zeros."""
     if isinstance(getattr(block, name), nn.Parameter):
         delattr(block, name)
         setattr(block, name, 1.0)
@@ -115,5 +115,5 @@ def bypass(block: nn.Module, name: str) -> None:
 
 
 def count_params(model: nn.Module) -> int:
-    """Return the number of parameters, shared ones once."""
+    """Return the number of parameters, counting shared ones once."""
     return sum(parameter.numel() for parameter in model.parameters())

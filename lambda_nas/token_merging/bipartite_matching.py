@@ -1,7 +1,7 @@
-"""Which tokens are merged, and into what: the algorithm of token merging.
+"""The algorithm of token merging: which tokens are merged, and into which.
 
-Notation used for tensor shapes: ``[batch, tokens, channels]``. A token's size is the number of the
-image's patches that it stands for; sizes are ``[batch, tokens, 1]``.
+Notation used for tensor shapes: ``[batch, tokens, channels]``. A token's size is the number of
+image patches merged into it; sizes are ``[batch, tokens, 1]``.
 """
 
 from typing import NamedTuple
@@ -13,19 +13,19 @@ from torch import Tensor
 
 
 class Tokens(NamedTuple):
-    """What goes from block to block; the sizes are ``None`` as long as each is 1."""
+    """The tokens between two blocks; ``sizes`` is ``None`` as long as each is 1."""
 
     x: Tensor
     sizes: Tensor | None
 
 
 class Matching(NamedTuple):
-    """Which tokens to merge, of two sets A and B that alternate.
+    """Which tokens of A, those at even positions, are merged into which of B, those at odd ones.
 
     Attributes:
-        kept: Positions in A of those that stay, ascending, ``[batch, |A| - r]``.
-        merged: Positions in A of those that go, the most similar first, ``[batch, r]``.
-        into: Positions in B of those that they go into, ``[batch, r]``.
+        kept: Positions in A of the tokens that stay, ascending, ``[batch, |A| - r]``.
+        merged: Positions in A of the tokens to merge, the most similar first, ``[batch, r]``.
+        into: Positions in B of the tokens that these are merged into, ``[batch, r]``.
     """
 
     kept: Tensor
@@ -34,12 +34,10 @@ class Matching(NamedTuple):
 
 
 def attend(attention: Attention, x: Tensor, sizes: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Run attention in proportion to the sizes (the paper's proportional attention).
-
-    A token of size ``s`` gets the attention of ``s`` equal tokens.
+    """Run the paper's proportional attention: a token of size ``s`` counts as ``s`` equal tokens.
 
     Args:
-        attention: Of one block.
+        attention: The attention of one block.
         x: ``[batch, tokens, channels]``.
         sizes: ``[batch, tokens, 1]``; ``None`` if each is 1.
 
@@ -47,7 +45,7 @@ def attend(attention: Attention, x: Tensor, sizes: Tensor | None) -> tuple[Tenso
         The attention's output ``[batch, tokens, channels]``, and the mean of the heads' keys
         ``[batch, tokens, head channels]``.
     """
-    # timm's own forward keeps the keys to itself.
+    # timm's own forward does not return the keys.
     qkv = attention.qkv(x).unflatten(-1, (3, attention.num_heads, attention.head_dim))
     q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
     q, k = attention.q_norm(q), attention.k_norm(k)
@@ -65,16 +63,16 @@ def attend(attention: Attention, x: Tensor, sizes: Tensor | None) -> tuple[Tenso
 
 
 def merge_most_similar(tokens: Tokens, keys: Tensor, *, r: int, protected: int) -> Tokens:
-    """Merge pairs of tokens into means weighted by their sizes.
+    """Merge the most similar pairs of tokens into their means, weighted by size.
 
     Args:
-        tokens: The first ``protected`` stay first, as they are.
-        keys: What is compared, ``[batch, tokens, head channels]``.
-        r: Pairs to merge, or as many as there are in half of the other tokens.
-        protected: Class and register tokens.
+        tokens: The tokens; the first ``protected`` are not merged.
+        keys: The keys by which tokens are compared, ``[batch, tokens, head channels]``.
+        r: Pairs to merge, at most half of the unprotected tokens.
+        protected: Number of class and register tokens.
 
     Returns:
-        The protected tokens, the set A without its merged tokens, and the set B.
+        The protected tokens, then A without its merged tokens, then B.
     """
     x, sizes = tokens
     r = min(r, (x.shape[1] - protected) // 2)
@@ -85,7 +83,7 @@ def merge_most_similar(tokens: Tokens, keys: Tensor, *, r: int, protected: int) 
     matching = match(keys[:, protected:], r)
     prefix, a, b = _split(x, protected)
     prefix_sizes, a_sizes, b_sizes = _split(sizes, protected)
-    # A product with ones and zeros, ``[batch, |B|, r]``, adds up in a fixed order on each device.
+    # A product with zeros and ones, ``[batch, |B|, r]``, sums in a fixed order on each device.
     places = torch.arange(b.shape[1], device=x.device)[:, None]
     adds = (matching.into[:, None] == places).to(x.dtype)
     gone, gone_sizes = _take(a, matching.merged), _take(a_sizes, matching.merged)
@@ -98,13 +96,13 @@ def merge_most_similar(tokens: Tokens, keys: Tensor, *, r: int, protected: int) 
 
 
 def match(keys: Tensor, r: int) -> Matching:
-    """Find, for the tokens at even places, the most similar at odd places (section 3 of the paper).
+    """Match each token at an even position to the most similar at an odd one (paper, section 3).
 
     Args:
-        keys: ``[batch, tokens, head channels]``; compared by the cosine of their angle.
+        keys: ``[batch, tokens, head channels]``, compared by cosine similarity.
         r: How many of the most similar pairs to return, at most half of the tokens.
     """
-    # Which tokens are merged has no gradient; the merged tokens do.
+    # The matching has no gradient; the merged tokens have.
     keys = F.normalize(keys.detach(), dim=-1)
     similarity, nearest = (keys[:, ::2] @ keys[:, 1::2].mT).max(-1)
     order = similarity.argsort(dim=-1, descending=True)

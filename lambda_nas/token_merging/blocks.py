@@ -1,9 +1,9 @@
 """Token merging, after "Token Merging: Your ViT But Faster" (Bolya et al., ICLR 2023), "ToMe".
 
-Between attention and MLP of a block, the tokens that resemble others most are merged with them, so
-that all that follows has fewer tokens to work on. Nothing is trained, and no weight changes.
+Between the attention and the MLP of a block, the tokens most similar to others are merged with
+them, so everything after has fewer tokens to process. Nothing is trained, and no weight changes.
 
-Here are the blocks and models that merge; ``token_merging.bipartite_matching`` is the algorithm.
+This module has the blocks that merge; ``token_merging.bipartite_matching`` has the algorithm.
 Notation used for tensor shapes: ``[batch, tokens, channels]``.
 """
 
@@ -22,7 +22,7 @@ from lambda_nas.token_merging.bipartite_matching import Tokens, attend, merge_mo
 
 MERGEABLE = (VisionTransformer, VisionTransformerDistilled)
 
-# Merging has to take attention and block apart: a part that it does not know would be skipped.
+# Merging runs the parts of attention and block itself, so it would skip a part it does not know.
 BLOCK_PARTS = {"norm1", "attn", "ls1", "drop_path1", "norm2", "mlp", "ls2", "drop_path2"}
 ATTENTION_PARTS = {"qkv", "q_norm", "k_norm", "attn_drop", "norm", "proj", "proj_drop"}
 
@@ -31,18 +31,18 @@ def check_mergeable(model: nn.Module) -> VisionTransformer:
     """Return the model itself if its tokens can be merged.
 
     Raises:
-        UnsupportedModelError: Names what stands in the way.
+        UnsupportedModelError: If they can't; says why.
     """
-    # A subclass may read or run its blocks in another way.
+    # A subclass may run its blocks in another way.
     if not isinstance(model, VisionTransformer) or type(model) not in MERGEABLE:
         raise UnsupportedModelError(
-            f"can't merge tokens of a {type(model).__name__}: only of timm's VisionTransformer "
-            "and VisionTransformerDistilled"
+            f"can't merge the tokens of a {type(model).__name__}; supported: timm's "
+            "VisionTransformer and VisionTransformerDistilled"
         )
     if model.global_pool != "token":
         raise UnsupportedModelError(
-            f"can't merge tokens of a model with global_pool {model.global_pool!r}: its head reads "
-            "all tokens and does not know the sizes of merged ones; it has to read the class token"
+            f"can't merge the tokens of a model with global_pool {model.global_pool!r}, whose head "
+            "reads all tokens without their sizes; supported: a head that reads the class token"
         )
     for index, block in enumerate(model.blocks):
         obstacle = _obstacle(block)
@@ -55,14 +55,14 @@ def _obstacle(block: nn.Module) -> str | None:
     if isinstance(block, AttentionFreeBlock):
         return None
     if isinstance(block, MergingBlock):
-        return "merges already; merge the tokens of the model that it was made from"
+        return "merges tokens already; start from the model without merging"
     if type(block) is not Block:
         return f"is a {type(block).__name__}, not timm's pre-norm Block"
     attention = block.attn
     if type(attention) is not Attention:
         return (
-            f"has {type(attention).__name__} where timm's Attention is expected; "
-            "a diluted model must be finished first"
+            f"has a {type(attention).__name__} instead of timm's Attention; "
+            "call finish on a diluted model first"
         )
     unknown = {name for name, _ in block.named_children()} - BLOCK_PARTS
     unknown |= {name for name, _ in attention.named_children()} - ATTENTION_PARTS
@@ -72,15 +72,15 @@ def _obstacle(block: nn.Module) -> str | None:
 
 
 def merge_tokens(model: nn.Module, merging: Merging) -> VisionTransformer:
-    """Return a copy of the model that merges tokens; its state dict is the same.
+    """Return a copy of the model that merges tokens, with the same state dict.
 
     Blocks without attention merge nothing, as in "MLP Can Be A Good Transformer Learner". Apply
-    this last: attention can't be removed from blocks that merge. The copy's blocks run as a whole,
-    without masks, intermediate outputs or gradient checkpoints.
+    this last: attention can't be removed from blocks that merge. The copy supports no attention
+    masks, intermediate outputs or gradient checkpointing.
 
     Args:
-        model: It is not changed.
-        merging: With an ``r`` of 0 the copy is a plain one.
+        model: The model, which is not changed.
+        merging: How to merge; with an ``r`` of 0 the copy merges nothing.
 
     Raises:
         UnsupportedModelError: See ``check_mergeable``.
@@ -108,13 +108,13 @@ def merge_tokens(model: nn.Module, merging: Merging) -> VisionTransformer:
 def merging_blocks(
     blocks: Iterable[nn.Module], *, r: int, start: int, protected: int
 ) -> "MergingBlocks":
-    """Let those of a row of blocks that have attention merge, from index ``start`` on.
+    """Return blocks that merge tokens wherever they have attention, from index ``start`` on.
 
     Args:
-        blocks: Their modules are shared.
-        r: Pairs of tokens that a block merges.
-        start: The first to merge.
-        protected: Class and register tokens.
+        blocks: The original blocks, whose modules are shared.
+        r: Pairs of tokens that each block merges.
+        start: Index of the first block that merges.
+        protected: Number of class and register tokens.
     """
     return MergingBlocks(
         *(
@@ -127,10 +127,10 @@ def merging_blocks(
 
 
 class MergingBlocks(nn.Sequential):
-    """Blocks of which some merge, and which tell each other the sizes of their tokens."""
+    """A sequence of blocks, some of which merge, that passes on the sizes of the tokens."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map ``[batch, tokens, channels]`` to the same with fewer tokens."""
+        """Map ``[batch, tokens, channels]`` to the same shape with fewer tokens."""
         tokens = Tokens(x, None)
         for block in self:
             if isinstance(block, MergingBlock):
@@ -143,10 +143,10 @@ class MergingBlocks(nn.Sequential):
 class MergingBlock(nn.Module):
     """A pre-norm block that merges tokens between its attention and its MLP.
 
-    The children are the original block's own, under the same names.
+    It shares the children of the original block under the same names.
     """
 
-    removal_obstacle = "its block merges tokens, which has to come last"
+    removal_obstacle = "its block merges tokens; merge after removing attention"
     """Read by ``models.branches``."""
 
     norm1: nn.Module
@@ -169,12 +169,12 @@ class MergingBlock(nn.Module):
         """Map tokens to fewer tokens.
 
         Raises:
-            UnsupportedModelError: If whoever runs the blocks is not ``MergingBlocks``.
+            UnsupportedModelError: If it is not called by ``MergingBlocks``.
         """
         if not isinstance(tokens, Tokens):
             raise UnsupportedModelError(
-                "blocks that merge tokens run only as a whole: without attention masks, "
-                "intermediate outputs or gradient checkpoints"
+                "a model that merges tokens supports no attention masks, intermediate outputs or "
+                "gradient checkpointing"
             )
         x, sizes = self._attend_and_merge(tokens)
         return Tokens(in_parts(self._second_half, x), sizes)
@@ -183,7 +183,7 @@ class MergingBlock(nn.Module):
         return x + self.drop_path2(self.ls2(self.mlp(self.norm2(x))))
 
     def _attend_and_merge(self, tokens: Tokens) -> Tokens:
-        # On its own, so that nothing of it is in memory while the MLP, which takes most, runs.
+        # In its own function, so that its tensors are freed before the MLP, the largest, runs.
         attended, keys = attend(self.attn, self.norm1(tokens.x), tokens.sizes)
         tokens = tokens._replace(x=tokens.x + self.drop_path1(self.ls1(attended)))
         return merge_most_similar(tokens, keys, r=self.r, protected=self.protected)

@@ -278,5 +278,5 @@ def test_branches_keep_their_indices(make_vit):
     with pytest.raises(InputError, match=r"of layer 2: removable layers are 0$"):
         remove_attention(merged, RemovalSet.of([2]))
     everywhere = merge_tokens(make_vit(), Merging(2))
-    with pytest.raises(UnsupportedModelError, match="merges tokens, which has to come last"):
+    with pytest.raises(UnsupportedModelError, match="its block merges tokens; merge after"):
         remove_attention(everywhere, RemovalSet.of([2]))

@@ -16,9 +16,9 @@ from lambda_nas.training.dilution import dilute
 
 
 def test_values_that_are_none():
-    with pytest.raises(InputError, match="needs r to be 0 or more, not -1"):
+    with pytest.raises(InputError, match="r of token merging must be 0 or more, not -1"):
         Merging(-1)
-    with pytest.raises(InputError, match="needs start to be 0 or more, not -2"):
+    with pytest.raises(InputError, match="start of token merging must be 0 or more, not -2"):
         Merging(1, start=-2)
 
 
@@ -38,11 +38,11 @@ def test_no_attention_left_to_merge_behind(make_vit):
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"class_token": False, "global_pool": "avg"}, "global_pool 'avg': its head reads all"),
+        ({"class_token": False, "global_pool": "avg"}, "global_pool 'avg', whose head reads all"),
         ({"class_token": False, "global_pool": "map"}, "global_pool 'map'"),
         ({"global_pool": ""}, "global_pool ''"),
         ({"block_fn": ParallelScalingBlock}, "block 0 is a ParallelScalingBlock, not timm's pre-"),
-        ({"attn_layer": "diff"}, "block 0 has DiffAttention where timm's Attention is expected"),
+        ({"attn_layer": "diff"}, "block 0 has a DiffAttention instead of timm's Attention"),
     ],
     ids=["avg", "map", "no pool", "parallel", "differential"],
 )
@@ -55,22 +55,22 @@ def test_models_of_another_kind(make_vit):
     class Own(VisionTransformer):
         pass
 
-    with pytest.raises(UnsupportedModelError, match="of a ResNet: only of timm's VisionTr"):
+    with pytest.raises(UnsupportedModelError, match="of a ResNet; supported: timm's VisionTr"):
         check_mergeable(create_model("test_resnet"))
-    with pytest.raises(UnsupportedModelError, match="of a Own: only of timm's VisionTr"):
+    with pytest.raises(UnsupportedModelError, match="of a Own; supported: timm's VisionTr"):
         check_mergeable(make_vit(cls=Own))
 
 
 @pytest.mark.parametrize("compensation", ["paper", "none"])
 def test_a_diluted_model(make_vit, compensation):
     diluted = dilute(make_vit(), RemovalSet.of([1]), compensation=compensation)
-    with pytest.raises(UnsupportedModelError, match=r"block 1 has .* must be finished first"):
+    with pytest.raises(UnsupportedModelError, match=r"block 1 has a .* call finish on a diluted model first"):
         merge_tokens(diluted, Merging(3))
 
 
 def test_merging_twice(make_vit):
     merged = merge_tokens(make_vit(), Merging(2, start=1))
-    with pytest.raises(UnsupportedModelError, match="block 1 merges already"):
+    with pytest.raises(UnsupportedModelError, match="block 1 merges tokens already"):
         merge_tokens(merged, Merging(2))
 
 
@@ -96,5 +96,7 @@ def test_ways_to_run_blocks_that_would_lose_the_sizes(make_vit, pixels):
         lambda: checkpointing(pixels),
     )
     for run in ways:
-        with pytest.raises(UnsupportedModelError, match="merge tokens run only as a whole"):
+        with pytest.raises(
+            UnsupportedModelError, match="merges tokens supports no attention masks"
+        ):
             run()

@@ -1,6 +1,6 @@
 """What the search engine saves and costs, each against its baseline in the same run.
 
-- The NOSE path to 6 layers with cached prefixes, against every candidate on its own.
+- The NOSE path to 6 layers with cached states, against every candidate on its own.
 - The walk over all sets, against a sample of sets on their own, scaled up; both in turns.
 - What Ray, sampler and store add to a trial, 2 workers: to trials of so many seconds, and to trials
   that cost nothing.

@@ -99,7 +99,7 @@ def every_removal(model: nn.Module, images: Tensor, *, first: int = 0) -> Iterat
 
 @torch.inference_mode()
 def every_transplant(
-    prefixes: ActivationCache, images: ImageSet, *, first: int = 0, batch_size: int = 64
+    cache: ActivationCache, images: ImageSet, *, first: int = 0, batch_size: int = 64
 ) -> Iterator[SetOutput]:
     """Yield the outputs on ``images`` under each set's transplant, codes from ``first`` up.
 
@@ -107,18 +107,18 @@ def every_transplant(
     MLP fitted twice at most. The empty set is the unpruned model.
 
     Args:
-        prefixes: The unpruned model on the calibration images.
+        cache: The unpruned model on the calibration images.
         images: What the repaired models are run on; labels are not looked at.
         first: The code to begin with.
         batch_size: Images a forward.
     """
-    model, layers = prefixes.model, prefixes.layers
-    repair = Repair(prefixes)
+    model, layers = cache.model, cache.layers
+    repair = Repair(cache)
 
     def visit(index: int, code: int, states: States, judged: States) -> Iterator[SetOutput]:
         """Run block ``index``, whose layer is removed if the last bit of the code says so."""
         removed = index in layers and bool(code & 1)
-        block, entry = copy.deepcopy((prefixes.blocks[index], prefixes.entries[index]))
+        block, entry = copy.deepcopy((cache.blocks[index], cache.entries[index]))
         if removed:
             block = AttentionFreeBlock(block)
         states, judged = list(states), list(judged)
@@ -126,7 +126,7 @@ def every_transplant(
             repair.enter(entry, index, states, pruned=code > removed, refit=removed)
             advance(judged, entry)
         repair.to_middle(block, index, states, pruned=code > 0)
-        advance(judged, partial(attend, block, context=prefixes.contexts[index]))
+        advance(judged, partial(attend, block, context=cache.contexts[index]))
         following = index + 1
         left = sum(layer > following for layer in layers)
         for next_removed in (0, 1) if following in layers else (0,):
@@ -142,7 +142,7 @@ def every_transplant(
             yield from descend(following, after, outputs, judged_outputs)
 
     def descend(index: int, code: int, states: States, judged: States) -> Iterator[SetOutput]:
-        if index < prefixes.depth:
+        if index < cache.depth:
             yield from visit(index, code, states, judged)
             return
         norm = copy.deepcopy(final_norm(model))
@@ -153,7 +153,7 @@ def every_transplant(
     for removed in (0, 1) if 0 in layers else (0,):
         if _last(removed, sum(layer > 0 for layer in layers)) >= first:
             # A copy: its position embedding is changed.
-            view, states = copy.deepcopy(stem(model)), prefixes.stream(RemovalSet(), 0)
+            view, states = copy.deepcopy(stem(model)), cache.stream(RemovalSet(), 0)
             if removed:
                 shift = repair.shift_positions(view)
                 states = [state + shift for state in states]

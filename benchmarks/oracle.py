@@ -1,6 +1,6 @@
 """The whole truth of rung 0: every removal set of a model, measured.
 
-Walks the binary tree of prefixes once (`lambda_nas.core.exhaustive`): under plain removal over the
+Walks the binary tree of prefixes once (`benchmarks.exhaustive`): under plain removal over the
 calibration images (relative and transfer entropy and two more label-free scores) and over the
 evaluation images, and with `--transplant` once more with every set repaired. Killed and started
 again with the same command, it goes on where it was.
@@ -114,8 +114,8 @@ class Walks:
                 yield
 
     def _judge_transplant(self, done: int) -> Iterator[None]:
-        prefixes = ActivationCache(self._model, self._calibration)
-        for output in every_transplant(prefixes, self._evaluation, first=done):
+        cache = ActivationCache(self._model, self._calibration)
+        for output in every_transplant(cache, self._evaluation, first=done):
             right = output.logits.argmax(1).cpu() == self._evaluation.labels
             self._sums["transplant_hits"][output.code] = right
             yield

@@ -16,7 +16,7 @@ Bits = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class OracleTable:
-    """What is known of every set, by code (`lambda_nas.core.exhaustive`).
+    """What is known of every set, by code (`benchmarks.exhaustive`).
 
     Attributes:
         about: Model, data, numbers of images, device, and how long it took.

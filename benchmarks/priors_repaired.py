@@ -28,8 +28,8 @@ def main() -> None:
     options = _options()
     table = OracleTable.load(options.table)
     source = open_digits()
-    prefixes = ActivationCache(source.model.model, source.data.calibration)
-    _, unpruned = prefixes.head(UNPRUNED)
+    cache = ActivationCache(source.model.model, source.data.calibration)
+    _, unpruned = cache.head(UNPRUNED)
     images, _ = next(source.data.calibration.batches(len(source.data.calibration)))
     known = {score.name: score.values for score in scores(table)}
     random, accuracy = np.random.default_rng(0), table.accuracy("transplant")
@@ -40,7 +40,7 @@ def main() -> None:
         start, after = time.perf_counter(), []
         for code in codes:
             with torch.inference_mode():
-                logits = transplant(prefixes, table.sets[code])(images)
+                logits = transplant(cache, table.sets[code])(images)
             after.append(relative_entropy(unpruned.double(), logits.double()).item())
         seconds = (time.perf_counter() - start) / len(codes)
         values = [np.array(after), *(known[name][codes] for name in SCORES)]

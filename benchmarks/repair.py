@@ -52,11 +52,11 @@ def main() -> None:
         for seed in range(options.splits):
             data = load_images(options.data, model, class_map=options.class_map, seed=seed)
             unpruned.append(evaluate(model, data.evaluation).top1)
-            prefixes = ActivationCache(model, data.calibration)
+            cache = ActivationCache(model, data.calibration)
             # The unpruned states serve all sets: they are not part of a repair's time.
-            prefixes.stream(RemovalSet(), prefixes.depth)
+            cache.stream(RemovalSet(), cache.depth)
             for removal, found in rows.items():
-                found.append(_measure(prefixes, removal, data, distill=options.distill))
+                found.append(_measure(cache, removal, data, distill=options.distill))
                 advance()
     print(f"unpruned: {100 * statistics.mean(unpruned):.1f}; {options.splits} splits\n")
     columns = ["removed", "plain removal", "transplant", "seconds"]
@@ -68,13 +68,13 @@ def main() -> None:
 
 
 def _measure(
-    prefixes: ActivationCache, removal: RemovalSet, data: ImageData, *, distill: bool
+    cache: ActivationCache, removal: RemovalSet, data: ImageData, *, distill: bool
 ) -> list[float]:
     """Return top-1 and seconds in the order of the table's columns."""
-    model = prefixes.model
+    model = cache.model
     plain = evaluate(remove_attention(model, removal).model, data.evaluation).top1
     start = time.perf_counter()
-    repaired = transplant(prefixes, removal)
+    repaired = transplant(cache, removal)
     values = [plain, *_top1_and_seconds(repaired, data, start)]
     if distill:
         start = time.perf_counter()

@@ -52,16 +52,16 @@ def main() -> None:
     data = digits_images()
     assert data.training is not None
     model = digits_swin(data.training) if swin else digits_model().model
-    prefixes = ActivationCache(model, data.calibration)
+    cache = ActivationCache(model, data.calibration)
     print(f"unpruned: {_percent(model, data.evaluation)}; {STEPS} steps of 64 images\n")
     print("| " + " | ".join(COLUMNS) + " |")
     print("|---" * len(COLUMNS) + "|")
     for layers in SWIN_SETS if swin else SETS:
         removal = RemovalSet.of(layers)
         row = [str(removal), _percent(remove_attention(model, removal).model, data.evaluation)]
-        row.append(_percent(transplant(prefixes, removal), data.evaluation))
+        row.append(_percent(transplant(cache, removal), data.evaluation))
         for losses in (Losses(), RUNG_LOSSES):
-            transplanted = transplant(prefixes, removal)
+            transplanted = transplant(cache, removal)
             recipe = replace(
                 _recipe(STEPS), losses=losses, lambda_schedule=LambdaSchedule(start=0.0)
             )

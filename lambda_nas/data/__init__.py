@@ -1,1 +1,1 @@
-"""Image sources, splits and decoding."""
+"""Image folders: listing, splitting and decoding."""

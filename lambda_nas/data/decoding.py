@@ -1,4 +1,4 @@
-"""Decoding of images in threads, into one uint8 tensor."""
+"""Decodes images in threads into one uint8 tensor."""
 
 import io
 import os
@@ -23,12 +23,12 @@ MODES = {1: "L", 3: "RGB"}
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """Images that could be read, in the order asked for.
+    """The images that could be read, in the order requested.
 
     Attributes:
-        images: The readable ones.
-        readable: ``[images asked for]``, bool.
-        notes: What the user must be told.
+        images: The readable images.
+        readable: Whether each requested image is readable, ``[requested]``, bool.
+        notes: Messages for the user.
     """
 
     images: ImageSet
@@ -36,7 +36,7 @@ class Decoded:
     notes: tuple[str, ...]
 
     def before(self, position: int) -> int:
-        """Return how many of the first ``position`` images asked for could be read."""
+        """Return how many of the first ``position`` requested images could be read."""
         return int(self.readable[:position].sum())
 
 
@@ -46,13 +46,13 @@ def decode(
     model: nn.Module,
     on_image: Callable[[int, int], None] | None = None,
 ) -> Decoded:
-    """Decode, resize and crop images as timm does for this model in evaluation.
+    """Decode, resize and crop images as timm does to evaluate this model.
 
     Args:
-        listing: Where the images are.
-        indices: ``[images]``, int64; which to read, in this order.
-        model: Its config gives size, crop, interpolation and normalisation.
-        on_image: Called with images done and in all.
+        listing: The images of a folder.
+        indices: Indices of the images to read, in this order, ``[images]``, int64.
+        model: The model, whose config gives size, crop, interpolation and normalization.
+        on_image: Called with the number of images done and the total.
 
     Raises:
         InputError: If more than a tenth of the images can't be read.
@@ -60,8 +60,8 @@ def decode(
     config = resolve_input_data_config(model)
     channels, height, width = config["input_size"]
     if channels not in MODES:
-        raise InputError(f"the model takes {channels} channels; images have 1 or 3")
-    # With timm's prefetcher setting the result is uint8, to be normalized when a batch is drawn.
+        raise InputError(f"the model takes images of {channels} channels; supported: 1 and 3")
+    # With timm's prefetcher setting the result is uint8; batches are normalized when drawn.
     transform = create_transform(**config, is_training=False, use_prefetcher=True)
     images = torch.empty(len(indices), channels, height, width, dtype=torch.uint8)
     readable = torch.ones(len(indices), dtype=torch.bool)
@@ -74,11 +74,11 @@ def decode(
                 with stream:
                     content = stream.read()
             image = _decode_one(content, MODES[channels])
-        # Broken files make Pillow's many decoders raise anything from OSError to SyntaxError.
+        # On a broken file Pillow's decoders raise anything from OSError to SyntaxError.
         except Exception:
             readable[position] = False
             return
-        # What goes wrong from here on is no fault of the file.
+        # An error from here on is not the file's fault.
         images[position] = transform(image)
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -1,4 +1,4 @@
-"""Image folders as tensors, with timm's readers and the transform of the model's own config.
+"""Loads image folders as tensors, with timm's readers and the transform of the model's config.
 
 Notation used for tensor shapes: ``[images, channels, height, width]``.
 """
@@ -20,13 +20,13 @@ OnImage = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """How many images are taken at most.
+    """Maximum numbers of images.
 
     Attributes:
-        calibration: From ``train/``, for the prior and transplant.
-        evaluation: For accuracy.
-        training: From ``train/``, for the rungs after the transplant.
-        half: For calibration where a folder is split in halves.
+        calibration: Images of ``train/`` for the prior and the transplant.
+        evaluation: Images for measuring accuracy.
+        training: Images of ``train/`` for the rungs after the transplant.
+        half: Calibration images of a folder that is split into halves.
     """
 
     calibration: int = 250
@@ -40,12 +40,12 @@ class ImageData:
     """The images of one study.
 
     Attributes:
-        calibration: What the prior and transplant look at.
-        evaluation: What accuracy is measured on; shares no image with the others.
-        training: What is trained on; None where training is off.
-        fingerprint: Of file names, sizes, classes, seed and limits; 16 hex digits.
-        description: One line.
-        notes: What the user must be told, a line each.
+        calibration: Images for the prior and the transplant.
+        evaluation: Images for measuring accuracy; none of them is in the other two.
+        training: Images for training; ``None`` if training is off.
+        fingerprint: Hash of file names, sizes, classes, seed and limits, 16 hex digits.
+        description: The source and the numbers of images, in one line.
+        notes: Messages for the user, one line each.
     """
 
     calibration: ImageSet
@@ -67,19 +67,21 @@ def load_images(
 ) -> ImageData:
     """Read, split and decode an image folder for a search.
 
-    With ``train/`` and ``val/`` (or ``validation/``) below ``root``, calibration and training
-    come from train and accuracy from val; else the folder is split in seeded, stratified halves.
+    If ``root`` has ``train/`` and ``val/`` (or ``validation/``), calibration and training images
+    come from train and evaluation images from val; otherwise the folder is split into stratified
+    random halves for calibration and evaluation.
 
     Args:
-        root: A folder with one folder of images a class.
-        model: A timm model; its config says how images are resized and normalized.
-        class_map: A text file of class names in the order of the head, as timm reads it.
-        seed: Of the split and of which images are taken.
-        limits: How many images are taken.
-        on_image: Called with images done and in all.
+        root: A folder with one folder of images per class.
+        model: A timm model, whose config says how images are resized and normalized.
+        class_map: A text file of class names in the order of the head, in timm's format.
+        seed: Random seed for the split and for the choice of images.
+        limits: Maximum numbers of images.
+        on_image: Called with the number of images done and the total.
 
     Raises:
-        InputError: If the folder is missing, empty or unreadable or its classes don't fit.
+        InputError: If the folder is missing, empty or unreadable, or its classes don't fit the
+            model's head.
     """
     limits = limits or ImageLimits()
     splits = find_splits(root)
@@ -97,13 +99,13 @@ def load_evaluation(
     class_map: Path | None = None,
     on_image: OnImage | None = None,
 ) -> tuple[ImageSet, tuple[str, ...]]:
-    """Read every image of ``val/`` where there is a train/val split, of the folder elsewhere.
+    """Read every image of ``val/`` if the folder has a train/val split, else of the folder.
 
     Returns:
-        The images in the order of their names, and notes for the user.
+        The images in the order of their names, and messages for the user.
 
     Raises:
-        InputError: As ``load_images``.
+        InputError: For the same reasons as ``load_images``.
     """
     splits = find_splits(root)
     if splits is None:

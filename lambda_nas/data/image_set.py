@@ -1,4 +1,4 @@
-"""Images as tensors: what core computes on. Reading them from disk is ``lambda_nas.inputs``."""
+"""Decoded images as tensors, and the order in which they are drawn."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Decoded, resized images with their labels, normalized only when a batch is drawn.
+    """Decoded, resized images and their labels; batches are normalized when drawn.
 
     Attributes:
         images: ``[images, channels, height, width]``, uint8.
@@ -39,7 +39,7 @@ class ImageSet:
     ) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield ``(images [batch, channels, height, width] float32, labels [batch])``.
 
-        With a generator the order is a fresh permutation; without one it is the stored order.
+        With a generator the order is a new permutation; without one it is the stored order.
         """
         order = (
             torch.arange(len(self))
@@ -50,7 +50,7 @@ class ImageSet:
             yield self.normalize(self.images[indices], device), self.labels[indices].to(device)
 
     def normalize(self, images: Tensor, device: torch.device | str) -> Tensor:
-        """Return uint8 images ``[batch, channels, height, width]`` as the model takes them."""
+        """Normalize uint8 images ``[batch, channels, height, width]`` to the model's input."""
         mean = torch.tensor(self.mean, device=device).view(1, -1, 1, 1) * 255
         std = torch.tensor(self.std, device=device).view(1, -1, 1, 1) * 255
         return (images.to(device, torch.float32) - mean) / std
@@ -64,13 +64,13 @@ def stratified_order(labels: Tensor, *, generator: torch.Generator) -> Tensor:
         generator: Shuffles within and across classes.
 
     Returns:
-        ``[samples]`` int64 indices: first one sample of each class, then a second one of each, ...
+        Indices ``[samples]``, int64: one sample of each class, then another of each, and so on.
     """
     shuffled = torch.randperm(len(labels), generator=generator)
     by_class = shuffled[torch.argsort(labels[shuffled], stable=True)]
     _, counts = torch.unique_consecutive(labels[by_class], return_counts=True)
     rank = torch.cat([torch.arange(int(count)) for count in counts])
-    # A random tie-break keeps a short prefix from holding only the first classes.
+    # Ties are broken at random, so that a short prefix does not hold only the first classes.
     tie = torch.randperm(len(labels), generator=generator)
     by_rank = tie[torch.argsort(rank[tie], stable=True)]
     return by_class[by_rank]

@@ -1,4 +1,4 @@
-"""Which images a folder holds and which class of the head each belongs to."""
+"""Lists the images of a folder and the class of the model's head that each belongs to."""
 
 import hashlib
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ NAMED = 3
 
 
 class Splits(NamedTuple):
-    """The two parts of a dataset folder."""
+    """The training and validation folders of a dataset."""
 
     train: Path
     val: Path
@@ -25,13 +25,13 @@ class Splits(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Listing:
-    """Images of one folder, undecoded, in the order of their names.
+    """The image files of one folder, in the order of their names.
 
     Attributes:
         root: The folder.
-        reader: timm's reader: ``reader[i]`` gives an open file and its class.
-        classes: Class index of the head by folder name.
-        labels: ``[images]``, int64.
+        reader: timm's reader; ``reader[i]`` returns an open file and its class.
+        classes: Class index of the head for each folder name.
+        labels: Class index of each image, ``[images]``, int64.
     """
 
     root: Path
@@ -43,11 +43,11 @@ class Listing:
         return len(self.labels)
 
     def filename(self, index: int) -> str:
-        """Return an image's path below the folder."""
+        """Return the path of an image relative to the folder."""
         return self.reader.filename(index)
 
     def fingerprint(self, *settings: object) -> str:
-        """Return 16 hex digits over paths, sizes, classes and whatever else decides the images."""
+        """Return a hash of paths, sizes, classes and the given settings, 16 hex digits."""
         digest = hashlib.sha256()
         for index in range(len(self)):
             size = Path(self.reader.filename(index, absolute=True)).stat().st_size
@@ -59,7 +59,7 @@ class Listing:
 
 
 def find_splits(root: Path) -> Splits | None:
-    """Return ``train/`` and ``val/`` (or ``validation/``) below ``root`` where both exist."""
+    """Return ``train/`` and ``val/`` (or ``validation/``) in ``root`` if both exist."""
     train = root / "train"
     for val in (root / "val", root / "validation"):
         if train.is_dir() and val.is_dir():
@@ -77,10 +77,10 @@ def list_images(
     """Find the images of a folder and check their classes against the model's head.
 
     Args:
-        root: A folder with one folder of images a class.
-        model: Its ``num_classes`` is the head's.
+        root: A folder with one folder of images per class.
+        model: The model, whose head has ``num_classes`` classes.
         class_map: A text file of class names in the order of the head.
-        classes: Class indices to use where there is no map, from the training images.
+        classes: Class indices of the training images, used if there is no class map.
 
     Raises:
         InputError: If the folder is missing or empty, or its classes don't fit the head.
@@ -109,7 +109,7 @@ def _read(root: Path, classes: dict[str, int]) -> ReaderImageFolder:
         dataset = create_dataset("", root=str(root), class_map=classes, search_split=False)
     except RuntimeError as error:
         raise InputError(
-            f"data folder {root} holds no images; expected one folder of images a class"
+            f"data folder {root} holds no images; expected one folder of images per class"
         ) from error
     reader: ReaderImageFolder = dataset.reader
     return reader
@@ -118,9 +118,9 @@ def _read(root: Path, classes: dict[str, int]) -> ReaderImageFolder:
 def _read_class_map(path: Path) -> dict[str, int]:
     if not path.is_file():
         raise InputError(f"there is no class map file {path}")
-    # timm would also unpickle, which runs whatever code the file holds.
+    # timm would also unpickle, which runs any code in the file.
     if path.suffix.lower() != ".txt":
-        raise InputError(f"class map {path} must be a .txt file of one class name a line")
+        raise InputError(f"class map {path} must be a .txt file with one class name per line")
     try:
         return load_class_map(str(path))
     except (OSError, UnicodeDecodeError) as error:

@@ -39,7 +39,7 @@ class RemovalTrial(Trainable):
         self._weights = weights
         self._unpruned = task.model.to(task.device).eval()
         walks = is_blockwise(self._unpruned)
-        self._prefixes = ActivationCache(self._unpruned, task.calibration) if walks else None
+        self._cache = ActivationCache(self._unpruned, task.calibration) if walks else None
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, object]) -> bool:
@@ -86,8 +86,8 @@ class RemovalTrial(Trainable):
         return top1
 
     def _pruned(self) -> nn.Module:
-        if self._prefixes is not None:
-            return transplant(self._prefixes, self._architecture.removal)
+        if self._cache is not None:
+            return transplant(self._cache, self._architecture.removal)
         return remove_attention(self._unpruned, self._architecture.removal).model.eval()
 
     def _trained(self, model: nn.Module) -> nn.Module:

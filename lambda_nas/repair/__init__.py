@@ -1,1 +1,1 @@
-"""Closed-form repair of a network without some attention branches: no gradients, no labels."""
+"""Closed-form repair of a model after attention is removed, without gradients or labels."""

@@ -1,4 +1,4 @@
-"""Matching of a norm's outputs, channel by channel, in mean and standard deviation.
+"""Matches the outputs of a norm to targets, in mean and standard deviation of each channel.
 
 Notation used for tensor shapes: ``[batch, tokens, channels]``; tokens may have two dimensions.
 """
@@ -9,28 +9,28 @@ import torch
 from torch import Tensor, nn
 
 RATIOS = (0.5, 3.0)
-"""Bounds of the factor: beyond them a channel says more about the few images than the model."""
+"""Bounds of the factor; a factor beyond them would fit the few images rather than the model."""
 
 
 def match_norms(
     norm: nn.Module, states: Iterable[Tensor], targets: Iterable[Tensor], weights: Tensor
 ) -> None:
-    """Change a norm's weight and bias so that its outputs vary as the targets do.
+    """Change a norm's weight and bias so that its outputs have the targets' mean and deviation.
 
-    A norm without weight or bias is left alone.
+    A norm without weight or bias stays as it is.
 
     Args:
-        norm: Changed in place.
-        states: Its inputs, a ``[batch, tokens, channels]`` a batch.
-        targets: The outputs that it should have, in the same shapes; only their moments count.
-        weights: ``[tokens]``, how much each token counts.
+        norm: The norm, changed in place.
+        states: Its inputs, one ``[batch, tokens, channels]`` per batch.
+        targets: The desired outputs, in the same shapes.
+        weights: Weight of each token, ``[tokens]``.
     """
     weight, bias = getattr(norm, "weight", None), getattr(norm, "bias", None)
     if weight is None or bias is None:
         return
     mean, std = _moments(map(norm, states), weights)
     target_mean, target_std = _moments(targets, weights)
-    # A channel that never varies has nothing to match; 0 / 0 would be NaN.
+    # A constant channel has no deviation to match; 0 / 0 would be NaN.
     ratio = torch.where(std > 0, target_std / std, 1.0).clamp(*RATIOS)
     weight.mul_(ratio.to(weight))
     bias.mul_(ratio.to(bias)).add_((target_mean - ratio * mean).to(bias))

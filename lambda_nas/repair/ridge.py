@@ -1,6 +1,6 @@
-"""Ridge regression of a linear layer, its strength chosen on held-out images.
+"""Ridge regression of a linear layer, with the penalty chosen by cross-validation.
 
-Notation: ``width`` is the layer's input width and one more, for the bias; sums are over tokens.
+Notation: ``width`` is the layer's input width plus one for the bias; sums are over tokens.
 """
 
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 STRENGTHS = (10.0, 1.0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
-"""Tried in this order, relative to the mean squared activation."""
+"""Penalties, relative to the mean squared activation, in the order in which they are tried."""
 
 ALONE = 1e-2
-"""The strength where there is one image only and nothing can be held out."""
+"""The penalty if there is only one image, so that none can be held out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,9 +20,9 @@ class NormalEquations:
     """Weighted sums over the tokens of each fold of images, float64.
 
     Attributes:
-        gram: ``[folds, width, width]``, inputs by inputs.
-        cross: ``[folds, width, channels]``, inputs by what the layer's output lacks.
-        error: ``[folds]``, the square of what it lacks.
+        gram: Products of inputs with inputs, ``[folds, width, width]``.
+        cross: Products of inputs with residuals, ``[folds, width, channels]``.
+        error: Squared residuals, ``[folds]``.
     """
 
     gram: Tensor
@@ -33,25 +33,26 @@ class NormalEquations:
     def empty(
         cls, folds: int, width: int, channels: int, device: torch.device
     ) -> "NormalEquations":
-        """Return sums over nothing."""
+        """Return the sums over no tokens."""
         sums = [
             torch.zeros(folds, *shape, dtype=torch.float64, device=device)
             for shape in ((width, width), (width, channels), ())
         ]
         return cls(*sums)
 
-    def add(self, inputs: Tensor, lacking: Tensor, weights: Tensor) -> None:
-        """Add a batch; images are dealt to the folds in turn.
+    def add(self, inputs: Tensor, residuals: Tensor, weights: Tensor) -> None:
+        """Add a batch, assigning its images to the folds in turn.
 
         Args:
-            inputs: ``[batch, tokens, width - 1]``; tokens may have two dimensions.
-            lacking: ``[batch, tokens, channels]``.
-            weights: ``[tokens]``, how much a squared error at each token counts.
+            inputs: The layer's inputs ``[batch, tokens, width - 1]``; tokens may have two
+                dimensions.
+            residuals: Targets minus the layer's outputs, ``[batch, tokens, channels]``.
+            weights: Weight of the squared error at each token, ``[tokens]``.
         """
-        inputs, lacking = inputs.flatten(1, -2), lacking.flatten(1, -2)
+        inputs, residuals = inputs.flatten(1, -2), residuals.flatten(1, -2)
         root = weights.sqrt().view(1, -1, 1)
         design = torch.cat([inputs, inputs.new_ones(*inputs.shape[:2], 1)], dim=-1).mul_(root)
-        right = lacking * root
+        right = residuals * root
         folds = len(self.gram)
         for fold in range(folds):
             rows, goal = design[fold::folds].flatten(0, 1), right[fold::folds].flatten(0, 1)
@@ -60,10 +61,10 @@ class NormalEquations:
             self.error[fold] += goal.square().sum().double()
 
     def solve(self) -> Tensor:
-        """Return the change ``[width, channels]`` of weight and bias that predicts best.
+        """Return the change of weight and bias ``[width, channels]`` that predicts the residuals.
 
-        The penalty is on the change, so it pulls to the old weights; the bias is free. Starting
-        from no change at all, strengths fall until held-out images are predicted no better.
+        The change is penalized, which pulls towards the old weights; the bias is free. Starting
+        from no change, the penalty falls until the held-out error stops falling.
         """
         gram, cross = self.gram.sum(0), self.cross.sum(0)
         if len(self.gram) == 1:
@@ -71,14 +72,14 @@ class NormalEquations:
         chosen, least = None, self.error.sum()
         for strength in STRENGTHS:
             error = self._held_out_error(gram, cross, strength)
-            # A comparison with NaN is false, and the caller sees the NaN in the solution.
+            # A comparison with NaN is false, so the caller finds the NaN in the solution.
             if error >= least:
                 break
             chosen, least = strength, error
         return torch.zeros_like(cross) if chosen is None else _ridge(gram, cross, chosen)
 
     def _held_out_error(self, gram: Tensor, cross: Tensor, strength: float) -> Tensor:
-        """Return the squared error of each fold under the solution of the others, summed."""
+        """Return the sum of each fold's squared error under the solution of the other folds."""
         total = self.error.sum()
         for own_gram, own_cross in zip(self.gram, self.cross, strict=True):
             change = _ridge(gram - own_gram, cross - own_cross, strength)

@@ -1,15 +1,16 @@
-"""Closed-form repair of a pruned model: no gradient, no labels (design, part 2, "Transplant").
+"""Transplant: the closed-form repair of a pruned model, without gradients or labels.
 
-What attention gave at each position on average goes into the position embedding (block 0). The MLP
-before a removed branch is refitted to give what branch and MLP gave together, the MLP behind it to
-give the whole block's output. Regression shrinks what it can't predict, so from there on the norms
-are matched in mean and standard deviation: later branches see the contrast they were trained on.
+The mean output of block 0's attention at each position is added to the position embedding. The MLP
+before a removed branch is refitted to output what it and the branch did together, and the MLP
+after it to output what the whole block did. Regression shrinks what it can't predict, so from there
+on the norms are matched in mean and standard deviation: later branches see the contrast that they
+were trained on.
 
-Where a stage begins, the downsampling before it is repaired like the blocks: its norm is matched,
-and its linear layer refitted if the stage's first attention is gone.
+Where a stage begins, the downsampling is repaired like the blocks: its norm is matched, and its
+linear layer is refitted if the stage's first attention is removed.
 
-Notation used for tensor shapes: ``[batch, tokens, channels]``; a block's ``middle`` is its stream
-between attention and MLP.
+Notation used for tensor shapes: ``[batch, tokens, channels]``; the ``middle`` of a block is the
+stream between its attention and its MLP.
 """
 
 import copy
@@ -43,36 +44,36 @@ PREFIX_WEIGHT = 20.0
 
 @torch.no_grad()
 def transplant(
-    prefixes: ActivationCache, removal: RemovalSet, *, prefix_weight: float = PREFIX_WEIGHT
+    cache: ActivationCache, removal: RemovalSet, *, prefix_weight: float = PREFIX_WEIGHT
 ) -> Blockwise:
-    """Remove the set's attention and make up for it in the layers around it.
+    """Remove attention branches and compensate in the layers around them.
 
-    The blocks are walked in order, from the one before the first removed one, with the pruned
-    model's own states: each fit sees what the fits before it have left.
+    The blocks are repaired in order, from the one before the first removed branch, on the pruned
+    model's own states: each fit corrects what the earlier fits have left.
 
     Args:
-        prefixes: The unpruned model on the calibration images; its states are the targets.
+        cache: The unpruned model's states on the calibration images, which are the targets.
         removal: The layers to remove.
-        prefix_weight: How much more an error at a class or register token counts than one at a
-            patch token: they are few, and the head reads them.
+        prefix_weight: Weight of the error at a class or register token, where a patch token has
+            1: these tokens are few, and the head reads them.
 
     Raises:
         NonFiniteError: If an activation or fitted weight is not finite.
         UnsupportedModelError: If an MLP does not end in a linear layer named ``fc2``.
     """
-    pruned = remove_attention(prefixes.model, removal).model.eval()
+    pruned = remove_attention(cache.model, removal).model.eval()
     if not removal:
         return pruned
-    repair = Repair(prefixes, prefix_weight=prefix_weight)
+    repair = Repair(cache, prefix_weight=prefix_weight)
     first = removal.layers[0]
     start = max(0, first - 1)
-    # A list of our own: its tensors are replaced one by one, so that two are never whole.
-    states = list(prefixes.stream(UNPRUNED, start))
+    # A copy of the list, whose tensors are replaced one by one to save memory.
+    states = list(cache.stream(UNPRUNED, start))
     if first == 0:
         shift = repair.shift_positions(pruned)
         states = [state + shift for state in states]
     row, before = blocks(pruned), entries(pruned)
-    for index in range(start, prefixes.depth):
+    for index in range(start, cache.depth):
         block, entry = row[index], before[index]
         if entry is not None:
             repair.enter(entry, index, states, pruned=index > first, refit=index in removal)
@@ -86,34 +87,34 @@ def transplant(
 
 
 class Repair:
-    """The steps of a transplant, each from the states that the steps before it have left.
+    """The steps of a transplant; each starts from the states that the steps before it returned.
 
     Args:
-        prefixes: The unpruned model on the calibration images.
+        cache: The unpruned model's states on the calibration images.
         prefix_weight: As in ``transplant``.
     """
 
-    def __init__(self, prefixes: ActivationCache, *, prefix_weight: float = PREFIX_WEIGHT) -> None:
-        self._prefixes = prefixes
+    def __init__(self, cache: ActivationCache, *, prefix_weight: float = PREFIX_WEIGHT) -> None:
+        self._cache = cache
         self._prefix_weight = prefix_weight
-        model = prefixes.model
+        model = cache.model
         self._read = slice(0, prefix_tokens(model) if model.global_pool == "token" else None)
 
     def shift_positions(self, model: Blockwise) -> Tensor:
         """Add block 0's mean attention output at each position to a model's position embedding.
 
         Returns:
-            What was added, ``[1, tokens, channels]``; zero if the embedding can't hold it.
+            The addition ``[1, tokens, channels]``; zero if the embedding has another shape.
         """
-        states = self._prefixes.stream(UNPRUNED, 0)
+        states = self._cache.stream(UNPRUNED, 0)
         position, tokens = getattr(model, "pos_embed", None), states[0].shape[1]
         direct = isinstance(getattr(model, "norm_pre", None), nn.Identity | None)
         if position is None or position.shape[1] != tokens or not direct:
             return states[0].new_zeros(())
-        middles = self._prefixes.unpruned_middle(0)
+        middles = self._cache.unpruned_middle(0)
         given = zip(middles, states, strict=True)
         total = torch.stack([(middle - state).sum(0) for middle, state in given]).sum(0)
-        shift = total / len(self._prefixes.images)
+        shift = total / len(self._cache.images)
         position.add_(shift)
         return shift
 
@@ -124,65 +125,66 @@ class Repair:
 
         Args:
             entry: The pruned model's downsampling, changed in place.
-            index: Of the block behind it.
-            states: Replaced.
-            pruned: Whether any layer is gone so far: the norm is matched then.
-            refit: Whether the block has lost its attention: the linear layer is to give it too.
+            index: Index of the block after it.
+            states: The states, replaced in place.
+            pruned: Whether a layer before it is removed, so that the norm must be matched.
+            refit: Whether the block's attention is removed, so that the linear layer must
+                compensate for it.
         """
         at_norm = copy.copy(entry)
         at_norm._modules = {"norm": nn.Identity(), "reduction": nn.Identity()}
         grouped = [at_norm(state) for state in states]
         weights = self._weights(grouped)
         if pruned:
-            original = self._prefixes.entries[index]
+            original = self._cache.entries[index]
             assert original is not None
-            streams = self._prefixes.stream(UNPRUNED, index)
+            streams = self._cache.stream(UNPRUNED, index)
             match_norms(entry.norm, grouped, map(original.norm, map(at_norm, streams)), weights)
         if refit:
-            targets = self._prefixes.unpruned_middle(index)
+            targets = self._cache.unpruned_middle(index)
             _refit(entry, entry.reduction, index, states, targets, weights)
         advance(states, entry)
 
     def to_middle(self, block: nn.Module, index: int, states: States, *, pruned: bool) -> None:
-        """Advance the states to the block's middle; match its norms if any layer is gone so far."""
-        run = partial(attend, block, context=self._prefixes.contexts[index])
+        """Advance the states to a block's middle; match its norms if ``pruned``."""
+        run = partial(attend, block, context=self._cache.contexts[index])
         if not pruned:
             advance(states, run)
             return
-        original = self._prefixes.blocks[index]
+        original = self._cache.blocks[index]
         if not isinstance(block, AttentionFreeBlock):
-            inputs = self._prefixes.unpruned_input(index)
+            inputs = self._cache.unpruned_input(index)
             targets = map(original.get_submodule("norm1"), inputs)
             match_norms(block.get_submodule("norm1"), states, targets, self._weights(states))
         advance(states, run)
-        targets = map(original.get_submodule("norm2"), self._prefixes.unpruned_middle(index))
+        targets = map(original.get_submodule("norm2"), self._cache.unpruned_middle(index))
         match_norms(block.get_submodule("norm2"), states, targets, self._weights(states))
 
     def refit(
         self, mlp: AttentionFreeBlock, index: int, states: States, *, next_removed: bool
     ) -> None:
-        """Refit a block's MLP from its middle, to give the next attention too if that goes.
+        """Refit a block's MLP, to compensate for the next attention too if that is removed.
 
-        The last MLP of a stage can't give the next one's; ``enter`` does.
+        The last MLP of a stage can't compensate for the next stage's attention; ``enter`` does.
         """
-        if next_removed and self._prefixes.entries[index + 1] is None:
-            targets = self._prefixes.unpruned_middle(index + 1)
+        if next_removed and self._cache.entries[index + 1] is None:
+            targets = self._cache.unpruned_middle(index + 1)
         else:
-            targets = self._prefixes.stream(UNPRUNED, index + 1)
+            targets = self._cache.stream(UNPRUNED, index + 1)
         linear = getattr(mlp.mlp, "fc2", None)
         if not isinstance(linear, nn.Linear):
             raise UnsupportedModelError(
-                f"the MLP of block {index} ({type(mlp.mlp).__name__}) has no linear layer `fc2` "
+                f"the MLP of block {index} ({type(mlp.mlp).__name__}) has no linear layer fc2 "
                 "to refit"
             )
         _refit(mlp, linear, index, states, targets, self._weights(states))
 
     def match_final(self, norm: nn.Module | None, states: States) -> None:
-        """Match the norm behind the last block, if any, at the tokens that the head reads."""
-        original = final_norm(self._prefixes.model)
+        """Match the norm after the last block, if any, at the tokens that the head reads."""
+        original = final_norm(self._cache.model)
         if norm is None or original is None:
             return
-        ends = self._prefixes.stream(UNPRUNED, self._prefixes.depth)
+        ends = self._cache.stream(UNPRUNED, self._cache.depth)
         match_norms(
             norm,
             (state[:, self._read] for state in states),
@@ -191,14 +193,14 @@ class Repair:
         )
 
     def _weights(self, states: States) -> Tensor:
-        """Return how much an error at each token counts, ``[tokens]``."""
+        """Return the weight of the error at each token, ``[tokens]``."""
         weights = states[0].new_ones(states[0].shape[1:-1].numel())
-        weights[: prefix_tokens(self._prefixes.model)] = self._prefix_weight
+        weights[: prefix_tokens(self._cache.model)] = self._prefix_weight
         return weights
 
 
 def advance(states: States, run: Callable[[Tensor], Tensor]) -> None:
-    """Replace each batch by what a part of the model makes of it."""
+    """Replace each batch of states by the output of ``run`` on it."""
     for position, state in enumerate(states):
         states[position] = run(state)
 
@@ -211,7 +213,7 @@ def _refit(
     targets: States,
     weights: Tensor,
 ) -> None:
-    """Change the linear layer so that its module maps its inputs nearer to the targets."""
+    """Refit the linear layer so that its module maps the states closer to the targets."""
     change = _normal_equations(run, linear, states, targets, weights).solve()
     if not torch.isfinite(change).all():
         raise NonFiniteError(
@@ -229,9 +231,9 @@ def _normal_equations(
     targets: States,
     weights: Tensor,
 ) -> NormalEquations:
-    """Sum up over all batches what the layer reads and what the module's output lacks.
+    """Sum over all batches the layer's inputs and the module's residuals.
 
-    A module with nothing to make up for lacks exactly zero, and is left exactly alone.
+    A module that already matches the targets has residuals of exactly zero and does not change.
     """
     scale: Tensor | float = 1.0
     call: Callable[[Tensor], Tensor] = run
@@ -247,8 +249,8 @@ def _normal_equations(
     )
     try:
         for state, target in zip(states, targets, strict=True):
-            lacking = (target - call(state)) / scale
-            equations.add(seen.pop(), lacking, weights)
+            residuals = (target - call(state)) / scale
+            equations.add(seen.pop(), residuals, weights)
     finally:
         hook.remove()
     if linear.bias is None:

@@ -1,7 +1,7 @@
-"""Hidden states of a model under many removal sets, each computed once.
+"""A cache of a model's hidden states under many removal sets, each computed once.
 
-The stream before block ``i`` depends only on the part of the removal set below ``i``, so sets that
-agree there share it. Prior and transplant both walk on this.
+The stream before block ``i`` depends only on the removed layers below ``i``, so removal sets that
+agree there share it. The prior and the transplant both use this cache.
 """
 
 from collections import OrderedDict
@@ -34,8 +34,8 @@ States = list[Tensor]
 MergedStates = list[Tokens]
 StateT = TypeVar("StateT", Tensor, Tokens)
 MOST_PLACES = 128
-"""States kept at most, however small: a greedy path through 12 layers needs 78, and a long search
-must not grow."""
+"""Maximum number of cached states: a greedy path through 12 layers needs 78, and a long search must
+not take more and more memory."""
 
 LIMIT_BYTES = 3 << 28
 
@@ -43,7 +43,7 @@ UNPRUNED = RemovalSet()
 
 
 class _Place(NamedTuple):
-    """Where in the model, and which removed layers lie below."""
+    """A position in the model, and the removed layers below it."""
 
     below: RemovalSet
     block: int
@@ -52,19 +52,19 @@ class _Place(NamedTuple):
 
 
 class ActivationCache:
-    """The streams of a fixed model on fixed images, cached by what they depend on.
+    """Runs a fixed model on fixed images block by block, and caches the stream before each block.
 
     Args:
-        model: The unpruned model, put in eval mode; its weights must not change afterwards.
-        images: Calibration images; labels are not looked at.
-        batch_size: Images a forward step.
-        limit_bytes: Least recently used states are dropped above this, or above ``MOST_PLACES``;
-            they are recomputed from the longest prefix left when asked for again.
+        model: The unpruned model; it is put in eval mode, and its weights must not change.
+        images: Calibration images; their labels are not used.
+        batch_size: Images per forward pass.
+        limit_bytes: Above this size, or above ``MOST_PLACES`` states, the least recently used
+            states are dropped; if needed again, they are recomputed from the deepest state left.
 
     Attributes:
         blocks: The model's blocks in order.
-        entries: What stands before each block, see ``trunk.entries``.
-        block_runs: How many blocks have been run on all images so far.
+        entries: The downsampling before each block, see ``blockwise.entries``.
+        block_runs: How many times a block has been run on all images.
     """
 
     def __init__(
@@ -72,8 +72,8 @@ class ActivationCache:
         model: nn.Module,
         images: ImageSet,
         *,
-        # A batch of DeiT-Base's states is 39 MB then: malloc returns chunks above 32 MB to the
-        # system when they are freed. With batches of 32 it held on to half a gigabyte
+        # With this size a batch of DeiT-Base's states is 39 MB, and malloc returns freed chunks
+        # above 32 MB to the system. With batches of 32 it held half a gigabyte
         # (benchmarks/repair_memory.py).
         batch_size: int = 64,
         limit_bytes: int = LIMIT_BYTES,
@@ -91,9 +91,9 @@ class ActivationCache:
         self._cache: OrderedDict[_Place, States | MergedStates] = OrderedDict()
 
     def stream(self, removal: RemovalSet, index: int) -> States:
-        """Return what reaches block ``index``, a ``[batch, tokens, channels]`` tensor a batch.
+        """Return the stream before block ``index``, one ``[batch, tokens, channels]`` per batch.
 
-        ``index`` equal to the depth gives the last block's output. Do not write into the result.
+        With ``index`` equal to the depth, return the last block's output. Don't modify the result.
         """
 
         def place(block: int) -> _Place:
@@ -109,7 +109,7 @@ class ActivationCache:
 
     @torch.inference_mode()
     def unpruned_input(self, index: int) -> States:
-        """Return the unpruned model's input of block ``index``: downsampled, at a new stage."""
+        """Return the unpruned model's input of block ``index``, after any downsampling."""
         entry, states = self.entries[index], self.stream(UNPRUNED, index)
         return states if entry is None else [entry(state) for state in states]
 
@@ -124,7 +124,7 @@ class ActivationCache:
 
     @torch.inference_mode()
     def head(self, removal: RemovalSet, merging: Merging = NO_MERGING) -> tuple[Tensor, Tensor]:
-        """Return ``(features [images, channels], logits [images, classes])`` under the set."""
+        """Return features ``[images, channels]`` and logits ``[images, classes]``."""
         features, logits = [], []
         states = self._merged(removal, merging) if merging else self.stream(removal, self.depth)
         for state in states:
@@ -134,12 +134,12 @@ class ActivationCache:
         return torch.cat(features), torch.cat(logits)
 
     def _merged(self, removal: RemovalSet, merging: Merging) -> States:
-        """Return the last block's output where tokens are merged."""
+        """Return the last block's output with tokens merged."""
         protected = check_mergeable(self.model).num_prefix_tokens
         first = first_merging((each for each in self.layers if each not in removal), merging)
         if first is None:
             return self.stream(removal, self.depth)
-        # The same wherever between two blocks with attention merging may begin.
+        # Every start between two blocks with attention gives the same states: cache them once.
         merging = Merging(merging.r, first)
 
         def place(index: int) -> _Place:
@@ -165,7 +165,7 @@ class ActivationCache:
         begin: Callable[[], list[StateT]],
         run: Callable[[list[StateT], int], list[StateT]],
     ) -> list[StateT]:
-        """Run blocks from the last place that is cached, and keep what reaches each of the next."""
+        """Run blocks from the last cached place on, and cache the stream before each next one."""
         start = positions.stop
         while start > positions.start and place(start) not in self._cache:
             start -= 1
@@ -178,13 +178,13 @@ class ActivationCache:
 
     @cached_property
     def contexts(self) -> tuple[Context, ...]:
-        """What the model gives each block besides its input."""
+        """The arguments that each block gets besides its input."""
         device = next(self.model.parameters()).device
         images, _ = next(self.images.subset(torch.arange(1)).batches(1, device=device))
         return contexts(self.model, images)
 
     def keep_only_above(self, removal: RemovalSet) -> None:
-        """Drop the states that no superset of the set can use."""
+        """Drop the states that no superset of ``removal`` can use."""
         for place in list(self._cache):
             if not set(removal.below(place.block)) <= set(place.below):
                 self._drop(place)

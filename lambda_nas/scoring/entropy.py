@@ -1,4 +1,4 @@
-"""Entropies: of features (paper, section 3.1) and of predictions (design, part 2)."""
+"""Gaussian entropy of features (paper, section 3.1) and relative entropy of predictions."""
 
 from dataclasses import dataclass
 
@@ -11,14 +11,14 @@ from lambda_nas.errors import InputError, NonFiniteError
 
 @dataclass(frozen=True, eq=False)
 class GaussianEntropy:
-    """Running mean and squared deviation of each channel, float64, mergeable (Chan et al.).
+    """Accumulates the Gaussian entropy of features in one pass, in float64 (Chan et al.).
 
     ``update`` and ``merge`` return a new value. Features are ``[..., channels]``.
 
     Attributes:
-        count: Samples seen; every leading dimension (images, tokens) counts.
-        mean: ``[channels]``.
-        deviation: ``[channels]``, the sum of squared distances from the mean.
+        count: Number of samples; images and tokens both count as samples.
+        mean: Mean of each channel, ``[channels]``.
+        deviation: Sum of squared deviations from the mean, ``[channels]``.
 
     Examples:
         >>> entropy = GaussianEntropy.empty().update(torch.tensor([[0.0, 1.0], [2.0, 1.0]]))
@@ -32,7 +32,7 @@ class GaussianEntropy:
 
     @classmethod
     def empty(cls) -> "GaussianEntropy":
-        """Return the value that has seen nothing."""
+        """Return the value for no samples."""
         nothing = torch.zeros(0, dtype=torch.float64)
         return cls(0, nothing, nothing)
 
@@ -45,8 +45,8 @@ class GaussianEntropy:
         samples = features.detach().reshape(-1, features.shape[-1]).double()
         if not len(samples):
             return self
-        # Relative to one sample, a channel that never varies has a deviation of exactly zero;
-        # relative to a rounded mean it would have 1e-34, whose logarithm drowns all others.
+        # Relative to one sample, the deviation of a constant channel is exactly zero; relative to
+        # a rounded mean it would be 1e-34, whose logarithm would dominate the sum.
         origin = samples[0]
         samples = samples - origin
         offset = samples.mean(0)
@@ -65,7 +65,7 @@ class GaussianEntropy:
             return self if self.count else other
         if len(self.mean) != len(other.mean):
             raise InputError(
-                f"features of {len(other.mean)} channels can't be merged with {len(self.mean)}"
+                f"can't merge features of {len(other.mean)} channels with {len(self.mean)}"
             )
         count = self.count + other.count
         shift = other.mean - self.mean
@@ -81,12 +81,12 @@ class GaussianEntropy:
 
     @property
     def excluded(self) -> int:
-        """How many channels do not vary and are left out."""
+        """The number of constant channels, which are excluded."""
         return int((self.deviation == 0).sum())
 
 
 def relative_entropy(reference: Tensor, logits: Tensor) -> Tensor:
-    """Return the mean over images of ``D_KL(p_reference || p)`` in nats (design, part 2).
+    """Return the mean over images of ``D_KL(p_reference || p)`` in nats.
 
     Args:
         reference: ``[images, classes]``, logits or log-probabilities.

@@ -1,4 +1,4 @@
-"""The outputs of a model under removal sets: from cached prefixes where it is a row of blocks."""
+"""The outputs of a model under removal sets, with cached states where the model allows it."""
 
 from typing import Any
 
@@ -15,12 +15,12 @@ from lambda_nas.token_merging.blocks import merge_tokens
 
 
 class WholeForwards:
-    """Outputs of a model whose blocks can't be run one by one: a whole forward for each set.
+    """Runs the whole model for each removal set, where blocks can't be run one by one.
 
     Args:
-        model: The unpruned model, put in eval mode; its weights must not change afterwards.
-        images: Calibration images; labels are not looked at.
-        batch_size: Images a forward step.
+        model: The unpruned model; it is put in eval mode, and its weights must not change.
+        images: Calibration images; their labels are not used.
+        batch_size: Images per forward pass.
     """
 
     def __init__(self, model: nn.Module, images: ImageSet, *, batch_size: int = 64) -> None:
@@ -31,10 +31,10 @@ class WholeForwards:
 
     @torch.inference_mode()
     def head(self, removal: RemovalSet, merging: Merging = NO_MERGING) -> tuple[Tensor, Tensor]:
-        """Return ``(features [images, channels], logits [images, classes])`` under the set.
+        """Return features ``[images, channels]`` and logits ``[images, classes]``.
 
         Raises:
-            UnsupportedModelError: If tokens are to be merged, and the model can't.
+            UnsupportedModelError: If ``merging`` merges tokens and the model can't.
         """
         model: Any = remove_attention(self.model, removal).model if removal else self.model
         if merging:
@@ -48,19 +48,19 @@ class WholeForwards:
         return torch.cat(features), torch.cat(logits)
 
     def keep_only_above(self, removal: RemovalSet) -> None:
-        """Do nothing: no states are kept."""
+        """Do nothing, because no states are cached."""
 
 
 Forwards = ActivationCache | WholeForwards
 
 
 def forwards_of(model: nn.Module, images: ImageSet, *, limit_bytes: int = LIMIT_BYTES) -> Forwards:
-    """Return what gives a model's outputs under removal sets, the cheapest way that it allows.
+    """Return an ``ActivationCache`` if the model allows it, else ``WholeForwards``.
 
     Args:
         model: The unpruned model.
         images: Calibration images.
-        limit_bytes: Of cached states, where there are any.
+        limit_bytes: Maximum size of the cached states.
     """
     if is_blockwise(model):
         return ActivationCache(model, images, limit_bytes=limit_bytes)

@@ -1,4 +1,7 @@
-"""What is known about a removal set before any trial: entropies, scores, spectra, the NOSE path."""
+"""The prior: what is known about removal sets before any trial.
+
+It consists of entropies, scores, spectra and the NOSE path.
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -25,10 +28,10 @@ Order = Literal["absolute", "signed"]
 
 @dataclass(frozen=True)
 class LayerPrior:
-    """One layer: entropies (nats) of its branches' outputs, scores of removing it alone.
+    """Entropies (nats) of the branch outputs of one layer, and the scores of removing it alone.
 
-    ``high_frequency`` is the high-frequency share of the unpruned block's output. Where a model is
-    no row of blocks, what can't be said is ``None``.
+    ``high_frequency`` is the high-frequency share of the unpruned block's output. Values that need
+    a model to be run block by block are ``None`` for other models.
     """
 
     index: int
@@ -41,10 +44,10 @@ class LayerPrior:
 
 @dataclass(frozen=True)
 class NoseStep:
-    """One greedy step: the layer added, the set reached, its score.
+    """One greedy step: the layer added, the resulting removal set and its score.
 
-    ``high_frequency`` is the high-frequency share of every block's output under the set; empty for
-    a model that is no row of blocks.
+    ``high_frequency`` is the high-frequency share of every block's output under the removal set;
+    it is empty for a model that can't be run block by block.
     """
 
     added: int
@@ -64,7 +67,7 @@ class NoseStep:
 
 @dataclass(frozen=True)
 class Prior:
-    """Everything known before any rung (design, part 2)."""
+    """Everything known before the first rung: each layer alone, and the NOSE path."""
 
     layers: tuple[LayerPrior, ...]
     path: tuple[NoseStep, ...]
@@ -75,10 +78,10 @@ class Prior:
 
 
 class Scorer:
-    """Scores removal sets by plain removal, with tokens merged or not, each once.
+    """Scores architectures by plain removal without repair, each once.
 
     Args:
-        forwards: The unpruned model on the calibration images.
+        forwards: The outputs of the unpruned model on the calibration images.
         target: Where transfer entropy is measured: ``head`` (logits) or ``features`` before it.
 
     Raises:
@@ -99,15 +102,15 @@ class Scorer:
         return self._score(Architecture(removal, merging))[0]
 
     def transfer_entropy(self, removal: RemovalSet) -> float:
-        """Return ``TE(S)``: the target's entropy unpruned minus that under the set, in nats."""
+        """Return ``TE(S)``: the target's entropy unpruned minus that under ``removal``, in nats."""
         return self._score(Architecture(removal))[1]
 
     def scored(self) -> tuple[Architecture, ...]:
-        """Return what was scored so far."""
+        """Return the architectures scored so far."""
         return tuple(self._scores)
 
     def score(self, removal: RemovalSet, name: ScoreName, order: Order) -> float:
-        """Return what NOSE minimises; relative entropy is never negative, so order is moot."""
+        """Return the score that NOSE minimizes; ``order`` affects transfer entropy only."""
         if name == "relative-entropy":
             return self.relative_entropy(removal)
         entropy = self.transfer_entropy(removal)
@@ -125,7 +128,7 @@ class Scorer:
         features, logits = self.forwards.head(architecture.removal, architecture.merging)
         if not torch.isfinite(logits).all():
             raise NonFiniteError(
-                f"the model's outputs are not finite, with this removed: {architecture}; "
+                f"the model's outputs are not finite with the architecture {architecture}: "
                 "check its weights and the images"
             )
         return features, logits
@@ -139,14 +142,14 @@ class Scorer:
 def _branch_entropies(
     forwards: Forwards,
 ) -> Iterator[dict[tuple[int, str], GaussianEntropy]]:
-    """Collect the entropy of every attention and MLP output while the unpruned model runs."""
+    """Collect the entropy of every attention and MLP output inside the ``with`` block."""
     found: dict[tuple[int, str], GaussianEntropy] = {}
 
     def collect(key: tuple[int, str], _module: object, _args: object, output: Tensor) -> None:
         found[key] = found.get(key, GaussianEntropy.empty()).update(output)
 
     hooks = []
-    # Elsewhere attention may give a tuple, or be run in pieces.
+    # In other models attention may return a tuple or run in parts.
     if isinstance(forwards, ActivationCache):
         for layer in forwards.layers:
             block = forwards.blocks[layer]
@@ -196,11 +199,12 @@ def nose_path(
     """Grow a removal set greedily, adding the layer with the smallest score (paper, algorithm 1).
 
     Args:
-        scorer: Scores the sets.
-        length: Steps to take; stops early when no candidate is left.
-        score: What to minimise.
-        order: For transfer entropy: its absolute value, or as the paper writes, signed.
-        candidates: Layers that may be removed; all removable ones when not given.
+        scorer: Scores the removal sets.
+        length: Number of steps; the path ends early when no candidate is left.
+        score: The score to minimize.
+        order: Whether to minimize the absolute transfer entropy or, as the paper writes, the
+            signed one.
+        candidates: Layers that may be removed; by default all removable ones.
         on_step: Called after each step.
     """
     left = list(scorer.forwards.layers if candidates is None else candidates)
@@ -234,7 +238,7 @@ def measure_prior(
     length: int | None = None,
     on_step: Callable[[], None] | None = None,
 ) -> Prior:
-    """Measure every layer on its own and walk the NOSE path over the chosen score."""
+    """Measure every layer alone and walk the NOSE path over ``score``."""
     scorer = Scorer(forwards, target=target)
     steps = len(forwards.layers) if length is None else length
     return Prior(

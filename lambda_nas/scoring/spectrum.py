@@ -1,4 +1,4 @@
-"""How much of a feature map is fine detail: its spectrum over patch positions."""
+"""The spatial spectrum of feature maps: how much of a map is fine detail."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,18 +12,18 @@ from lambda_nas.models.removal import RemovalSet
 from lambda_nas.scoring.activation_cache import ActivationCache
 
 CUTOFF = 0.25
-"""Cycles a patch along either axis above which a frequency is high: half of the highest."""
+"""Cycles per patch above which a frequency is high: half of the highest."""
 
 
 @dataclass(frozen=True)
 class SpatialPower:
-    """Power of feature maps at low and high spatial frequencies, mergeable over batches.
+    """The power of feature maps at low and high spatial frequencies, mergeable over batches.
 
-    The mean over positions (frequency zero) belongs to neither.
+    The mean over positions (frequency zero) counts as neither.
 
     Attributes:
-        low: Sum over images, channels and the frequencies up to ``CUTOFF`` along both axes.
-        high: Sum over those above it along either axis.
+        low: Power summed over images, channels and frequencies up to ``CUTOFF`` along both axes.
+        high: Power summed over images, channels and frequencies above it along either axis.
 
     >>> stripes = torch.tensor([1.0, -1.0]).repeat(4).view(1, 1, 8, 1).expand(1, 8, 8, 1)
     >>> SpatialPower.of(stripes).high_share
@@ -41,7 +41,7 @@ class SpatialPower:
             NonFiniteError: If a feature is NaN or infinite.
         """
         height, width = maps.shape[1:3]
-        # The mean is taken off first: rounding would spread it over all frequencies.
+        # The mean is subtracted first, because rounding would spread it over all frequencies.
         maps = (maps.double() - maps.double().mean((1, 2), keepdim=True)).float()
         power = torch.fft.fft2(maps, dim=(1, 2), norm="ortho").abs().square().double().sum((0, 3))
         rows = torch.fft.fftfreq(height, device=maps.device).abs()
@@ -58,23 +58,23 @@ class SpatialPower:
 
     @property
     def high_share(self) -> float:
-        """High power over all, 0..1; 0 for maps that are the same at every position."""
+        """The share of high-frequency power, 0..1; 0 for maps that are constant."""
         total = self.low + self.high
         return self.high / total if total else 0.0
 
 
-def high_frequency_shares(prefixes: ActivationCache, removal: RemovalSet) -> tuple[float, ...]:
-    """Return the high-frequency share of each block's output under plain removal of the set.
+def high_frequency_shares(cache: ActivationCache, removal: RemovalSet) -> tuple[float, ...]:
+    """Return the high-frequency share of each block's output under plain removal.
 
-    Patch tokens only: a class token has no position.
+    Only patch tokens count, because a class token has no position.
     """
-    model = prefixes.model
+    model = cache.model
     patches: Any = model.patch_embed
-    size = patches.dynamic_feat_size(prefixes.images.images.shape[-2:])
+    size = patches.dynamic_feat_size(cache.images.images.shape[-2:])
     shares = []
-    for index in range(1, prefixes.depth + 1):
+    for index in range(1, cache.depth + 1):
         power = SpatialPower(0.0, 0.0)
-        for state in prefixes.stream(removal, index):
+        for state in cache.stream(removal, index):
             flat = state.ndim == 3
             maps = state[:, prefix_tokens(model) :].unflatten(1, size) if flat else state
             power = power.merge(SpatialPower.of(maps))

@@ -55,7 +55,7 @@ class Comparison:
         self._model = model
         self._data = data
         self._options = options
-        self._prefixes = ActivationCache(model, data.calibration)
+        self._cache = ActivationCache(model, data.calibration)
 
     def run(self, arm: str, removal: RemovalSet) -> VisionTransformer:
         """Return the set's network as this arm of the comparison makes it."""
@@ -63,7 +63,7 @@ class Comparison:
             return remove_attention(self._model, removal).model
         times = LONGER if "5x" in arm else 1
         if arm.startswith("transplant"):
-            pruned = transplant(self._prefixes, removal)
+            pruned = transplant(self._cache, removal)
             if "trained" in arm:
                 losses = Losses() if "labels alone" in arm else RUNG_LOSSES
                 self._train(pruned, times, LambdaSchedule(start=0.0), losses)

@@ -38,12 +38,12 @@ def test_every_transplant_is_bit_equal_to_each_set_on_its_own(vit, two_classes):
     calibration, evaluation = (
         two_classes.subset(torch.arange(start, start + 24)) for start in (0, 24)
     )
-    prefixes = ActivationCache(vit, calibration, batch_size=10)
-    outputs = list(every_transplant(prefixes, evaluation, batch_size=24))
+    cache = ActivationCache(vit, calibration, batch_size=10)
+    outputs = list(every_transplant(cache, evaluation, batch_size=24))
     assert [output.code for output in outputs] == list(range(16))
     batch, _ = next(evaluation.batches(24))
     for code, _, logits in outputs:
-        repaired = transplant(prefixes, set_of(code, (0, 1, 2, 3)))
+        repaired = transplant(cache, set_of(code, (0, 1, 2, 3)))
         with torch.inference_mode():
             assert torch.equal(logits, repaired(batch))
 
@@ -52,10 +52,10 @@ def test_every_transplant_is_bit_equal_to_each_set_on_its_own(vit, two_classes):
 def test_the_walks_begin_where_they_are_told(make_vit, two_classes, first):
     vit = make_vit()
     batch, _ = next(two_classes.batches(6))
-    prefixes = ActivationCache(vit, two_classes)
+    cache = ActivationCache(vit, two_classes)
     for walk in (
         lambda **begin: every_removal(vit, batch, **begin),
-        lambda **begin: every_transplant(prefixes, two_classes, **begin),
+        lambda **begin: every_transplant(cache, two_classes, **begin),
     ):
         whole, part = list(walk()), list(walk(first=first))
         assert [output.code for output in part] == list(range(first, 16))

@@ -129,9 +129,9 @@ def test_without_the_transplant(run, alone, tmp_path):
 def test_the_table_says_what_each_set_on_its_own_says(folder, alone):
     model = timm.create_model(f"local-dir:{folder / 'vit'}", pretrained=True).eval()
     data = load_images(folder / "images", model)
-    prefixes = ActivationCache(model, data.calibration)
-    scorer = Scorer(prefixes)
-    features, logits = prefixes.head(alone.sets[0])
+    cache = ActivationCache(model, data.calibration)
+    scorer = Scorer(cache)
+    features, logits = cache.head(alone.sets[0])
     for code, removal in enumerate(alone.sets):
         assert alone.relative_entropy[code] == pytest.approx(
             scorer.relative_entropy(removal), abs=1e-4
@@ -139,7 +139,7 @@ def test_the_table_says_what_each_set_on_its_own_says(folder, alone):
         assert alone.transfer_entropy[code] == pytest.approx(
             scorer.transfer_entropy(removal), abs=1e-4
         )
-        pruned_features, pruned_logits = prefixes.head(removal)
+        pruned_features, pruned_logits = cache.head(removal)
         error = (pruned_features - features).square().sum(1).mean() / features.var(0).sum()
         assert alone.feature_error[code] == pytest.approx(error.item(), rel=1e-4)
         agreement = (pruned_logits.argmax(1) == logits.argmax(1)).double().mean()
@@ -147,5 +147,5 @@ def test_the_table_says_what_each_set_on_its_own_says(folder, alone):
         pruned = remove_attention(model, removal).model
         top1 = evaluate(pruned, data.evaluation).top1
         assert alone.accuracy("removal")[code] == pytest.approx(top1)
-        top1 = evaluate(transplant(prefixes, removal), data.evaluation).top1
+        top1 = evaluate(transplant(cache, removal), data.evaluation).top1
         assert alone.accuracy("transplant")[code] == pytest.approx(top1)

@@ -221,7 +221,7 @@ def test_folders_without_images(tmp_path):
     with pytest.raises(InputError, match=r"there is no data folder .*absent"):
         load_images(tmp_path / "absent", network())
     (tmp_path / "empty" / "ant").mkdir(parents=True)
-    with pytest.raises(InputError, match="holds no images; expected one folder of images a class"):
+    with pytest.raises(InputError, match="holds no images; expected one folder of images per"):
         load_images(tmp_path / "empty", network())
     fill(tmp_path / "single", per_class=1, classes=("ant",))
     with pytest.raises(InputError, match="holds one image: a split needs two"):
@@ -229,7 +229,7 @@ def test_folders_without_images(tmp_path):
 
 
 def test_channels_that_images_do_not_have(tmp_path):
-    with pytest.raises(InputError, match="the model takes 4 channels; images have 1 or 3"):
+    with pytest.raises(InputError, match="takes images of 4 channels; supported: 1 and 3"):
         load_images(fill(tmp_path / "data", per_class=2), network(in_chans=4))
 
 

@@ -56,11 +56,11 @@ def test_the_trials_mix_both_and_the_study_holds_together(searched):
 
 def test_a_trial_is_the_repaired_network_with_its_tokens_merged(searched, source):
     _, store = searched
-    prefixes = ActivationCache(source.model.model, source.data.calibration)
+    cache = ActivationCache(source.model.model, source.data.calibration)
     ((sample, _),) = source.data.evaluation.subset(torch.arange(8)).batches(8)
     merged = [point for point in store.trials("s") if point.architecture.merging]
     for point in merged:
-        network = merge_tokens(transplant(prefixes, point.removal), point.architecture.merging)
+        network = merge_tokens(transplant(cache, point.removal), point.architecture.merging)
         assert evaluate(network, source.data.evaluation).top1 == point.accuracy
         assert count_macs(network, sample[:1]) == point.price.macs
         assert peak_memory(network, sample) == point.price.memory_bytes

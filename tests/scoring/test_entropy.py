@@ -100,7 +100,7 @@ def test_features_that_are_not_finite(bad, row):
 
 
 def test_other_channels():
-    with pytest.raises(InputError, match="5 channels can't be merged with 4"):
+    with pytest.raises(InputError, match="merge features of 5 channels with 4"):
         GaussianEntropy.empty().update(features(3, 4)).update(features(3, 5))
 
 

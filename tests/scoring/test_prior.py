@@ -117,21 +117,21 @@ def needed_block_runs(paths: list[RemovalSet]) -> int:
 
 
 def test_no_block_input_is_computed_twice(model, images):
-    prefixes = ActivationCache(model, images)
-    nose_path(Scorer(prefixes), length=DEPTH)
+    cache = ActivationCache(model, images)
+    nose_path(Scorer(cache), length=DEPTH)
     asked, current = [RemovalSet()], RemovalSet()
     for step in nose_path(Scorer(ActivationCache(model, images)), length=DEPTH):
         asked += [current.add(layer) for layer in range(DEPTH) if layer not in current]
         current = step.removal
-    assert prefixes.block_runs == needed_block_runs(asked)
+    assert cache.block_runs == needed_block_runs(asked)
 
 
 def test_the_unpruned_middle_is_what_norm2_reads(model, images):
     seen = []
     model.blocks[2].norm2.register_forward_pre_hook(lambda _, args: seen.append(args[0]))
-    prefixes = ActivationCache(model, images, batch_size=len(images))
-    (found,) = prefixes.unpruned_middle(2)
-    assert prefixes.unpruned_middle(2)[0] is found
+    cache = ActivationCache(model, images, batch_size=len(images))
+    (found,) = cache.unpruned_middle(2)
+    assert cache.unpruned_middle(2)[0] is found
     ((pixels, _),) = images.batches(len(images))
     with torch.no_grad():
         model(pixels)
@@ -183,7 +183,7 @@ def test_features_target_is_measured_before_the_head(model, images):
 def test_nan_weights_are_refused(model, images):
     broken = copy.deepcopy(model)
     broken.head.bias.data[0] = float("nan")
-    with pytest.raises(NonFiniteError, match=r"outputs are not finite, with this removed: \{\}"):
+    with pytest.raises(NonFiniteError, match=r"outputs are not finite with the architecture \{\}"):
         Scorer(ActivationCache(broken, images))
 
 
@@ -205,16 +205,16 @@ def test_scores_with_merged_tokens_are_those_of_whole_networks(make_vit, images,
 
 
 def test_no_block_is_run_twice_with_merged_tokens(make_vit, images):
-    prefixes = ActivationCache(make_vit(depth=DEPTH), images)
-    scorer = Scorer(prefixes)
-    runs = prefixes.block_runs
+    cache = ActivationCache(make_vit(depth=DEPTH), images)
+    scorer = Scorer(cache)
+    runs = cache.block_runs
     scorer.relative_entropy(RemovalSet.of([1]), Merging(1))
     # Block 0 merges, so nothing of the unpruned model's is of use.
-    assert prefixes.block_runs == runs + DEPTH
+    assert cache.block_runs == runs + DEPTH
     scorer.relative_entropy(RemovalSet.of([1, 3]), Merging(1))
-    assert prefixes.block_runs == runs + DEPTH + (DEPTH - 3)
+    assert cache.block_runs == runs + DEPTH + (DEPTH - 3)
     # Without attention in block 0, blocks 0 and 1 are the starts of the same.
     scorer.relative_entropy(RemovalSet.of([0]), Merging(1))
-    runs = prefixes.block_runs
-    prefixes.head(RemovalSet.of([0]), Merging(1, start=1))
-    assert prefixes.block_runs == runs
+    runs = cache.block_runs
+    cache.head(RemovalSet.of([0]), Merging(1, start=1))
+    assert cache.block_runs == runs

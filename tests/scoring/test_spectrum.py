@@ -73,11 +73,11 @@ def test_nan_is_refused():
 def test_shares_of_a_model_by_slow_dft(vit, removed):
     pixels = torch.randint(0, 255, (5, 3, 16, 16), generator=torch.Generator().manual_seed(0))
     images = ImageSet(pixels.to(torch.uint8), torch.zeros(5), (0.5,) * 3, (0.5,) * 3)
-    prefixes = ActivationCache(vit, images, batch_size=2)
+    cache = ActivationCache(vit, images, batch_size=2)
     removal = RemovalSet.of(removed)
-    found = high_frequency_shares(prefixes, removal)
+    found = high_frequency_shares(cache, removal)
     for index, share in enumerate(found):
-        tokens = torch.cat(prefixes.stream(removal, index + 1))
+        tokens = torch.cat(cache.stream(removal, index + 1))
         patches = tokens[:, vit.num_prefix_tokens :].double().numpy().reshape(5, 4, 4, -1)
         assert share == pytest.approx(slow_share(patches), rel=1e-4)
 

@@ -16,9 +16,14 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 
 def pytest_addoption(parser):
-    parser.addoption(
-        "--full", action="store_true", help="tests of faults at full length: 20 kills, 300 trials"
-    )
+    parser.addoption("--full", action="store_true", help="also the tests marked `full`")
+
+
+def pytest_collection_modifyitems(config, items):
+    if not config.getoption("--full"):
+        for item in items:
+            if item.get_closest_marker("full"):
+                item.add_marker(pytest.mark.skip(reason="takes long: for --full"))
 
 
 @pytest.fixture(scope="session")

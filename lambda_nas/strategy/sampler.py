@@ -85,7 +85,7 @@ class RemovalSampler(BaseSampler):
     Examples:
         >>> from lambda_nas.cost.measurement import Price
         >>> by_number = {n: Price(100 + 5 * n, 1 + n / 20, 1.0, 100 - n, 9, 9) for n in range(4)}
-        >>> prices = PriceList.by_number((0, 1, 2), by_number)
+        >>> prices = PriceTable.by_number((0, 1, 2), by_number)
         >>> space, score = SearchSpace((0, 1, 2)), lambda one: sum(one.removal) / 10
         >>> sampler = RemovalSampler(space, prices, score, baseline=0.9)
         >>> directions = ["maximize", "maximize", "minimize"]

@@ -1,13 +1,17 @@
 """Snapshots on disk; the long training itself is tested from the command line."""
 
 import resource
+from contextlib import nullcontext
+from dataclasses import replace
 
 import pytest
 import torch
 
-from lambda_nas.api.full_training import CheckpointFile, Schedule
+from lambda_nas.api import full_training
+from lambda_nas.api.full_training import CheckpointFile, Schedule, train_fully
 from lambda_nas.errors import InputError, LambdaNasError
-from lambda_nas.training.config import Losses
+from lambda_nas.models.architecture import Architecture
+from lambda_nas.training.config import Augmentation, Losses
 
 
 def test_a_snapshot_comes_back_and_a_later_one_replaces_it(tmp_path):
@@ -45,3 +49,30 @@ def test_a_full_disk_leaves_the_last_snapshot(tmp_path):
 def test_a_schedule_counts_steps_over_all_epochs():
     assert Schedule(epochs=3, batch_size=64).recipe(100, Losses(), natural=True).steps == 4
     assert Schedule(epochs=1, batch_size=64).recipe(10, Losses(), natural=True).steps == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "expected"),
+    [("vit", Augmentation(crop=0.7, hflip=0.5)), ("digits_vit", Augmentation())],
+)
+def test_natural_images_are_cropped_and_flipped(source, tmp_path, monkeypatch, model, expected):
+    class BegunError(Exception):
+        pass
+
+    def begin(model, images, config, **_):
+        assert config.augmentation == expected
+        raise BegunError("training began")
+
+    monkeypatch.setattr(full_training, "train", begin)
+    named = replace(source.model, name=model)
+    data = replace(source.data, training=source.data.calibration)
+    with pytest.raises(BegunError, match="training began"):
+        train_fully(
+            replace(source, model=named, data=data),
+            Architecture.of([1]),
+            Schedule(epochs=1),
+            keeper=CheckpointFile(tmp_path / "state.pt"),
+            out=tmp_path / "out",
+            results=None,
+            stage=lambda *_: nullcontext(lambda: None),
+        )

@@ -74,6 +74,24 @@ FAMILIES = {
     "xcit_nano_12_p16_224": ({"depth": 2}, 0),
 }
 
+# One of each kind of block and of each reason for a layer to stay; the others are for --full.
+QUICK = (
+    "beit_base_patch16_224",
+    "cait_xxs24_224",
+    "convit_tiny",
+    "eva02_tiny_patch14_224",
+    "hiera_tiny_224",
+    "naflexvit_base_patch16_gap",
+    "pit_ti_224",
+    "pvt_v2_b0",
+    "swiftformer_xs",
+    "swin_tiny_patch4_window7_224",
+    "swinv2_tiny_window8_256",
+    "vit_relpos_small_patch16_rpn_224",
+    "vit_tiny_r_s16_p8_224",
+    "xcit_nano_12_p16_224",
+)
+
 # Of other modules, which give attention what it looks at or how far away that is.
 SERVES_ATTENTION = ("global_block", "rel_pos", "pos_embed")
 # SwiftFormer normalizes over tokens, and has one here: nothing but rounding is left to learn from.
@@ -85,7 +103,11 @@ def coverage(benchmark):
     return benchmark("coverage")
 
 
-@pytest.fixture(params=FAMILIES)
+@pytest.fixture(
+    params=[
+        name if name in QUICK else pytest.param(name, marks=pytest.mark.full) for name in FAMILIES
+    ]
+)
 def name(request):
     return request.param
 

@@ -123,6 +123,7 @@ def test_where_a_fixed_choice_stands(priors, make_table):
     assert priors.fixed(make_table(), "removal") == []
 
 
+@pytest.mark.full
 def test_the_script_prints_draws_and_writes(benchmark, make_table, tmp_path, capsys, monkeypatch):
     make_table().save(tmp_path / "table.npz")
     options = ["--plot", tmp_path / "priors.html", "--json", tmp_path / "priors.json"]

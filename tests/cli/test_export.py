@@ -80,6 +80,7 @@ def refused(lambda_nas):
     return call
 
 
+@pytest.mark.full
 def test_onnx_says_nothing_but_what_was_written(pruned, tmp_path):
     done = export("--format", "onnx")
     assert (done.returncode, done.stderr) == (0, "")

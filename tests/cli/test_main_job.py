@@ -150,6 +150,7 @@ def test_limits_that_nothing_keeps_leave_the_study_alone(interrupted, inside, re
     assert json.loads(inside("show", STUDY, "--json")) == resumed[2]
 
 
+@pytest.mark.full
 def test_the_last_line_tells_the_pruned_from_the_stopped(interrupted, resumed):
     folder, *_ = interrupted
     counts = resumed[2]["trials"]
@@ -174,6 +175,7 @@ def test_an_export_gives_the_accuracy_of_the_study(interrupted, inside):
 
 
 @pytest.mark.usefixtures("resumed")
+@pytest.mark.full
 def test_a_killed_training_goes_on_and_exports_what_it_tells(interrupted, lambda_nas, monkeypatch):
     folder, *_ = interrupted
     command = ("train", STUDY, "--max-drop", "100", "--epochs", "9", "--out", "trained", "--json")
@@ -276,6 +278,7 @@ def dashboard(folder):
 
 
 @pytest.mark.usefixtures("resumed")
+@pytest.mark.full
 def test_the_dashboard_shows_the_study_in_a_browser(interrupted, chromium, tmp_path):
     folder, *_ = interrupted
     with dashboard(folder) as (said, url):

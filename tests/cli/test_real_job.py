@@ -33,6 +33,7 @@ def run(*command, folder):
 
 
 @pytest.mark.real
+@pytest.mark.full
 def test_an_exported_deit_is_what_the_study_says(shared_data, tmp_path):
     (tmp_path / "space.yaml").write_text(SPACE)
     data, class_map = tmp_path / "images", shared_data / "imagenet_synsets.txt"

@@ -71,9 +71,9 @@ def test_merging_early_saves_more_and_nothing_is_slower_than_its_overhead(prices
 
 
 def test_a_way_to_merge_without_a_price_has_none(prices):
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match="merging 5 from block 0"):
         prices.of(Architecture.of([0], Merging(5)))
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match=f"{MERGINGS[0]}"):
         replace(prices, merged=None).of(Architecture.of([0], MERGINGS[0]))
 
 

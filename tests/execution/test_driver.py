@@ -127,12 +127,14 @@ def test_the_same_command_does_only_what_is_left(finished, source):
     assert store.prices("study") == prices
 
 
+@pytest.mark.full
 def test_small_spaces_end_with_every_set_measured(source, tmp_path):
     store, outcome = search(source, tmp_path, 50, max_removed=1)
     assert outcome.stopped == "all sets within the limits are measured"
     assert [len(point.removal) for point in store.trials("study")] == [1, 1, 1, 1]
 
 
+@pytest.mark.full
 def test_one_worker_and_one_seed_give_the_same_study(source, tmp_path):
     def trials(name):
         (tmp_path / name).mkdir()
@@ -185,6 +187,7 @@ def test_a_dead_drivers_trial_is_settled_and_queued_again(finished, source):
     assert [r.ended for r in store.runs("study") if r.id == run] == [True]
 
 
+@pytest.mark.full
 def test_a_dead_driver_elsewhere_is_told_by_its_silence(source, tmp_path, monkeypatch):
     monkeypatch.setattr(owners, "SILENT_S", 2.0)
     store, _ = search(source, tmp_path, 2)
@@ -197,6 +200,7 @@ def test_a_dead_driver_elsewhere_is_told_by_its_silence(source, tmp_path, monkey
     assert outcome.counts.complete == 3
 
 
+@pytest.mark.full
 def test_a_living_driver_elsewhere_keeps_its_trial_and_its_part_of_the_budget(source, tmp_path):
     store, _ = search(source, tmp_path, 2)
     study = optuna.load_study(study_name="study", storage=store.optuna)
@@ -210,6 +214,7 @@ def test_a_living_driver_elsewhere_keeps_its_trial_and_its_part_of_the_budget(so
     assert theirs not in {history.removal for history in store.trial_records("study")}
 
 
+@pytest.mark.full
 def test_a_driver_that_was_taken_for_dead_keeps_nothing(source, tmp_path):
     store, _ = search(source, tmp_path, 2)
     study = optuna.load_study(study_name="study", storage=store.optuna)
@@ -222,6 +227,7 @@ def test_a_driver_that_was_taken_for_dead_keeps_nothing(source, tmp_path):
     assert store.load("study") == before
 
 
+@pytest.mark.full
 def test_what_was_asked_for_but_not_claimed_is_queued_again(source, tmp_path):
     store, _ = search(source, tmp_path, 2)
     study = optuna.load_study(study_name="study", storage=store.optuna)
@@ -233,6 +239,7 @@ def test_what_was_asked_for_but_not_claimed_is_queued_again(source, tmp_path):
     assert [h.removal for h in store.trial_records("study")][-1] == removal
 
 
+@pytest.mark.full
 def test_optuna_is_told_in_the_transaction_that_records(source, tmp_path):
     store, _ = search(source, tmp_path, 2)
     study = optuna.load_study(study_name="study", storage=store.optuna)
@@ -274,6 +281,7 @@ def halved(digits, tmp_path_factory):
     return folder, store, outcome, study
 
 
+@pytest.mark.full
 def test_hopeless_trials_are_stopped_and_told_as_pruned(halved):
     _, store, outcome, study = halved
     stopped = {h.removal: h for h in store.trial_records("study") if h.stopped}
@@ -292,6 +300,7 @@ def test_hopeless_trials_are_stopped_and_told_as_pruned(halved):
         assert "can't reach the front: trial " in history.stopped
 
 
+@pytest.mark.full
 def test_trials_that_went_to_the_end_have_all_rungs(halved):
     _, store, outcome, study = halved
     complete = [h for h in store.trial_records("study") if h.stopped is None]
@@ -303,6 +312,7 @@ def test_trials_that_went_to_the_end_have_all_rungs(halved):
         assert len(history.rungs) == 3
 
 
+@pytest.mark.full
 def test_stopped_trials_count_and_leave_no_weights(halved):
     folder, store, outcome, study = halved
     assert outcome.stopped == "budget spent"
@@ -320,6 +330,7 @@ def test_stopped_trials_count_and_leave_no_weights(halved):
     assert kept == {point.weights for point in front}
 
 
+@pytest.mark.full
 def test_a_resumed_search_leaves_stopped_sets_alone(halved, digits):
     folder, store, _, _ = halved
     before = store.trial_records("study")

@@ -28,7 +28,7 @@ MODELS = {
 }
 
 
-@pytest.fixture(scope="module", params=MODELS)
+@pytest.fixture(scope="module", params=["swin", pytest.param("swinv2", marks=pytest.mark.full)])
 def family(request):
     return request.param
 

@@ -77,6 +77,7 @@ def test_what_is_exported_merges_and_is_what_was_measured(searched, source, tmp_
             assert evaluate(network, source.data.evaluation).top1 == point.accuracy
 
 
+@pytest.mark.full
 def test_the_same_search_goes_on_and_another_one_is_refused(searched, source):
     folder, store = searched
     before = store.trial_records("s")
@@ -87,6 +88,7 @@ def test_the_same_search_goes_on_and_another_one_is_refused(searched, source):
         search(source, folder, replace(SETTINGS, mergings=()))
 
 
+@pytest.mark.full
 def test_limits_that_only_merging_keeps(searched, source):
     folder, store = searched
     before, prices = len(store.trials("s")), store.prices("s")

@@ -142,7 +142,11 @@ def test_doubled_layers_round_trip(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "architecture", ["deit_tiny_patch16_224", "deit_tiny_distilled_patch16_224"]
+    "architecture",
+    [
+        "deit_tiny_patch16_224",
+        pytest.param("deit_tiny_distilled_patch16_224", marks=pytest.mark.full),
+    ],
 )
 def test_a_fresh_process_merges_tokens(tmp_path, architecture):
     base, merging = small(architecture, patch_size=8), Merging(3, start=1)
@@ -261,6 +265,7 @@ def test_what_is_refused_before_any_work(tmp_path, format):
 
 
 @pytest.mark.real
+@pytest.mark.full
 def test_real_deit_tiny(tmp_path, shared_data):
     loaded = load_model(f"local-dir:{shared_data / 'deit_tiny_patch16_224'}")
     model = remove_attention(loaded.model, REMOVAL).model

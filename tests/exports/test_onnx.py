@@ -56,6 +56,7 @@ def test_what_the_file_says_of_itself(written):
     assert str(Path(timm.__file__).parent).encode() not in (written / "model.onnx").read_bytes()
 
 
+@pytest.mark.full
 def test_doubled_and_distilled_networks(make_pair, tmp_path):
     distilled = make_pair("deit_tiny_distilled_patch16_224")
     doubled = distilled.removal
@@ -72,6 +73,7 @@ def test_doubled_and_distilled_networks(make_pair, tmp_path):
     assert torch.allclose(load_onnx(folder / "model.onnx")(images), model(images), atol=1e-4)
 
 
+@pytest.mark.full
 def test_merged_tokens(merging_pair, tmp_path):
     pair, merging = merging_pair, Merging(3, start=1)
     folder = export_network(
@@ -90,6 +92,7 @@ def test_merged_tokens(merging_pair, tmp_path):
         assert not torch.allclose(run(images), pair.model(images), atol=1e-3)
 
 
+@pytest.mark.full
 def test_weights_beyond_protobuf_go_to_a_file_of_their_own(pair, tmp_path, monkeypatch):
     monkeypatch.setattr(exporter, "LARGEST_FILE", 1000)
     write_onnx(pair.model, tmp_path / "model.onnx")

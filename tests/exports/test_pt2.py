@@ -48,6 +48,7 @@ def test_what_is_in_the_file(written):
     assert str(Path(timm.__file__).parent).encode() not in (written / "model.pt2").read_bytes()
 
 
+@pytest.mark.full
 def test_merged_tokens(merging_pair, tmp_path):
     pair, merging = merging_pair, Merging(3, start=1)
     folder = export_network(

@@ -113,11 +113,6 @@ def begin(tmp_path):
 
 
 @pytest.fixture
-def full(request):
-    return request.config.getoption("--full")
-
-
-@pytest.fixture
 def sqlite(tmp_path):
     return f"sqlite:///{tmp_path}/study.db"
 

@@ -205,6 +205,7 @@ def searched(cluster):
     return search.lines
 
 
+@pytest.mark.full
 def test_both_nodes_run_trials_and_the_weights_come_to_the_driver(cluster, searched, tmp_path):
     assert not [line for line in searched if line.startswith("failed")]
     study = check_done(cluster, 3)
@@ -217,11 +218,13 @@ def test_both_nodes_run_trials_and_the_weights_come_to_the_driver(cluster, searc
 
 
 @pytest.mark.usefixtures("searched")
+@pytest.mark.full
 def test_the_cluster_is_joined_before_any_work_and_outlives_the_search(cluster, searched):
     assert searched[0] == "stage Joining Ray\n"
     assert all(any("raylet" in title(p) for p in node.processes()) for node in cluster.nodes)
 
 
+@pytest.mark.full
 def test_a_full_disk_of_the_driver_is_told_to_the_trial(cluster):
     said = subprocess.run(
         [sys.executable, "-c", SAVE_ELSEWHERE, cluster.address, cluster.full],
@@ -234,6 +237,7 @@ def test_a_full_disk_of_the_driver_is_told_to_the_trial(cluster):
 
 
 @pytest.mark.usefixtures("searched")
+@pytest.mark.full
 def test_the_set_of_a_killed_node_is_tried_again_by_the_other(cluster):
     first, second = cluster.nodes
     first.hold_trials()
@@ -255,7 +259,12 @@ def test_the_set_of_a_killed_node_is_tried_again_by_the_other(cluster):
     ("address", "error", "message"),
     [
         ("ray://127.0.0.1:1", InputError, "this is for Ray's client; run the search on a machine"),
-        ("127.0.0.1:1", ClusterError, "at 127.0.0.1:1: Failed to connect to Ray cluster"),
+        pytest.param(
+            "127.0.0.1:1",
+            ClusterError,
+            "at 127.0.0.1:1: Failed to connect to Ray cluster",
+            marks=pytest.mark.full,
+        ),
         ("nonsense", ClusterError, "at nonsense: Invalid address format: nonsense"),
     ],
 )
@@ -265,6 +274,7 @@ def test_an_address_where_no_cluster_answers(address, error, message):
         pytest.fail("joined")
 
 
+@pytest.mark.full
 def test_a_cluster_that_wants_its_token(cluster, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     settings = Settings(Budget(trials=1), 1, (0,), ray_address=cluster.address)

@@ -34,6 +34,7 @@ def small_disk(tmp_path):
 
 
 @needs_root
+@pytest.mark.full
 def test_a_full_disk_ends_the_search_and_loses_nothing(begin, small_disk):
     folder, grow = small_disk
     url = f"sqlite:///{folder}/study.db"
@@ -89,6 +90,7 @@ def server(tmp_path):
     shutil.rmtree(folder)
 
 
+@pytest.mark.full
 def test_a_search_waits_for_a_server_that_went_away(begin, server):
     url, start, stop = server
     search = begin(url, BUDGET, "--images", "6000")

@@ -15,6 +15,8 @@ from lambda_nas.store.study_store import SqlStudyStore
 from .conftest import DEADLINE_S, check_sound, same_so_far
 from .tiny_search import STUDY
 
+pytestmark = pytest.mark.full
+
 DIGITS = "digits_vit-digits"
 LIFE_S = 40.0
 """A search of digits is done with all that comes before its first trial after half of it."""
@@ -25,8 +27,8 @@ def digits_search(begin, url, budget):
     return begin(url, "--budget", str(budget), command=command)
 
 
-def test_killed_at_random_moments_a_search_loses_nothing(begin, sqlite, full):
-    kills, budget = (20, 30) if full else (2, 4)
+def test_killed_at_random_moments_a_search_loses_nothing(begin, sqlite):
+    kills, budget = 20, 30
     moments = random.Random(0)
     before = None
     for _ in range(kills):
@@ -93,9 +95,7 @@ def test_two_drivers_share_a_study_while_the_clock_of_one_steps(begin, sqlite, s
     assert {history.run for history in study.trials} == {run.id for run in study.runs}
 
 
-def test_a_long_search_does_not_grow(begin, sqlite, full):
-    if not full:
-        pytest.skip("300 trials are for --full")
+def test_a_long_search_does_not_grow(begin, sqlite):
     trials = 300
     search = begin(sqlite, trials, "--depth", "10", "--images", "28", "--workers", "2")
     assert search.end() == 0

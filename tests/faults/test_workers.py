@@ -27,6 +27,7 @@ def failures(search):
     return sum(line.startswith("failed") for line in search.lines)
 
 
+@pytest.mark.full
 def test_the_set_of_a_worker_that_dies_or_is_out_of_memory_is_tried_again(begin, sqlite, tmp_path):
     held = tmp_path / "held"
     held.touch()
@@ -60,7 +61,7 @@ def test_the_set_of_a_worker_that_dies_or_is_out_of_memory_is_tried_again(begin,
 
 
 def test_what_an_allocation_fails_with_is_known():
-    with pytest.raises(RuntimeError) as failure:
+    with pytest.raises(RuntimeError, match="allocate") as failure:
         torch.empty(2**50)
     assert _out_of_memory(failure.value)
     assert _out_of_memory(MemoryError())

@@ -1,10 +1,7 @@
 """The removal set: order, identity, and what it refuses."""
 
-import doctest
-
 import pytest
 
-from lambda_nas.models import removal
 from lambda_nas.models.removal import RemovalSet
 
 
@@ -52,8 +49,3 @@ def test_sets_sort_by_their_layers():
 def test_a_tuple_out_of_order_is_refused(layers):
     with pytest.raises(ValueError, match="ascend without repeats"):
         RemovalSet(layers)
-
-
-def test_examples():
-    assert doctest.testmod(removal).attempted
-    assert not doctest.testmod(removal).failed

@@ -124,14 +124,16 @@ def by_hand(model, pixels, removed, weight):
 
 
 @pytest.mark.parametrize("init_values", [None, 0.5])
-@pytest.mark.parametrize("layer", [0, 2])
-def test_equals_a_repair_written_out_in_full(images, init_values, layer):
+@pytest.mark.parametrize(
+    ("layer", "given", "weight"), [(0, {}, 20.0), (2, {}, 20.0), (2, {"prefix_weight": 5.0}, 5.0)]
+)
+def test_equals_a_repair_written_out_in_full(images, init_values, layer, given, weight):
     model = make(init_values)
     removal = RemovalSet.of([layer])
     # Batches of whole rounds of the folds deal the images as one batch would.
-    repaired = transplant(ActivationCache(model, images, batch_size=20), removal, prefix_weight=5.0)
+    repaired = transplant(ActivationCache(model, images, batch_size=20), removal, **given)
     ((pixels, _),) = images.batches(len(images))
-    expected = by_hand(model, pixels, layer, 5.0).state_dict()
+    expected = by_hand(model, pixels, layer, weight).state_dict()
     for name, found in repaired.state_dict().items():
         torch.testing.assert_close(found, expected[name].float(), rtol=5e-3, atol=5e-3)
 
@@ -169,6 +171,7 @@ def real_prefixes(deit_tiny, imagenet_halves):
 
 @pytest.mark.real
 @pytest.mark.parametrize(("layers", "gain"), [([0, 2, 4], 0.118), ([0, 1, 3, 4, 6], 0.254)])
+@pytest.mark.full
 def test_regains_on_real_weights_what_the_design_reports(
     deit_tiny, real_prefixes, imagenet_halves, layers, gain
 ):

@@ -153,8 +153,8 @@ def test_it_publishes_however_the_search_ends(store):
     publisher = DashboardSync(Silent(), store, "study")
     with publisher.at_the_end():
         pass
-    with pytest.raises(KeyboardInterrupt), publisher.at_the_end():
-        raise KeyboardInterrupt
+    with pytest.raises(KeyboardInterrupt, match="Ctrl-C"), publisher.at_the_end():
+        raise KeyboardInterrupt("Ctrl-C")
     assert version(store) == 2
     with pytest.raises(StorageError, match="gone"), publisher.at_the_end():
         raise StorageError("gone")
@@ -176,6 +176,7 @@ LOOK = """({
 })"""
 
 
+@pytest.mark.full
 def test_in_a_browser(store, url, chromium):
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]

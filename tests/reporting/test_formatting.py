@@ -1,15 +1,7 @@
-import doctest
-
 import pytest
 
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.reporting import formatting as words
-
-
-def test_examples():
-    results = doctest.testmod(words)
-    assert results.attempted >= 6
-    assert not results.failed
 
 
 @pytest.mark.parametrize(

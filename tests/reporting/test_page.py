@@ -126,7 +126,7 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path):
         write("page", tmp_path / "folder.html")
     with pytest.raises(InputError, match=r"report\.pdf: the name must end in \.html"):
         write("page", tmp_path / "report.pdf")
-    with pytest.raises(UnicodeEncodeError):
+    with pytest.raises(UnicodeEncodeError, match="surrogates not allowed"):
         write("\ud800", path)
     assert path.read_text() == "after"
     assert sorted(p.name for p in tmp_path.iterdir()) == ["folder.html", "report.html"]
@@ -150,7 +150,12 @@ LOOK = """({
 
 
 @pytest.mark.parametrize(
-    ("size", "dark"), [((1024, 800), False), ((1024, 800), True), ((360, 740), False)]
+    ("size", "dark"),
+    [
+        pytest.param((1024, 800), False, marks=pytest.mark.full),
+        pytest.param((1024, 800), True, marks=pytest.mark.full),
+        ((360, 740), False),
+    ],
 )
 def test_in_a_browser(chromium, page, size, dark):
     width, height = size
@@ -190,6 +195,7 @@ FILTER = """(() => {{
 }})()"""
 
 
+@pytest.mark.full
 def test_the_table_sorts_and_filters(chromium, page):
     def after(*actions):
         return [step for action in actions for step in (action, ROWS)]

@@ -150,8 +150,12 @@ def check(store, info):
     )
 
 
-def test_same_model_and_data_go_on_under_any_name(store, make_info, study):
+def test_fingerprints_decide_and_names_do_not(store, make_info, study):
+    before = store.study(study)
     check(store, make_info(model="renamed", data="moved"))
+    assert store.study(study) == before
+    with pytest.raises(StudyMismatchError, match="about model"):
+        check(store, make_info(model_fingerprint="x" * 64))
 
 
 def test_another_model_is_refused_naming_both(store, make_info, study):

@@ -73,6 +73,13 @@ def test_crops_keep_the_size_and_vary():
     assert bright.std() > 0.1
 
 
+def test_crops_are_enlarged_by_bicubic_interpolation():
+    batches = draw(image_set(), 4, augmentation=Augmentation(crop=0.2))
+    pixels = torch.cat([pixels for pixels, _ in batches])
+    # Bilinear interpolation stays between the values of its neighbors.
+    assert pixels[:, :, :8, :].max() > 200
+
+
 def test_a_policy_changes_pixels():
     batches = draw(image_set(), 5, augmentation=Augmentation(policy="rand-m9-n2"))
     pixels = torch.cat([pixels for pixels, _ in batches])

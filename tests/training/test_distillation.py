@@ -65,6 +65,21 @@ def test_the_weights_add_up_and_hooks_go(vit, pixels):
     assert not any(module._forward_hooks for module in (*vit.modules(), *student.modules()))
 
 
+def test_the_hidden_loss_weighs_the_tokens_that_the_head_reads(vit, pixels):
+    student = dilute(vit, RemovalSet.of([1]))
+    set_lambda(student, 0.3)
+    outputs = []
+    for block in (*vit.blocks, *student.blocks):
+        block.register_forward_hook(lambda *call: outputs.append(call[2]))
+    with torch.no_grad():
+        vit(pixels), student(pixels)
+    half = len(outputs) // 2
+    expected = hidden_distance(outputs[:half], outputs[half:], vit.num_prefix_tokens)
+    with Objective(student, vit, Losses(labels=0.0, hidden=1.0)) as objective:
+        found = objective(pixels, torch.zeros(len(pixels), vit.num_classes))
+    torch.testing.assert_close(found, expected)
+
+
 def test_no_gradient_reaches_the_teacher(vit, pixels):
     student = dilute(vit, RemovalSet.of([1]))
     set_lambda(student, 0.0)

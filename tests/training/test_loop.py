@@ -116,6 +116,37 @@ def test_with_no_such_block_there_is_nothing_to_train(make_vit, two_classes):
         train(make_vit(num_classes=2), two_classes, replace(BRIEF, trainable="removed"))
 
 
+def weights_before_each_step(model, images, config):
+    """Train; return the weights with weight decay as they were before each step, and at the end."""
+    layers = [block.mlp.fc1.weight for block in model.blocks]
+    seen = [torch.stack(layers).detach()]
+    train(model, images, config, on_step=lambda *_: seen.append(torch.stack(layers).detach()))
+    return torch.stack(seen)
+
+
+def test_the_rate_warms_up_over_a_tenth_of_the_steps(make_vit, two_classes):
+    # Lion moves each weight by the learning rate: up or down.
+    config = TrainConfig(20, 16, 3e-3, opt="lion", weight_decay=0.0, sched="step")
+    seen = weights_before_each_step(make_vit(num_classes=2), two_classes, config)
+    rates = seen.diff(dim=0).abs().amax((1, 2, 3))[:4]
+    expected = torch.tensor([3e-5, (3e-5 + 3e-3) / 2, 3e-3, 3e-3])
+    torch.testing.assert_close(rates, expected, rtol=0.01, atol=0)
+
+
+def test_the_optimizer_and_its_weight_decay_are_those_of_the_config(make_vit, two_classes):
+    config = TrainConfig(10, 16, 3e-3, opt="lion", weight_decay=0.0)
+    decaying = replace(config, weight_decay=50.0)
+    plain, decayed = (
+        weights_before_each_step(make_vit(num_classes=2), two_classes, each)
+        for each in (config, decaying)
+    )
+    for step in plain.diff(dim=0)[:5].abs():
+        # Up or down by the same: no other optimizer does that.
+        moved = step[step > 0]
+        torch.testing.assert_close(moved.min(), moved.max(), rtol=0.01, atol=0)
+    torch.testing.assert_close(decayed[1] - plain[1], -3e-5 * 50 * plain[0], rtol=0.01, atol=1e-7)
+
+
 def test_the_moving_average_is_what_is_left(make_vit, two_classes):
     model = dilute(make_vit(num_classes=2), REMOVAL)
     expected = flat(model)

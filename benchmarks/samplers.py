@@ -34,6 +34,7 @@ from lambda_nas.cost.price_table import PriceTable
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.models.removal import RemovalSet
 from lambda_nas.models.search_space import SearchSpace
+from lambda_nas.strategy.observations import read_observations
 from lambda_nas.strategy.optuna_trials import DIRECTIONS, distributions
 from lambda_nas.strategy.sampler import RemovalSampler
 
@@ -82,7 +83,7 @@ def new_sampler(problem: Problem, score: Callable[[RemovalSet], float]) -> Remov
     return RemovalSampler(
         SearchSpace(problem.layers),
         prices,
-        lambda one: score(one.removal),
+        lambda architecture: score(architecture.removal),
         baseline=problem.baseline,
     )
 
@@ -133,10 +134,11 @@ def judge_gate(problem: Problem, trials: list[RemovalSet]) -> dict[str, list[flo
         )
         if count in BUDGETS:
             left = sorted({*problem.every_set()} - {*trials[:count]})
-            judged = sampler.chances(study, list(map(Architecture, left)))
-            chances = dict(zip(left, judged, strict=True))
-            hopeless = {removal for removal in left if chances[removal].is_hopeless}
-            adding = {s for s in front & {*left} if problem.accuracy(s) > chances[s].to_beat}
+            observations = read_observations(study, search_space)
+            decisions = sampler.gate(observations, list(map(Architecture, left)))
+            judged = dict(zip(left, decisions, strict=True))
+            hopeless = {removal for removal in left if judged[removal].rejects}
+            adding = {s for s in front & {*left} if problem.accuracy(s) > judged[s].to_beat}
             shares["wrong"].append(len(adding & hopeless) / len(front))
             shares["open"].append(len(adding) / len(front))
             shares["hopeless"].append(len(hopeless) / len(left))

@@ -46,7 +46,7 @@ class TPEInstead(RemovalSampler):
         """Ask TPE."""
         return self._tpe.sample_independent(*args)
 
-    def hopeless(self, *_: object) -> None:
+    def why_reject(self, *_: object) -> None:
         """Let everything pass."""
 
 

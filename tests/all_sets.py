@@ -1,6 +1,6 @@
-from lambda_nas.cost.price_table import sets_with
+from lambda_nas.cost.price_table import removal_sets_with
 
 
 def every_set(layers, sizes):
     """Return all sets of the given numbers of layers of an isotropic model."""
-    return [s for size in sizes for s in sets_with((size,), (tuple(layers),), layers)]
+    return [s for size in sizes for s in removal_sets_with((size,), (tuple(layers),), layers)]

@@ -1,4 +1,4 @@
-"""Hard limits on the price of an architecture, and what comes nearest when nothing keeps them."""
+"""Hard limits on the price of an architecture, and the nearest prices if none satisfies them."""
 
 import math
 from collections.abc import Mapping
@@ -15,7 +15,14 @@ from lambda_nas.models.search_space import SearchSpace
 
 @dataclass(frozen=True)
 class Constraints:
-    """Hard limits on the price of an architecture; ``None`` is no limit."""
+    """Hard limits on the price of an architecture; ``None`` is no limit.
+
+    Attributes:
+        max_params: Maximum number of parameters.
+        max_memory_bytes: Maximum memory at the peak of a forward pass.
+        min_throughput: Minimum throughput, images/s.
+        min_speedup: Minimum speed-up over the unpruned model.
+    """
 
     max_params: int | None = None
     max_memory_bytes: int | None = None
@@ -23,32 +30,34 @@ class Constraints:
     min_speedup: float | None = None
 
     def broken(self, price: Price) -> dict[str, float]:
-        """Return the limits that a price breaks, as a user writes them, and by what factor."""
+        """Return the limits that a price violates, as a user writes them, and by what factor."""
         found = self.broken_by_params(price.params)
         if self.max_memory_bytes is not None and price.memory_bytes > self.max_memory_bytes:
-            option = f"--max-memory {self.max_memory_bytes / 1e6:g}MB"
+            option = f"`max_memory` {self.max_memory_bytes / 1e6:g}MB"
             found[option] = price.memory_bytes / self.max_memory_bytes
         if self.min_throughput is not None and price.throughput < self.min_throughput:
-            option = f"--min-throughput {self.min_throughput:g}"
+            option = f"`min_throughput` {self.min_throughput:g}"
             found[option] = self.min_throughput / price.throughput
         if self.min_speedup is not None and price.speedup < self.min_speedup:
-            found[f"--min-speedup {self.min_speedup:g}"] = self.min_speedup / price.speedup
+            found[f"`min_speedup` {self.min_speedup:g}"] = self.min_speedup / price.speedup
         return found
 
     def broken_by_params(self, params: int) -> dict[str, float]:
-        """Return what ``broken`` does as far as the number of parameters tells."""
+        """Return the limit on parameters if it is violated, as ``broken`` does."""
         if self.max_params is None or params <= self.max_params:
             return {}
-        return {f"--max-params {self.max_params}": params / self.max_params}
+        return {f"`max_params` {self.max_params}": params / self.max_params}
 
 
 def check_params(params: Mapping[Signature, int], constraints: Constraints) -> None:
-    """Refuse a limit on parameters that no signature keeps.
+    """Check that some cost signature satisfies the limit on parameters.
 
-    ``params`` is by cost signature, without the unpruned model.
+    Args:
+        params: Number of parameters by cost signature, without the unpruned model.
+        constraints: The limits.
 
     Raises:
-        InfeasibleError: Names the signature that comes nearest.
+        InfeasibleError: If none does; it names the nearest signature.
     """
     _check(
         {
@@ -59,10 +68,10 @@ def check_params(params: Mapping[Signature, int], constraints: Constraints) -> N
 
 
 def check_feasible(prices: PriceTable, search_space: SearchSpace, constraints: Constraints) -> None:
-    """Refuse limits that no architecture keeps.
+    """Check that some architecture satisfies the constraints.
 
     Raises:
-        InfeasibleError: Names those that come nearest.
+        InfeasibleError: If none does; it names the nearest architectures.
     """
     priced = {
         layers_removed(signature): price
@@ -71,9 +80,9 @@ def check_feasible(prices: PriceTable, search_space: SearchSpace, constraints: C
     }
     for merging in search_space.mergings:
         for (number,) in prices.by_signature:
-            one = _cheapest(number, merging, prices, search_space)
-            if one:
-                priced[f"{layers_removed((number,))}, {merging}"] = prices.of(one)
+            architecture = _cheapest(number, merging, prices, search_space)
+            if architecture:
+                priced[f"{layers_removed((number,))}, {merging}"] = prices.of(architecture)
     _check(
         {f"{what}, {_describe(price)}": constraints.broken(price) for what, price in priced.items()}
     )
@@ -82,10 +91,10 @@ def check_feasible(prices: PriceTable, search_space: SearchSpace, constraints: C
 def _cheapest(
     number: int, merging: Merging, prices: PriceTable, search_space: SearchSpace
 ) -> Architecture | None:
-    """Return what has the fewest MACs and bytes of those that remove so many layers and merge.
+    """Return the architecture of fewest MACs and bytes that removes ``number`` layers and merges.
 
-    Before tokens are merged attention costs most, behind the first block also in memory; where they
-    are, each block that is left merges on. ``None`` if none is left to merge.
+    Attention costs most before tokens are merged, and behind the first block also in memory. From
+    there on, each block with attention merges more tokens. ``None`` if no block is left to merge.
     """
     before = [layer for layer in search_space.layers if layer < merging.start]
     behind = [layer for layer in search_space.layers if layer >= merging.start]
@@ -97,18 +106,18 @@ def _cheapest(
 
 
 def _check(broken: Mapping[str, Mapping[str, float]]) -> None:
-    """Raise with the nearest, each with the limits that it breaks, unless one breaks none."""
+    """Raise unless one violates no limit; name the nearest, each with the limits it violates."""
     if not all(broken.values()):
         return
     points = "; ".join(
         f"nearest to {' and '.join(constraints)}: {what}"
         for what, constraints in _nearest(broken).items()
     )
-    raise InfeasibleError(f"no architecture is within the limits; {points}: relax a limit")
+    raise InfeasibleError(f"no architecture is within the limits; {points}", advice="relax a limit")
 
 
 def layers_removed(signature: Signature) -> str:
-    """Write a signature.
+    """Describe a signature.
 
     >>> layers_removed((1,)), layers_removed((1, 0, 2))
     ('1 layer removed', '1+0+2 layers removed')
@@ -117,9 +126,9 @@ def layers_removed(signature: Signature) -> str:
 
 
 def _nearest(broken: Mapping[str, Mapping[str, float]]) -> dict[str, list[str]]:
-    """Return what to tell of, each with the limits that it is the nearest to.
+    """Return the nearest to each limit, each with the limits that it is the nearest to.
 
-    Only those that break the fewest limits are worth telling of: there, relaxing them is enough.
+    Only those that violate the fewest limits are considered: there, relaxing one is enough.
     """
     fewest = min(len(constraints) for constraints in broken.values())
     close = {
@@ -133,7 +142,7 @@ def _nearest(broken: Mapping[str, Mapping[str, float]]) -> dict[str, list[str]]:
 
 
 def _describe(price: Price) -> str:
-    """Write a price in the units of the options, rounded so that it is a limit which it keeps."""
+    """Describe a price in the units of the limits, rounded so that it would satisfy them."""
     return (
         f"{price.params} params, {math.ceil(price.memory_bytes / 1e4) / 100:.2f} MB, "
         f"{math.floor(100 * price.throughput) / 100:.2f} images/s, "

@@ -1,4 +1,4 @@
-"""What merging tokens takes off the price of an architecture."""
+"""The prices of architectures that merge tokens."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,16 +10,16 @@ from lambda_nas.models.merging import Merging
 
 @dataclass(frozen=True)
 class MergedPrices:
-    """Prices with tokens merged, from those without.
+    """Computes prices with tokens merged from prices without.
 
-    Time goes with a power of the multiply-accumulates that merging leaves, and grows with each
-    block that has to match tokens.
+    The time is proportional to a power of the share of multiply-accumulates that merging leaves,
+    plus an overhead for each block that has to match tokens.
 
     Attributes:
-        power: Of the share of multiply-accumulates that is left; 1 is in proportion.
-        overhead: What merging in one block takes, as a share of the unpruned model's time.
+        power: The power; 1 means that time is proportional to the multiply-accumulates.
+        overhead: Time that merging takes in one block, as a share of the unpruned model's time.
         mergings: The ways to merge that have a price.
-        works: What blocks take, by the number of pairs that each merges.
+        works: The work of blocks, by the number of pairs that each merges.
     """
 
     power: float
@@ -31,8 +31,8 @@ class MergedPrices:
         """Return the price of an architecture that merges tokens.
 
         Args:
-            unmerged: Its price if it did not.
-            merging: How it does.
+            unmerged: Its price without merging.
+            merging: How it merges tokens.
             attending: Its blocks with attention.
 
         Raises:

@@ -1,9 +1,9 @@
-"""Measures what merging tokens takes off a price, from a few architectures.
+"""Measures how merging tokens changes prices, from a few architectures.
 
-Multiply-accumulates and memory are exact, for each architecture (``cost.merging_work``). Two
-numbers are measured: how the time falls with the multiply-accumulates, and how much matching the
-tokens of a block takes. Both are fitted to architectures that merge early and late, with all of
-their attention and half.
+Multiply-accumulates and memory are exact for each architecture (``cost.merging_work``). Two numbers
+are measured: how the time falls with the multiply-accumulates, and how long matching the tokens of
+a block takes. Both are fitted to architectures that merge early and late, with all of their
+attention and with half.
 """
 
 from collections.abc import Callable, Mapping
@@ -27,7 +27,7 @@ from lambda_nas.models.surgery import remove_attention
 from lambda_nas.token_merging.blocks import merge_tokens
 
 MOST_POWER = 2.0
-"""Fewer tokens than in proportion also fit better into caches; beyond this it is noise."""
+"""Fewer tokens fit into caches better, so time may fall faster than work; beyond this is noise."""
 
 
 def price_mergings(
@@ -40,16 +40,16 @@ def price_mergings(
     device: str,
     on_step: Callable[[int, int], None] | None = None,
 ) -> MergedPrices:
-    """Price ways to merge tokens.
+    """Measure the prices of ways to merge tokens.
 
     Args:
         model: The unpruned model, an isotropic ViT.
-        prices: Without merging.
-        search_space: The ways to merge tokens among them.
-        images: To run.
-        batch_size: Images a forward.
+        prices: The prices without merging.
+        search_space: The search space with the ways to merge tokens.
+        images: Images to run.
+        batch_size: Images per forward pass.
         device: Where to measure.
-        on_step: Called after each round with rounds done and in all.
+        on_step: Called after each round with the number of rounds done and of all.
 
     Raises:
         UnsupportedModelError: If the model can't merge tokens.
@@ -57,7 +57,7 @@ def price_mergings(
     """
     sample = draw_sample(images, batch_size, device)
     timed = _timed(prices, search_space)
-    models = [model.to(device), *(_build(model, one).to(device) for one in timed)]
+    models = [model.to(device), *(_build(model, each).to(device) for each in timed)]
     measured = measure_prices(models, [sample] * len(models), on_step=on_step)[1:]
     numbers = sorted({merging.r for merging in search_space.mergings})
     works = {r: measure_merging_work(model, r, sample) for r in numbers}
@@ -66,11 +66,11 @@ def price_mergings(
 
 
 def fit_time(prices: PriceTable, measured: Mapping[Architecture, Price]) -> MergedPrices:
-    """Return merged prices with the power and the overhead of the least squared errors in time.
+    """Fit the power and the overhead to measured times by least squares.
 
     Args:
-        prices: With any power and overhead.
-        measured: What architectures that merge cost, against the unpruned model.
+        prices: Prices with any power and overhead.
+        measured: Prices of architectures that merge, measured against the unpruned model.
     """
     merged = prices.merged
     assert merged is not None
@@ -80,15 +80,17 @@ def fit_time(prices: PriceTable, measured: Mapping[Architecture, Price]) -> Merg
         return replace(merged, power=power, overhead=overhead)
 
     def errors(found: NDArray[np.float64]) -> list[float]:
-        guessed = replace(prices, merged=fitted(found))
-        return [1 / guessed.of(one).speedup - 1 / price.speedup for one, price in measured.items()]
+        predicted = replace(prices, merged=fitted(found))
+        return [
+            1 / predicted.of(each).speedup - 1 / price.speedup for each, price in measured.items()
+        ]
 
     bounds = (0.0, 0.0), (MOST_POWER, np.inf)
     return fitted(least_squares(errors, (1.0, 0.0), bounds=bounds).x)
 
 
 def _timed(prices: PriceTable, search_space: SearchSpace) -> list[Architecture]:
-    """Return with each merging all the attention, and that of either half where it can go."""
+    """Return, per merging, all of the attention and that of either half where it may be removed."""
     attention = prices.attention()
     (most,) = max(prices.by_signature)
     half = min(most, len(attention) // 2)
@@ -101,5 +103,6 @@ def _timed(prices: PriceTable, search_space: SearchSpace) -> list[Architecture]:
     ]
 
 
-def _build(model: nn.Module, one: Architecture) -> nn.Module:
-    return merge_tokens(remove_attention(model, one.removal).model, one.merging)
+def _build(model: nn.Module, architecture: Architecture) -> nn.Module:
+    without = remove_attention(model, architecture.removal).model
+    return merge_tokens(without, architecture.merging)

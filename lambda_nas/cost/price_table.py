@@ -1,4 +1,4 @@
-"""What each architecture costs, by its cost signature (design, part 2)."""
+"""The prices of architectures, by cost signature."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ Signature = tuple[int, ...]
 
 
 def signature_of(removal: RemovalSet, stages: Stages) -> Signature:
-    """Return a set's cost signature.
+    """Return a removal set's cost signature.
 
     >>> signature_of(RemovalSet.of([0, 2, 3]), ((0, 1), (2, 3, 4)))
     (1, 2)
@@ -27,17 +27,19 @@ def signature_of(removal: RemovalSet, stages: Stages) -> Signature:
 
 
 def signatures_up_to(stages: Stages, layers: Iterable[int], most: int) -> list[Signature]:
-    """Return all signatures of at most so many of the layers, that of the unpruned model first."""
+    """Return the signatures of removing up to ``most`` layers, the unpruned model's first."""
     allowed = set(layers)
     counts = [range(len(allowed.intersection(stage)) + 1) for stage in stages]
     return sorted((s for s in product(*counts) if sum(s) <= most), key=lambda s: (sum(s), s))
 
 
-def sets_with(signature: Signature, stages: Stages, layers: Iterable[int]) -> Iterator[RemovalSet]:
-    """Yield all sets of the layers that have a signature.
+def removal_sets_with(
+    signature: Signature, stages: Stages, layers: Iterable[int]
+) -> Iterator[RemovalSet]:
+    """Yield all removal sets of a signature.
 
     Examples:
-        >>> [str(removal) for removal in sets_with((1, 2), ((0, 1), (2, 3)), range(4))]
+        >>> [str(removal) for removal in removal_sets_with((1, 2), ((0, 1), (2, 3)), range(4))]
         ['{0,2,3}', '{1,2,3}']
     """
     allowed = set(layers)
@@ -46,10 +48,10 @@ def sets_with(signature: Signature, stages: Stages, layers: Iterable[int]) -> It
         yield RemovalSet.of(layer for part in parts for layer in part)
 
 
-def count_sets(signature: Signature, stages: Stages, layers: Iterable[int]) -> int:
-    """Return how many sets of the layers have a signature.
+def count_removal_sets(signature: Signature, stages: Stages, layers: Iterable[int]) -> int:
+    """Return the number of removal sets of a signature.
 
-    >>> count_sets((1, 2), ((0, 1), (2, 3, 4)), range(5))
+    >>> count_removal_sets((1, 2), ((0, 1), (2, 3, 4)), range(5))
     6
     """
     allowed = set(layers)
@@ -58,7 +60,7 @@ def count_sets(signature: Signature, stages: Stages, layers: Iterable[int]) -> i
 
 
 def representative(signature: Signature, stages: Stages) -> RemovalSet:
-    """Return a set of this signature: the first layers of each stage."""
+    """Return a removal set of this signature: the first layers of each stage."""
     chosen = (stage[:number] for stage, number in zip(stages, signature, strict=True))
     return RemovalSet.of(layer for part in chosen for layer in part)
 
@@ -69,8 +71,8 @@ class PriceTable:
 
     Attributes:
         stages: All removable layers of the model, in groups of equal cost.
-        by_signature: The unpruned model's among them.
-        merged: What merging tokens changes; ``None`` if it is no choice.
+        by_signature: The prices, including the unpruned model's.
+        merged: How merging tokens changes them; ``None`` if the search space has no merging.
     """
 
     stages: Stages
@@ -79,23 +81,23 @@ class PriceTable:
 
     @classmethod
     def by_number(cls, layers: Iterable[int], prices: Mapping[int, Price]) -> "PriceTable":
-        """Build that of an isotropic model, where only the number of removed layers matters."""
+        """Build the table of an isotropic model: only the number of removed layers matters."""
         return cls((tuple(layers),), {(number,): price for number, price in prices.items()})
 
     @property
     def unpruned(self) -> Price:
-        """Of the unpruned model."""
+        """Price of the unpruned model."""
         return self.by_signature[(0,) * len(self.stages)]
 
     def signature(self, removal: RemovalSet) -> Signature:
-        """Return a set's cost signature."""
+        """Return a removal set's cost signature."""
         return signature_of(removal, self.stages)
 
     def of(self, architecture: Architecture) -> Price:
         """Return an architecture's price.
 
         Raises:
-            KeyError: If there is none for its cost signature, or for how it merges tokens.
+            KeyError: If its cost signature, or the way it merges tokens, has no price.
         """
         unmerged = self.by_signature[self.signature(architecture.removal)]
         if not architecture.merging:
@@ -106,5 +108,5 @@ class PriceTable:
         return self.merged.merged(unmerged, architecture.merging, attending)
 
     def attention(self) -> list[int]:
-        """Return the removable layers of all stages; where tokens can be merged, the blocks."""
+        """Return the removable layers of all stages; if tokens can be merged, these are blocks."""
         return sorted(chain(*self.stages))

@@ -1,11 +1,11 @@
-"""Measures what each cost signature costs, from a few architectures.
+"""Measures the prices of all cost signatures, from a few architectures.
 
-A layer of a stage takes the same time as the others of it, so the time that a signature saves is a
-sum over its stages. Whatever departs from that is the machine's noise, and that can be larger than
-the gain of one layer. So few architectures are timed, and often: of an isotropic ViT those with a
-quarter, half, three quarters and all of the layers gone that may go at once; elsewhere those with
-all gone, and all but those of one stage. These tell the memory too: at its peak a forward is in
-some stage, and without the stage's attention it takes no more there than with it.
+The layers of a stage take the same time, so the time that a signature saves is a sum over its
+stages. Any departure from that is the machine's noise, which can be larger than the gain of one
+layer. So few architectures are timed, many times each. Of an isotropic ViT they remove a quarter,
+half, three quarters and all of the layers that may be removed at once; of other models, all layers,
+and all but those of one stage. These determine the memory too: a forward pass reaches its peak in
+some stage, and takes no more memory there without the stage's attention than with it.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -35,10 +35,9 @@ def price_signatures(
     device: str,
     on_step: Callable[[int, int], None] | None = None,
 ) -> PriceTable:
-    """Price signatures, the unpruned model's among them.
+    """Measure the prices of signatures, including the unpruned model's.
 
-    All that are timed are measured in one interleaved run, so that the ratios hold on a busy
-    machine too.
+    All architectures are timed in one interleaved run, so that the ratios hold on a busy machine.
     """
     sample = draw_sample(images, batch_size, device)
     timed = _timed(stages, signatures)
@@ -48,7 +47,7 @@ def price_signatures(
 
 
 def draw_sample(images: ImageSet, batch_size: int, device: str) -> Tensor:
-    """Return a batch of images, ``[batch, channels, height, width]``; few are repeated."""
+    """Return a batch, ``[batch, channels, height, width]``; too few images are repeated."""
     repeated = torch.arange(batch_size) % len(images)
     sample, _ = next(images.subset(repeated).batches(batch_size, device=device))
     return sample
@@ -60,7 +59,7 @@ def compose(
     signatures: Sequence[Signature],
     timed: Mapping[Signature, Price],
 ) -> PriceTable:
-    """Return the prices of signatures from those that were timed."""
+    """Compute the prices of signatures from those that were timed."""
     unpruned = timed[(0,) * len(stages)]
     slopes = time_saved(timed)
     weigh = _Weigh(model, stages)
@@ -71,7 +70,7 @@ def compose(
     macs = _linear({signature: unpruned.macs - price.macs for signature, price in timed.items()})
     prices = {}
     for signature in signatures:
-        # The whole of a stage that attends, alone; without any, what none takes.
+        # Each stage that attends takes as much as if it alone attended.
         parts = [activations[(stage,)] for stage in _attending(signature, stages)]
         speedup = 1 / (1 - float(np.dot(slopes, signature)))
         prices[signature] = replace(
@@ -87,9 +86,9 @@ def compose(
 
 
 def time_saved(timed: Mapping[Signature, Price]) -> np.ndarray:
-    """Return what removing one layer of each stage saves of a forward's time, a share of it.
+    """Return the share of a forward pass's time that removing one layer of each stage saves.
 
-    The least squares fit to all that were timed, relative to the unpruned model; never negative.
+    This is the least squares fit to all timed signatures; it is never negative.
     """
     return _linear({signature: 1 - 1 / price.speedup for signature, price in timed.items()})
 
@@ -97,13 +96,13 @@ def time_saved(timed: Mapping[Signature, Price]) -> np.ndarray:
 def count_signature_params(
     model: nn.Module, stages: Stages, signatures: Iterable[Signature]
 ) -> dict[Signature, int]:
-    """Return the parameters left under each signature; nothing is run for it."""
+    """Return the number of parameters of each signature; nothing is run."""
     weigh = _Weigh(model, stages)
     return {signature: weigh.params(signature) for signature in signatures}
 
 
 class _Weigh:
-    """What is left of a model's weights under a signature: each layer takes its own away."""
+    """Computes how many weights a signature leaves, from the weights of each layer."""
 
     def __init__(self, model: nn.Module, stages: Stages) -> None:
         self._stages = stages
@@ -117,7 +116,7 @@ class _Weigh:
         return self._left(signature, 0)
 
     def bytes(self, signature: Signature) -> int:
-        """Buffers included."""
+        """Return the bytes of parameters and buffers."""
         return self._left(signature, 1)
 
     def _left(self, signature: Signature, kind: int) -> int:
@@ -158,6 +157,6 @@ def _attending(signature: Signature, stages: Stages) -> tuple[int, ...]:
 
 
 def _linear(saved: Mapping[Signature, float]) -> np.ndarray:
-    """Return what a layer of each stage saves, not negative, by least squares."""
+    """Return the saving per layer of each stage by non-negative least squares."""
     solution, _ = nnls(np.array(list(saved), float), np.array(list(saved.values()), float))
     return solution

@@ -1,4 +1,4 @@
-"""Ray: one of our own for this search, or a cluster that is joined, and who has room in it."""
+"""Starts Ray for a search or joins a cluster, and finds out how many trials have room in it."""
 
 import logging
 import os
@@ -13,7 +13,7 @@ from lambda_nas.errors import ClusterError, InputError
 from lambda_nas.execution.progress import Progress
 from lambda_nas.execution.settings import Settings
 
-# Ray reads these when it is imported: quiet output, and Ctrl-C is ours to handle.
+# Ray reads these when it is imported: quiet output, and Ctrl-C is handled by us.
 # Threads that wait by spinning starve their own process on a shared machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
@@ -21,7 +21,7 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-# Tune's record of the run, written anew and larger every few seconds: the study is what we resume.
+# Tune rewrites its growing record of the run every few seconds; a search resumes from the study.
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "inf")
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 os.environ.setdefault("TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "0")
@@ -44,17 +44,17 @@ PROBE_S = 60
 
 @dataclass(frozen=True)
 class Node:
-    """What one machine of a cluster has for trials."""
+    """The resources of one machine of a cluster."""
 
     cpus: float
     gpus: float
 
     def room(self, threads: int, gpus_per_trial: float) -> int:
-        """Return how many trials fit at a time."""
+        """Return how many trials fit at the same time."""
         by_cpu = int(self.cpus // threads)
         if not gpus_per_trial:
             return by_cpu
-        # A trial's part of a GPU lies on one of them; 1 / (1 / 49) is a bit below 49.
+        # A fraction of a GPU lies on one GPU; 1 / (1 / 49) is slightly below 49.
         shares = int(1 / gpus_per_trial + 1e-6)
         by_gpu = int(self.gpus) * shares if shares else int(self.gpus // gpus_per_trial)
         return min(by_cpu, by_gpu)
@@ -62,11 +62,11 @@ class Node:
 
 @contextmanager
 def ray_running(settings: Settings, progress: Progress) -> Iterator[None]:
-    """Start or join Ray, silently, and leave it in every case; one that is joined already stays so.
+    """Start or join Ray silently, and leave it at the end; leave alone a Ray that is running.
 
     Raises:
-        ClusterError: If no cluster answers, or not to this process.
-        InputError: If the cluster is no place for the trials.
+        ClusterError: If no cluster answers, or it refuses this process.
+        InputError: If the cluster has no room for a trial.
     """
     import ray
 
@@ -81,12 +81,12 @@ def ray_running(settings: Settings, progress: Progress) -> Iterator[None]:
         share_threads(nodes(), settings.workers, settings.gpus_per_trial)
         yield
     finally:
-        # In a cluster it ends this process's part only.
+        # In a cluster, only this process leaves.
         ray.shutdown()
 
 
 def nodes() -> list[Node]:
-    """Return the machines of the cluster that this process is in."""
+    """Return the machines of the cluster that this process has joined."""
     import ray
 
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -94,12 +94,12 @@ def nodes() -> list[Node]:
 
 
 def share_threads(nodes: Sequence[Node], workers: int, gpus_per_trial: float) -> int:
-    """Return the most threads a trial can have with all workers busy at the same time.
+    """Return how many threads a trial can have while all workers run at the same time.
 
-    Where there is no room for all of them, those that wait get theirs when a node joins.
+    If there is no room for all workers, the others wait until a node joins.
 
     Raises:
-        InputError: If a trial fits nowhere: it would wait for ever.
+        InputError: If a trial fits on no machine; it would wait for ever.
     """
 
     def room(threads: int) -> int:
@@ -108,23 +108,29 @@ def share_threads(nodes: Sequence[Node], workers: int, gpus_per_trial: float) ->
     if not room(1):
         most = max((node.gpus for node in nodes), default=0.0)
         raise InputError(
-            f"no machine that Ray knows has room for a trial: a core, --gpus-per-trial "
-            f"{gpus_per_trial:g} (the most GPUs on one: {most:g}); lower it or join one with more"
+            f"no machine of the Ray cluster has a free core and so many GPUs for a trial; the "
+            f"largest has {most:g} GPUs",
+            parameter="gpus_per_trial",
+            value=f"{gpus_per_trial:g}",
+            advice="lower it, or add a machine with more",
         )
     cores = max(int(node.cpus) for node in nodes)
     return next((n for n in range(cores, 1, -1) if room(n) >= workers), 1)
 
 
 def _probe(address: str) -> None:
-    """Try to join in a process of its own.
+    """Try to join in a separate process.
 
-    Ray tries for a quarter of an hour to reach what is not there, writes of it to standard error
-    from C++ and takes its patience from the environment.
+    Ray tries for a quarter of an hour to reach an absent cluster, writes about it to standard error
+    from C++, and reads its timeouts from the environment.
     """
     if address.startswith("ray://"):
         raise InputError(
-            f"--ray-address {address}: this is for Ray's client; run the search on a machine of "
-            "the cluster and give HOST:PORT, or auto"
+            "this is an address for Ray's client",
+            parameter="ray_address",
+            value=address,
+            allowed="HOST:PORT or auto",
+            advice="run the search on a machine of the cluster",
         )
     try:
         done = subprocess.run(
@@ -142,7 +148,7 @@ def _probe(address: str) -> None:
 
 def _why_not(done: subprocess.CompletedProcess[str]) -> str:
     if "InvalidAuthToken" in done.stderr:
-        return "it wants its token: set RAY_AUTH_MODE=token, with the token in ~/.ray/auth_token"
+        return "it needs a token: set RAY_AUTH_MODE=token, with the token in ~/.ray/auth_token"
     lines = done.stdout.strip().splitlines() or done.stderr.strip().splitlines()
     return lines[-1] if lines else f"exit code {done.returncode}"
 
@@ -150,12 +156,12 @@ def _why_not(done: subprocess.CompletedProcess[str]) -> str:
 def _start_ray(address: str | None) -> None:
     import ray
 
-    # What goes wrong in a trial is told by us, with the removal set.
+    # We report what goes wrong in a trial ourselves, with its architecture.
     logging.getLogger("ray").setLevel(logging.CRITICAL)
-    # Sockets have short paths: Ray's folder can't lie deep below the user's own.
+    # Paths of sockets are limited in length, so Ray's folder can't lie deep in the user's own.
     os.environ.setdefault("RAY_TMPDIR", tempfile.gettempdir())
     ray.init(
-        # Without an address Ray would join whatever cluster it finds on this machine.
+        # Without an address Ray would join any cluster that it finds on this machine.
         address=address or "local",
         include_dashboard=False,
         log_to_driver=False,

@@ -1,4 +1,4 @@
-"""The search from start to end: price, prior, seeds, trials. Resumes whatever it finds."""
+"""The search from start to end: prices, prior, seeds, trials. It resumes an unfinished study."""
 
 import time
 import warnings
@@ -30,12 +30,18 @@ from lambda_nas.strategy.surrogate import Score
 from lambda_nas.training.evaluation import evaluate
 
 PATIENCE_S = 300
-"""How long a database server that went away is waited for."""
+"""How long to wait for a database server whose connection was lost."""
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """How a search ended."""
+    """How a search ended.
+
+    Attributes:
+        front: The front of the study.
+        counts: Its trials by state.
+        stopped: Why no further trial was begun.
+    """
 
     front: list[ParetoTrial]
     counts: TrialCounts
@@ -45,10 +51,10 @@ class SearchResult:
 def measure_baseline(
     task: SearchTask, settings: Settings, progress: Progress
 ) -> tuple[float, PriceTable]:
-    """Return the unpruned model's top-1 and the prices of all signatures, the model's own too.
+    """Measure the unpruned model's top-1 and the prices of all signatures, its own included.
 
     Raises:
-        InfeasibleError: If no price is within the limits; as soon as that is known.
+        InfeasibleError: If no price is within the limits, as soon as that is known.
     """
     model = task.model.to(task.device)
     image, _ = next(task.evaluation.batches(1, device=task.device))
@@ -66,7 +72,7 @@ def measure_baseline(
             on_step=in_percent(advance),
         )
     if settings.mergings:
-        with progress.stage("Measuring what merging tokens saves", 100) as advance:
+        with progress.stage("Measuring the savings of token merging", 100) as advance:
             merged = price_mergings(
                 model,
                 prices,
@@ -100,20 +106,20 @@ def run_search(
 ) -> SearchResult:
     """Search until the budget is spent and return the front.
 
-    The study must be in the ledger with its prices. Whatever ends the search, an interrupt too,
-    leaves the trials in flight to the next run. A database server that goes away is waited for.
+    The study must be in the store with its prices. If the search is interrupted, the next run
+    evaluates the trials that were running. If the database server goes away, the search waits.
 
     Raises:
         InfeasibleError: If no price is within the limits.
         NonFiniteError: If the unpruned model's outputs are not finite.
-        StorageError: If the database fails, or its server stays away.
+        StorageError: If the database fails, or its server does not come back.
     """
     prices = store.prices(name)
     check_feasible(prices, settings.search_space, settings.constraints)
     score = _prior_score(name, task, settings, store, progress)
     baseline = store.study(name).baseline_accuracy
 
-    def go_on() -> str:
+    def resume() -> str:
         sampler = RemovalSampler(
             settings.search_space,
             prices,
@@ -125,9 +131,7 @@ def run_search(
         with store.translated_errors():
             study = _open_study(name, store.optuna, sampler)
             requeue_stale_trials(study, store, settings.search_space, run_handle.run, progress)
-            _enqueue(
-                study, settings, {history.architecture for history in store.trial_records(name)}
-            )
+            _enqueue(study, settings, {each.architecture for each in store.trial_records(name)})
             progress.trials(count_trials(study), store.front(name))
         from lambda_nas.execution.tuning import run_trials
 
@@ -147,17 +151,17 @@ def run_search(
     with ray_running(settings, progress):
         seconds = settings.budget.seconds
         deadline = None if seconds is None else run_handle.elapsed() + seconds
-        stopped = _patiently(go_on, lambda: store.count(name), progress)
+        stopped = _patiently(resume, lambda: store.count(name), progress)
     return SearchResult(store.front(name), count_stored(name, store.optuna), stopped)
 
 
 def _patiently(work: Callable[[], str], is_back: Callable[[], object], progress: Progress) -> str:
-    """Do the work, all over again each time that the database's server was away."""
+    """Do the work; start it again each time that the database server was away."""
     while True:
         try:
             return work()
         except ConnectionLostError as error:
-            with progress.stage(f"{error}; waiting for it", PATIENCE_S) as step:
+            with progress.stage(f"Waiting: {error}", PATIENCE_S) as step:
                 for second in range(1, PATIENCE_S + 1):
                     time.sleep(1.0)
                     step()
@@ -172,7 +176,7 @@ def _patiently(work: Callable[[], str], is_back: Callable[[], object], progress:
 def _prior_score(
     name: str, task: SearchTask, settings: Settings, store: StudyStore, progress: Progress
 ) -> Score:
-    """Measure the prior if the study has none; return the score of an architecture under it."""
+    """Measure the prior if the study has none; return a function that scores an architecture."""
     images = task.calibration
     if len(images) > settings.prior_images:
         import torch
@@ -193,13 +197,12 @@ def _prior_score(
             "layers": [asdict(layer) for layer in layers],
             "path": [step.row() for step in nose],
             "scored": [
-                {"removed": list(one.removal), "score": scorer.relative_entropy(one.removal)}
-                for one in scorer.scored()
+                {"removed": list(each.removal), "score": scorer.relative_entropy(each.removal)}
+                for each in scorer.scored()
             ],
         }
         store.save_prior(name, saved)
-    # A study from before has its path only.
-    scored = cast("list[dict[str, Any]]", saved.get("scored", saved["path"]))
+    scored = cast("list[dict[str, Any]]", saved["scored"])
     known = {Architecture.of(row["removed"]): float(row["score"]) for row in scored}
     known |= {
         trial.architecture: trial.score
@@ -207,8 +210,10 @@ def _prior_score(
         if trial.score is not None
     }
 
-    def score(one: Architecture) -> float:
-        return known[one] if one in known else scorer.relative_entropy(one.removal, one.merging)
+    def score(architecture: Architecture) -> float:
+        if architecture in known:
+            return known[architecture]
+        return scorer.relative_entropy(architecture.removal, architecture.merging)
 
     return score
 
@@ -228,10 +233,10 @@ def _open_study(name: str, storage: RDBStorage, sampler: RemovalSampler) -> optu
     return study
 
 
-def _enqueue(study: optuna.Study, settings: Settings, measured: set[Architecture]) -> None:
-    """Put the space's named sets first in the queue, once."""
+def _enqueue(study: optuna.Study, settings: Settings, evaluated: set[Architecture]) -> None:
+    """Put the space's seeds into the queue, once."""
     for seed in map(Architecture, settings.seeds):
-        if seed not in measured:
+        if seed not in evaluated:
             study.enqueue_trial(
                 settings.search_space.to_params(seed),
                 user_attrs={"seed": True},

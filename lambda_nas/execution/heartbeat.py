@@ -1,9 +1,9 @@
-"""Which drivers of a study still live, and what becomes of the trials of those that don't.
+"""Heartbeats of the drivers of a study, and requeueing the trials of those that have died.
 
-A driver that was killed leaves trials running for ever. Another one tells by its heartbeat: a
-count in the database, watched for a while on the watcher's own monotonic clock. Clocks that differ
-or step don't matter, nor how old a trial is. Where the process can be looked up it need not be
-watched.
+A driver that is killed leaves its trials running for ever. Other drivers notice by its heartbeat, a
+counter in the database, which they watch for a while on their own monotonic clock. So it does not
+matter whether clocks differ or step, nor how old a trial is. If the process is on the same machine,
+it is looked up instead.
 """
 
 import socket
@@ -27,11 +27,11 @@ from lambda_nas.strategy.optuna_trials import requeue_trial
 
 HEARTBEAT_S = 5.0
 SILENT_S = 4 * HEARTBEAT_S
-"""Without a beat for so long a driver is taken for dead."""
+"""A driver without a heartbeat for so long is considered dead."""
 
 
 def machine() -> str:
-    """Name what makes a process id unique: the host, and the namespace of its processes."""
+    """Return what makes a process id unique: the host, and the namespace of its processes."""
     namespace = Path("/proc/self/ns/pid")
     return socket.gethostname() + (f" {namespace.stat().st_ino}" if namespace.exists() else "")
 
@@ -40,10 +40,13 @@ def machine() -> str:
 def heartbeat(
     store: StudyStore, run: int, spent: Mapping[str, float], *, started: float
 ) -> Iterator[Callable[[], float]]:
-    """Tell the ledger that a run lives, until it ends; yields the seconds that it has lasted.
+    """Record heartbeats of a run until it ends; yield a function that returns its seconds so far.
 
-    ``spent`` may still grow: seconds by stage of the work before any trial. ``started`` is of the
-    monotonic clock.
+    Args:
+        store: Where the heartbeats are recorded.
+        run: Id of the run.
+        spent: Seconds by stage of the work before any trial; may still grow.
+        started: When the run began, on the monotonic clock.
     """
     over = threading.Event()
 
@@ -52,7 +55,7 @@ def heartbeat(
 
     def record_heartbeat() -> None:
         while not over.wait(HEARTBEAT_S):
-            # A database that is away for a moment is noticed by those who need it.
+            # If the database is away for a moment, those who need it will notice.
             with suppress(StorageError):
                 store.record_heartbeat(run, elapsed(), dict(spent))
 
@@ -70,14 +73,14 @@ def heartbeat(
 def requeue_stale_trials(
     study: optuna.Study, store: StudyStore, search_space: SearchSpace, run: int, progress: Progress
 ) -> None:
-    """Put the trials that dead drivers left running in the queue again, each with its claim.
+    """Queue the trials that dead drivers left running again, and release their claims.
 
     Args:
         study: The study.
-        store: Where the drivers' heartbeats are.
+        store: The store with the drivers' heartbeats.
         search_space: What may be removed, and how tokens may be merged.
-        run: This driver's own run; what it still has claimed was given up as well.
-        progress: Told of the wait for another driver's heartbeat.
+        run: This driver's own run; it has given up whatever it still claims.
+        progress: Shows the wait for another driver's heartbeat.
     """
     name = study.study_name
     others = [other for other in store.runs(name) if other.id != run and not other.ended]
@@ -87,7 +90,7 @@ def requeue_stale_trials(
     live = {other.id for other in others} - dead
     for claim in store.claims(name):
         if claim.run.id not in live:
-            reason = f"the search on {claim.run.info.machine} was ended"
+            reason = f"the search on {claim.run.info.machine} ended before this trial did"
             tell = partial(requeue_trial, study, store.optuna, claim.trial, search_space, reason)
             store.settle(name, claim.trial, tell)
     if not live:
@@ -95,24 +98,30 @@ def requeue_stale_trials(
 
 
 def _requeue_unclaimed(study: optuna.Study, store: StudyStore, search_space: SearchSpace) -> None:
-    """Give back the trials whose driver was killed before it could claim a set.
+    """Requeue the trials whose driver was killed before it could claim their architecture.
 
-    A driver that lives may be just there, so this is for when there is none.
+    A live driver may be about to claim, so this is only for studies without one.
     """
     for trial in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         with store.transaction(study.study_name):
-            reason = "ended before it began"
-            requeue_trial(study, store.optuna, trial.number, search_space, reason, counts=False)
+            requeue_trial(
+                study,
+                store.optuna,
+                trial.number,
+                search_space,
+                "the search ended before this trial began",
+                counts=False,
+            )
 
 
 def _dead(runs: Sequence[Run], read: Callable[[], Sequence[Run]], progress: Progress) -> set[int]:
-    """Return those of the runs whose driver is gone."""
+    """Return the ids of the runs whose driver is dead."""
     gone = {run.id for run in runs if _process_gone(run)}
     before = {run.id: run.heartbeats for run in runs if run.id not in gone}
     if not before:
         return gone
     waits = round(SILENT_S)
-    with progress.stage("Waiting for a sign of life of this study's other driver", waits) as step:
+    with progress.stage("Waiting for a heartbeat of the study's other driver", waits) as step:
         for _ in range(waits):
             time.sleep(1.0)
             step()

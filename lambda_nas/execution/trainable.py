@@ -1,6 +1,6 @@
-"""One trial, as Ray runs it: surgery, transplant, then a rung of training a step.
+"""One trial as Ray runs it: surgery and transplant in rung 0, then one rung of training per step.
 
-A model that is no row of blocks has no transplant: it is judged by plain removal, then by dilution.
+A model that is not a plain sequence of blocks has no transplant: its rung 0 is the plain removal.
 """
 
 import time
@@ -24,7 +24,7 @@ from lambda_nas.training.loop import train
 
 
 class RemovalTrial(Trainable):
-    """Repairs and evaluates one removal set after another in the same worker process."""
+    """Repairs, trains and evaluates one architecture after another in the same worker process."""
 
     def setup(  # type: ignore[override]  # Ray's `with_parameters` adds the others.
         self,
@@ -33,17 +33,17 @@ class RemovalTrial(Trainable):
         weights: WeightsFolder,
         threads: int,
     ) -> None:
-        """Take the task once; ``reset_config`` starts each later trial."""
+        """Take the task; called once per worker, before the first trial."""
         torch.set_num_threads(threads)
         self._task = task
         self._weights = weights
         self._unpruned = task.model.to(task.device).eval()
-        walks = is_blockwise(self._unpruned)
-        self._cache = ActivationCache(self._unpruned, task.calibration) if walks else None
+        blockwise = is_blockwise(self._unpruned)
+        self._cache = ActivationCache(self._unpruned, task.calibration) if blockwise else None
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, object]) -> bool:
-        """Start over with another set; the cached states of the unpruned model stay."""
+        """Start the next trial; the cached activations of the unpruned model stay."""
         self._architecture = Architecture.parse(str(new_config["architecture"]))
         self._number = int(str(new_config["trial"]))
         self._rung = -1
@@ -52,7 +52,7 @@ class RemovalTrial(Trainable):
         return True
 
     def step(self) -> dict[str, object]:
-        """Run the next rung and report it."""
+        """Run the next rung and return its result."""
         started = time.perf_counter()
         self._rung += 1
         last = self._rung >= len(self._task.rungs)
@@ -62,8 +62,8 @@ class RemovalTrial(Trainable):
         except (LambdaNasError, MemoryError, RuntimeError, OSError) as error:
             full = _out_of_memory(error)
             reason = f"out of memory: {error}" if full else str(error)
-            # Memory may be there again when others have finished; nothing else gets better.
-            return report | {"accuracy": 0.0, "failure": reason, "again": full, "done": True}
+            # Memory may be free when other trials have ended; any other failure would recur.
+            return report | {"accuracy": 0.0, "failure": reason, "retry": full, "done": True}
         seconds = time.perf_counter() - started
         return report | {
             "accuracy": accuracy,
@@ -77,9 +77,9 @@ class RemovalTrial(Trainable):
         else:
             self._model = self._trained(self._model)
         merging = self._architecture.merging
-        # The weights know nothing of it: the same are trained, with all the tokens, and kept.
-        judged = merge_tokens(self._model, merging) if merging else self._model
-        top1 = evaluate(judged, self._task.evaluation).top1
+        # Merging changes no weights: the model is trained and saved without it.
+        merged = merge_tokens(self._model, merging) if merging else self._model
+        top1 = evaluate(merged, self._task.evaluation).top1
         if top1 > self._best:
             self._best = top1
             self._weights.save(self._model, self._number)
@@ -91,7 +91,7 @@ class RemovalTrial(Trainable):
         return remove_attention(self._unpruned, self._architecture.removal).model.eval()
 
     def _trained(self, model: nn.Module) -> nn.Module:
-        """Return the model after the rung's training; one that fades begins from the unpruned."""
+        """Return the model after the rung's training; dilution starts from the unpruned model."""
         assert self._task.training is not None
         recipe = self._task.rungs[self._rung - 1]
         fades = recipe.lambda_schedule.start > 0
@@ -102,7 +102,7 @@ class RemovalTrial(Trainable):
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    """Say whether an allocation failed; PyTorch has no type of its own for the CPU's."""
+    """Return whether an allocation failed; PyTorch has no error type for the CPU's."""
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(
         error
     )

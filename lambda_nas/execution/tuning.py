@@ -1,4 +1,4 @@
-"""The Ray Tune run: one class trainable, workers reused, our searcher in charge of the end."""
+"""The Ray Tune run: workers are reused for all trials, and our searcher decides when it ends."""
 
 import tempfile
 
@@ -24,7 +24,7 @@ from lambda_nas.strategy.surrogate import Score
 
 
 class EarlyStoppingScheduler(FIFOScheduler):
-    """Ends a trial as soon as the searcher, which knows the front, gives it up."""
+    """Stops a trial as soon as the searcher, which knows the front, says so."""
 
     def __init__(self, searcher: RemovalSearcher) -> None:
         super().__init__()
@@ -33,14 +33,14 @@ class EarlyStoppingScheduler(FIFOScheduler):
     def on_trial_result(
         self, tune_controller: TuneController, trial: Trial, result: dict[str, object]
     ) -> str:
-        """Return what becomes of a trial after a rung that is not its last."""
+        """Return whether a trial goes on after a rung that is not its last."""
         del tune_controller
         stops = self._searcher.stops(trial.trial_id, result)
         return self.STOP if stops else self.CONTINUE
 
 
 class StopOnError(Stopper):
-    """Ends the run at once when the database has failed, or trial after trial does."""
+    """Ends the run at once when the database or too many trials in a row have failed."""
 
     def __init__(self, searcher: RemovalSearcher) -> None:
         self._searcher = searcher
@@ -51,7 +51,7 @@ class StopOnError(Stopper):
         return False
 
     def stop_all(self) -> bool:
-        """Say whether the searcher can't go on."""
+        """Return whether the searcher has ended with an error."""
         return self._searcher.error is not None
 
 
@@ -68,13 +68,13 @@ def run_trials(
     deadline: float | None,
     progress: Progress,
 ) -> str:
-    """Run trials until the searcher has enough and return why it stopped.
+    """Run trials until the searcher stops, and return why it stopped.
 
-    The task goes into Ray's object store once; each worker process takes it from there once.
-    No trial is begun when ``deadline`` seconds of the run have passed.
+    The task is put into Ray's object store once; each worker process reads it from there once.
+    No trial begins after ``deadline`` seconds of the run.
 
     Raises:
-        StorageError: If the database fails; the trials in flight are given up.
+        StorageError: If the database fails; the running trials are given up.
         TrialsFailedError: If too many trials failed in a row.
     """
     searcher = RemovalSearcher(
@@ -103,7 +103,7 @@ def run_trials(
             tune_config=tune.TuneConfig(
                 search_alg=searcher,
                 scheduler=EarlyStoppingScheduler(searcher),
-                # The searcher ends the run: failed trials and pruned proposals are not budget.
+                # The searcher ends the run: failed and rejected trials do not use up the budget.
                 num_samples=-1,
                 max_concurrent_trials=settings.workers,
                 reuse_actors=True,
@@ -112,7 +112,7 @@ def run_trials(
                 name=study.study_name,
                 storage_path=scratch,
                 verbose=0,
-                # It says nothing either, but that for notebooks wipes the cell that it is in.
+                # The default in notebooks clears the output of the cell, even if it prints nothing.
                 progress_reporter=tune.CLIReporter(),
                 callbacks=[],
                 stop=StopOnError(searcher),

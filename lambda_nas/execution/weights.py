@@ -1,4 +1,4 @@
-"""A trial's weights: on the driver's disk, wherever in a cluster the trial ran."""
+"""Saves the weights of trials on the driver's disk, wherever in a cluster a trial runs."""
 
 import os
 import tempfile
@@ -15,10 +15,10 @@ from torch import nn
 
 @dataclass(frozen=True)
 class WeightsFolder:
-    """Where weights are kept.
+    """The folder of a study's weights.
 
     Attributes:
-        path: Of the folder, on the driver's machine.
+        path: Path of the folder on the driver's machine.
         node: Ray's id of that machine.
     """
 
@@ -26,14 +26,14 @@ class WeightsFolder:
     node: str
 
     def file(self, trial: int) -> Path:
-        """Return where a trial's weights are."""
+        """Return the path of a trial's weights."""
         return Path(self.path) / f"trial-{trial:05d}.safetensors"
 
     def save(self, model: nn.Module, trial: int) -> None:
-        """Write the weights so that a kill leaves either all of them or none.
+        """Write the weights atomically.
 
         Raises:
-            OSError: If the disk is full or can't be written, the driver's in a cluster.
+            OSError: If the driver's disk is full or can't be written.
         """
         path = self.file(trial)
         if ray.get_runtime_context().get_node_id() == self.node:
@@ -58,13 +58,13 @@ def _write(content: bytes, path: Path) -> None:
 
 
 def _scratch(path: Path) -> Path:
-    """Return where to write first; process ids are unique on the driver's machine only."""
+    """Return a path to write to first; process ids are unique on the driver's machine only."""
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.with_suffix(f".{os.getpid()}.tmp")
 
 
 def _to_bytes(model: nn.Module) -> bytes:
-    # Only the form that writes a file copes with tensors that are shared.
+    # Only the function that writes a file can handle shared tensors.
     with tempfile.TemporaryDirectory(prefix="lambda-nas-") as folder:
         path = Path(folder) / "weights"
         _save_model(model, path)
@@ -75,5 +75,5 @@ def _save_model(model: nn.Module, path: Path) -> None:
     try:
         safetensors.torch.save_model(model, str(path))
     except SafetensorError as error:
-        # A full disk, for one, is no ``OSError`` there.
+        # A full disk, for example, is not an ``OSError`` there.
         raise OSError(f"{path.parent}: {error}") from error

@@ -1,11 +1,12 @@
 """Expected hypervolume improvement where only the accuracy is unknown.
 
-Throughput and memory of a set are known before it is measured, so what a set of accuracy ``a`` adds
-to the volume is an integral over accuracies ``0..a`` of an area in the plane of the two prices:
-what the set's rectangle there covers and no front member of at least that accuracy does. The area
-is a step function of the accuracy, so its expectation under a normal distribution is a closed form.
+Throughput and memory of an architecture are known before it is evaluated. So an architecture of
+accuracy ``a`` adds to the volume an integral over accuracies ``0..a`` of an area in the plane of
+the two prices: the part of the architecture's rectangle that no front member of at least that
+accuracy covers. The area is a step function of the accuracy, so its expectation under a normal
+distribution has a closed form.
 
-Prices here are gains, larger is better, zero at the reference point: (throughput, memory saved).
+Prices are gains here: larger is better, zero at the reference point (throughput, memory saved).
 """
 
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ Gain = tuple[float, float]
 
 
 class Measured(NamedTuple):
-    """A measured set: its accuracy, a fraction, and its gains."""
+    """An evaluated architecture: its accuracy, a fraction, and its gains."""
 
     accuracy: float
     gain: Gain
@@ -29,13 +30,13 @@ class Measured(NamedTuple):
 def expected_improvement(
     mean: Array, deviation: Array, gains: Array, front: Sequence[Measured]
 ) -> Array:
-    """Return the expected gain in hypervolume of sets.
+    """Return the expected gain in hypervolume of architectures.
 
     Args:
-        mean: ``[sets]``, of the accuracy.
-        deviation: ``[sets]``, standard deviation of the accuracy.
-        gains: Theirs, ``[sets, 2]``.
-        front: The measured sets; dominated ones do no harm.
+        mean: Means of the accuracies, ``[architectures]``.
+        deviation: Standard deviations of the accuracies, ``[architectures]``.
+        gains: Gains of the architectures, ``[architectures, 2]``.
+        front: The evaluated architectures; dominated ones have no effect.
     """
     members = [member for member in front if not _is_dominated(member, front)]
     total = np.zeros(len(mean))
@@ -48,8 +49,8 @@ def expected_improvement(
     return total
 
 
-def levels_to_beat(gains: Array, front: Sequence[Measured]) -> Array:
-    """Return the accuracies above which sets of these gains, ``[sets, 2]``, are not dominated."""
+def accuracies_to_beat(gains: Array, front: Sequence[Measured]) -> Array:
+    """Return the accuracies above which architectures of these gains are not dominated."""
     levels = np.full(len(gains), -np.inf)
     for member in front:
         covers = (gains <= np.array(member.gain)).all(1)
@@ -57,18 +58,18 @@ def levels_to_beat(gains: Array, front: Sequence[Measured]) -> Array:
     return levels
 
 
-def _is_dominated(one: Measured, front: Sequence[Measured]) -> bool:
+def _is_dominated(member: Measured, front: Sequence[Measured]) -> bool:
     return any(
-        other.accuracy >= one.accuracy
-        and other.gain[0] >= one.gain[0]
-        and other.gain[1] >= one.gain[1]
-        and other != one
+        other.accuracy >= member.accuracy
+        and other.gain[0] >= member.gain[0]
+        and other.gain[1] >= member.gain[1]
+        and other != member
         for other in front
     )
 
 
 def _union(gains: Sequence[Gain], *, within: Array) -> Array:
-    """Return the area of rectangles from the origin, clipped to each of others, ``[sets, 2]``."""
+    """Return the area of the union of rectangles from the origin, clipped to each of ``within``."""
     width, height = within.T
     area, reached = np.zeros(len(within)), np.zeros(len(within))
     for x, y in sorted(gains, reverse=True):

@@ -1,26 +1,27 @@
-"""Early stopping against a front: asynchronous successive halving, one number of layers at a time.
+"""Early stopping: a trial goes on only while its final accuracy could still enter the front.
 
-After each rung but the last a trial goes on only if its final accuracy could still enter the front
-at its price. Price is known before a trial starts, so the only question is accuracy, and a trial's
-accuracy is its best rung's:
+The rule is asynchronous: it is applied after each rung but the last, with what is known at that
+moment, and waits for no other trial. The price of a trial is known before it starts, so the only
+question is its accuracy, which is that of its best rung:
 
     final  =  best so far  +  share * (1 - best so far)
 
-``share`` is the part of the errors left that the rungs to come take away. It is learned from the
-trials that went to the end: of as many removed layers once ``MIN_COMPLETED_TRIALS`` of them did,
-of all before; while fewer than ``MIN_COMPLETED_TRIALS`` did in all, nothing is stopped. A share
-and not a number of points, because a set that the transplant repaired badly gains more from
-training than those that were good enough to go to the end. Even its share is larger, so the bound
-is best where the decision is close, among trials alike, and low far below.
+``share`` is the part of the remaining errors that later rungs remove. It is learned from completed
+trials: from those with the same number of removed layers once there are ``MIN_COMPLETED_TRIALS`` of
+them, before that from all; with fewer than ``MIN_COMPLETED_TRIALS`` in all, nothing is stopped. A
+share predicts better than a number of points, because an architecture that the transplant repaired
+badly gains more from training than one that was good enough to be completed. Even its share is
+larger: the bound is tight among similar trials, where the decision is close, and too low for trials
+that are far below the front.
 
-The highest final accuracy that is still credible is the mean of what is learned plus
-``DEVIATIONS`` standard deviations. The deviation is never below the binomial standard error of an
-accuracy on so many images, sqrt(p * (1 - p) / images): three trials that gained alike must not make
-the rule surer than its images allow.
+The highest credible final accuracy uses the mean of the shares plus ``DEVIATIONS`` standard
+deviations. The deviation is at least the binomial standard error of an accuracy on so many images,
+sqrt(p * (1 - p) / images): three trials with similar gains must not make the rule more certain than
+the images allow.
 
 A trial stops when some member of the front is at least as cheap, in throughput and memory, and at
-least as accurate as that. Nothing waits for other trials: whatever is known at the moment decides.
-A member only leaves the front for a better one, so what can't enter it now can't enter it later.
+least as accurate as that. A member leaves the front only for a better one, so a trial that cannot
+enter it now cannot enter it later.
 """
 
 import math
@@ -32,18 +33,19 @@ from lambda_nas.cost.measurement import Price
 from lambda_nas.records.trial import ParetoTrial, TrialRecord
 
 MIN_COMPLETED_TRIALS = 3
-"""Trials that must have gone to the end before something is learned from them."""
+"""Completed trials that are needed to predict what later rungs gain."""
 
 DEVIATIONS = 2.0
+"""Standard deviations above the mean that are still credible."""
 
 
 @dataclass(frozen=True)
 class EarlyStopping:
-    """The rule for one study.
+    """The early-stopping rule of one study.
 
     Attributes:
-        rungs: How many a trial has; the last one stops nothing.
-        images: How many the accuracies are measured on.
+        rungs: Number of rungs per trial; nothing is stopped after the last.
+        images: Number of images that accuracies are measured on.
     """
 
     rungs: int
@@ -57,12 +59,12 @@ class EarlyStopping:
         finished: Sequence[TrialRecord],
         front: Sequence[ParetoTrial],
     ) -> str | None:
-        """Return why a trial can't enter the front any more, or ``None`` if it may go on.
+        """Return why a trial can no longer enter the front, or ``None`` if it may go on.
 
         Args:
-            running: The trial with the rungs that it has done.
-            price: Of its architecture.
-            finished: The evaluated trials, stopped ones among them: these teach nothing here.
+            running: The trial with its rungs so far.
+            price: The price of its architecture.
+            finished: The evaluated trials; nothing is learned from those that were stopped.
             front: The current front.
         """
         rung = len(running.rungs) - 1
@@ -78,8 +80,8 @@ class EarlyStopping:
         if best is None or bound > best.accuracy:
             return None
         return (
-            f"rung {rung}: {max(accuracies):.1%}, at most {bound:.1%} expected at the end, can't "
-            f"reach the front: trial {best.trial} {best.removal} has {best.accuracy:.1%}"
+            f"rung {rung}: with {max(accuracies):.1%} it is expected to reach {bound:.1%} at most, "
+            f"and trial {best.trial} {best.removal} has {best.accuracy:.1%} at no higher price"
         )
 
     def bound(self, best: float, shares: Sequence[float]) -> float:
@@ -91,15 +93,15 @@ class EarlyStopping:
 
 
 def learn_shares(finished: Sequence[TrialRecord], size: int, rung: int) -> list[float] | None:
-    """Return the shares of the errors left after a rung that later rungs took away.
+    """Return the shares of the errors remaining after a rung that later rungs removed.
 
     Args:
         finished: The evaluated trials.
-        size: The number of removed layers whose trials are preferred.
+        size: Number of removed layers; trials with as many are preferred.
         rung: Index of the rung.
 
     Returns:
-        One share a trial, of that size or of all, or ``None`` if these are too few.
+        One share per trial, of that size or of all, or ``None`` if there are too few.
     """
     complete = [trial for trial in finished if trial.stopped is None]
     same = [trial for trial in complete if len(trial.removal) == size]
@@ -111,11 +113,11 @@ def learn_shares(finished: Sequence[TrialRecord], size: int, rung: int) -> list[
 
 
 def _share(trial: TrialRecord, rung: int) -> float | None:
-    """Return the share of one trial; without errors left there is none."""
+    """Return the share of one trial, or ``None`` if no errors remained."""
     accuracies = [result.accuracy for result in trial.rungs]
     best = max(accuracies[: rung + 1])
     return (max(accuracies) - best) / (1 - best) if best < 1 else None
 
 
-def _at_least_as_cheap(one: Price, other: Price) -> bool:
-    return one.throughput >= other.throughput and one.memory_bytes <= other.memory_bytes
+def _at_least_as_cheap(rival: Price, price: Price) -> bool:
+    return rival.throughput >= price.throughput and rival.memory_bytes <= price.memory_bytes

@@ -1,12 +1,13 @@
-"""A Gaussian process over removal sets: layer by layer, jointly, and along one known number.
+"""A Gaussian process over architectures: per layer, jointly, and along one known number.
 
-The covariance of two sets is the sum of four parts: a constant, what each shared layer brings on
-its own, how alike the sets are as a whole (falling with the number of layers in which they differ),
-and how near they are in ``level``, a number known of each set before it is measured. What depends
-on the level need not be smooth: beyond the levels observed it soon becomes uncertain.
+The covariance of two architectures is the sum of four parts: a constant, the effect of each layer
+that both remove, how alike the two are as a whole (it falls with the number of layers in which they
+differ), and how close they are in ``level``, a number known of each architecture before it is
+evaluated. The function of the level need not be smooth: beyond the observed levels its uncertainty
+grows quickly.
 
-Notation: ``members`` is ``[sets, layers]``, 1.0 where a layer is removed; a way to merge tokens
-counts as a layer here. ``level`` is ``[sets]``.
+Notation: ``features`` is ``[architectures, layers]``, 1.0 where a layer is removed; a way to merge
+tokens counts as a layer here. ``level`` is ``[architectures]``.
 """
 
 from dataclasses import astuple, dataclass
@@ -23,64 +24,64 @@ JITTER = 1e-6
 """Added to the diagonal, relative to the variance."""
 
 HYPERPRIOR_STD = 1.0
-"""How far hyperparameters may stray: the standard deviation of their logarithms."""
+"""Standard deviation of the logarithms of the hyperparameters under their prior."""
 
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """Standard deviations in units of what is modelled, and lengths.
+    """Standard deviations in units of the modelled quantity, and length scales.
 
     Attributes:
-        offset: Of the constant.
-        layer: Of each layer's own effect.
-        joint: Of what sets have beyond that.
-        joint_length: In layers that differ.
-        along: Of the function of the level.
-        along_length: In units of the level.
-        noise: Of an observation.
+        offset: Standard deviation of the constant.
+        layer: Standard deviation of each layer's own effect.
+        joint: Standard deviation of what an architecture has beyond its layers' effects.
+        joint_length: Length scale of ``joint``, in layers that differ.
+        level: Standard deviation of the function of the level.
+        level_length: Length scale of ``level``, in units of the level.
+        noise: Standard deviation of an observation's noise.
     """
 
     offset: float
     layer: float
     joint: float
     joint_length: float
-    along: float
-    along_length: float
+    level: float
+    level_length: float
     noise: float
 
 
-class Sets(NamedTuple):
-    """What is known of sets before they are measured."""
+class Inputs(NamedTuple):
+    """What is known of architectures before they are evaluated."""
 
-    members: Array
+    features: Array
     level: Array
 
 
-def covariance(one: Sets, other: Sets, by: Hyperparameters) -> Array:
-    """Return ``[sets of one, sets of other]``."""
-    shared = one.members @ other.members.T
-    differing = one.members.sum(1)[:, None] + other.members.sum(1)[None] - 2 * shared
-    distance = (one.level[:, None] - other.level[None]) / by.along_length
+def covariance(rows: Inputs, columns: Inputs, by: Hyperparameters) -> Array:
+    """Return the covariance matrix, ``[rows, columns]``."""
+    shared = rows.features @ columns.features.T
+    differing = rows.features.sum(1)[:, None] + columns.features.sum(1)[None] - 2 * shared
+    distance = (rows.level[:, None] - columns.level[None]) / by.level_length
     return (
         by.offset**2
         + by.layer**2 * shared
         + by.joint**2 * np.exp(-differing / by.joint_length)
-        + by.along**2 * np.exp(-np.abs(distance))
+        + by.level**2 * np.exp(-np.abs(distance))
     )
 
 
 class Posterior:
-    """What observations at some sets tell of all others.
+    """The process conditioned on observations.
 
     Args:
-        sets: The observed ones.
-        values: ``[sets]``, less their prior mean.
+        inputs: The observed architectures.
+        values: Observed values less their prior mean, ``[architectures]``.
         by: Hyperparameters.
     """
 
-    def __init__(self, sets: Sets, values: Array, by: Hyperparameters) -> None:
-        self._sets, self._by = sets, by
-        gram = covariance(sets, sets, by)
+    def __init__(self, inputs: Inputs, values: Array, by: Hyperparameters) -> None:
+        self._inputs, self._by = inputs, by
+        gram = covariance(inputs, inputs, by)
         gram[np.diag_indices_from(gram)] += by.noise**2 + JITTER * gram.diagonal().mean()
         self._factor = cho_factor(gram, lower=True)
         self._weights = cho_solve(self._factor, values)
@@ -88,27 +89,27 @@ class Posterior:
         self.log_evidence = float(-0.5 * values @ self._weights - half)
 
     def loo_z_score(self) -> float:
-        """Return how far observations lie from where the others put them: 1.0 is as expected.
+        """Return the root mean square of the leave-one-out z-scores; 1.0 is as expected.
 
-        A root mean square, in standard deviations, left out one at a time in closed form.
+        Each observation is compared with its prediction from all others, in closed form.
         """
         inverse = cho_solve(self._factor, np.eye(len(self._weights))).diagonal()
         return float(np.sqrt(np.mean(np.square(self._weights) / inverse)))
 
-    def at(self, sets: Sets) -> tuple[Array, Array]:
-        """Return mean (less the prior mean) and standard deviation without noise, ``[sets]``."""
-        cross = covariance(self._sets, sets, self._by)
+    def at(self, inputs: Inputs) -> tuple[Array, Array]:
+        """Return mean (less the prior mean) and standard deviation without noise."""
+        cross = covariance(self._inputs, inputs, self._by)
         solved = solve_triangular(self._factor[0], cross, lower=True)
-        variance = np.square(prior_deviation(sets, self._by)) - np.square(solved).sum(0)
+        variance = np.square(prior_deviation(inputs, self._by)) - np.square(solved).sum(0)
         return cross.T @ self._weights, np.sqrt(np.maximum(variance, 0.0))
 
 
-def fit(sets: Sets, values: Array, defaults: Hyperparameters) -> Hyperparameters:
-    """Return the most probable hyperparameters, log-normal around the defaults a priori."""
+def fit(inputs: Inputs, values: Array, defaults: Hyperparameters) -> Hyperparameters:
+    """Return the most probable hyperparameters; their prior is log-normal around the defaults."""
     start = np.log(astuple(defaults))
 
     def loss(logarithms: Array) -> float:
-        posterior = Posterior(sets, values, Hyperparameters(*np.exp(logarithms)))
+        posterior = Posterior(inputs, values, Hyperparameters(*np.exp(logarithms)))
         return -posterior.log_evidence + 0.5 * float(
             np.square((logarithms - start) / HYPERPRIOR_STD).sum()
         )
@@ -117,6 +118,7 @@ def fit(sets: Sets, values: Array, defaults: Hyperparameters) -> Hyperparameters
     return Hyperparameters(*np.exp(found.x).tolist())
 
 
-def prior_deviation(sets: Sets, by: Hyperparameters) -> Array:
-    """Return the standard deviation of each set before any observation, ``[sets]``."""
-    return np.sqrt(by.offset**2 + by.layer**2 * sets.members.sum(1) + by.joint**2 + by.along**2)
+def prior_deviation(inputs: Inputs, by: Hyperparameters) -> Array:
+    """Return the standard deviation of each architecture before any observation."""
+    removed = inputs.features.sum(1)
+    return np.sqrt(by.offset**2 + by.layer**2 * removed + by.joint**2 + by.level**2)

@@ -1,4 +1,4 @@
-"""Where a study stands: what its trials say of sets, however they ended."""
+"""What the trials of a study say about architectures."""
 
 from typing import NamedTuple
 
@@ -11,15 +11,20 @@ from lambda_nas.strategy.optuna_trials import RUNGS
 
 
 class Observations(NamedTuple):
-    """What a study's trials say of sets: measured, not to be proposed, refused, in flight, queued.
+    """The state of a study at one moment.
 
-    Those in the queue have no parameters yet: they are a number.
+    Attributes:
+        observed: Accuracies of evaluated architectures, in the order of their trials.
+        taken: Architectures that are not proposed again: evaluated, failed or running.
+        rejected: Architectures that were proposed and rejected before any work.
+        running: Architectures whose trial has begun and not ended.
+        queued: Number of trials in the queue; they have no parameters yet.
     """
 
     observed: dict[Architecture, float]
     taken: set[Architecture]
-    refused: set[Architecture]
-    pending: set[Architecture]
+    rejected: set[Architecture]
+    running: set[Architecture]
     queued: int
 
 
@@ -27,19 +32,19 @@ def read_observations(study: optuna.Study, search_space: SearchSpace) -> Observa
     """Read all trials of a study."""
     trials = study.get_trials(deepcopy=False)
     queued = sum(trial.state == TrialState.WAITING for trial in trials)
-    standing = Observations({}, set(), set(), set(), queued)
+    observations = Observations({}, set(), set(), set(), queued)
     for trial in trials:
         if not trial.params:
             continue
-        one = search_space.to_architecture(trial.params)
+        architecture = search_space.to_architecture(trial.params)
         if trial.state == TrialState.COMPLETE:
-            standing.observed[one] = trial.values[0]
+            observations.observed[architecture] = trial.values[0]
         elif RUNGS in trial.user_attrs:
-            standing.observed[one] = max(trial.user_attrs[RUNGS])
+            observations.observed[architecture] = max(trial.user_attrs[RUNGS])
         elif trial.state == TrialState.PRUNED:
-            standing.refused.add(one)
+            observations.rejected.add(architecture)
             continue
         elif trial.state == TrialState.RUNNING:
-            standing.pending.add(one)
-        standing.taken.add(one)
-    return standing
+            observations.running.add(architecture)
+        observations.taken.add(architecture)
+    return observations

@@ -1,4 +1,4 @@
-"""Search spaces: which layers of a model family may go. One YAML file each."""
+"""Search spaces from YAML files: which layers of a model may be removed. One file per model."""
 
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -22,16 +22,16 @@ Layer = Annotated[int, Field(ge=0)]
 
 
 class SpaceConfig(BaseModel):
-    """The sets a search may propose.
+    """The content of a search space file.
 
     Attributes:
-        name: What the user calls it.
-        model: The model it is for, as ``--model`` takes it; None for any.
-        removable: Block indices whose attention may go, or all that the model has.
-        max_removed: The most layers a set may have; None for no limit.
-        seeds: Sets to evaluate first, by name, such as those the paper found.
-        tome_r: Pairs of tokens that a block may merge; merging none is always a choice.
-        tome_start: Blocks from which on this may begin.
+        name: Name of the space.
+        model: The model that the space is for, as ``search`` takes it; None for any.
+        removable: Indices of the blocks whose attention may be removed, or "all".
+        max_removed: Maximum number of removed layers; None for no limit.
+        seeds: Removal sets to evaluate first, by name, such as those of the paper.
+        tome_r: Pairs of tokens that a block may merge; merging none is always possible.
+        tome_start: Blocks at which merging may start.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -46,7 +46,7 @@ class SpaceConfig(BaseModel):
 
     @property
     def mergings(self) -> tuple[Merging, ...]:
-        """Each way to merge tokens."""
+        """All ways to merge tokens."""
         return tuple(sorted({Merging(r, start) for r in self.tome_r for start in self.tome_start}))
 
     @field_validator("removable")
@@ -94,14 +94,17 @@ def load_space(name_or_file: str) -> SpaceConfig:
     """Read a shipped space by name, or a YAML file.
 
     Raises:
-        InputError: If there is none, or for all its problems together: line, key, what is wrong.
+        InputError: If there is none, or if the file is wrong; it lists all problems with their
+            lines and keys.
     """
     shipped = shipped_spaces()
     path = shipped.get(name_or_file, Path(name_or_file))
     if not path.is_file():
         raise InputError(
-            f"there is no search space {name_or_file}: give a YAML file or one of "
-            f"{', '.join(shipped)}"
+            "there is no such search space",
+            parameter="space",
+            value=name_or_file,
+            allowed=f"a YAML file or one of {', '.join(shipped)}",
         )
     try:
         text = path.read_text(encoding="utf-8")

@@ -1,14 +1,14 @@
-"""What is believed of every architecture: first from the prior's score, then from finished trials.
+"""The surrogate model: predicts the accuracy of every architecture from the prior and the trials.
 
-Two Gaussian processes. One guesses the score (relative entropy) of sets that have not been scored,
-from those that have, so that only sets worth it are. The other one guesses accuracies: its prior
-mean falls with the score, and it learns from finished trials how it really does, which layers are
-better or worse than their score, and which sets. A set is a removal set here, with or without a way
-to merge tokens, which counts as if it were one more layer.
+It consists of two Gaussian processes. The first predicts the prior's score (relative entropy) of
+architectures that have not been scored from those that have, so that only promising ones need to be
+scored. The second predicts accuracies: its prior mean falls with the score, and finished trials
+teach it how the accuracy really depends on the score, and which layers and architectures are better
+or worse than their score says. A way to merge tokens counts as one more layer.
 
-Accuracies are guessed as log odds: there, sets of about one score lie equally far apart whether
-most images are still right or few (on the digits' 4096 sets 0.1 to 0.3, repaired or not, where
-accuracies lie 0.5 to 5 points apart).
+Accuracies are modelled as log odds, because the spread among architectures of similar score is then
+about the same at high and at low accuracy: 0.1 to 0.3 on the digits' 4096 removal sets, with and
+without repair, where the accuracies themselves spread by 0.5 to 5 points.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -22,8 +22,8 @@ from lambda_nas.models.removal import RemovalSet
 from lambda_nas.models.search_space import SearchSpace
 from lambda_nas.strategy.gaussian_process import (
     Hyperparameters,
+    Inputs,
     Posterior,
-    Sets,
     fit,
     prior_deviation,
 )
@@ -32,171 +32,179 @@ Array = NDArray[np.float64]
 Score = Callable[[Architecture], float]
 
 LOG_SCORE = Hyperparameters(
-    offset=3.0, layer=1.0, joint=0.5, joint_length=3.0, along=1.5, along_length=4.0, noise=0.05
+    offset=3.0, layer=1.0, joint=0.5, joint_length=3.0, level=1.5, level_length=4.0, noise=0.05
 )
-"""A priori; the level is the number of layers removed, a merging being one more."""
+"""Hyperparameters of the log score before any fit; the level is the number of layers removed."""
 
 ACCURACY = Hyperparameters(
-    offset=0.5, layer=0.2, joint=0.3, joint_length=3.0, along=1.0, along_length=1.5, noise=0.15
+    offset=0.5, layer=0.2, joint=0.3, joint_length=3.0, level=1.0, level_length=1.5, noise=0.15
 )
-"""A priori, of log odds; the level is the logarithm of the score."""
+"""Hyperparameters of the log odds before any fit; the level is the logarithm of the score."""
 
 LEAST_SCORE = 1e-4
-"""In nats: scores below are as good as none."""
+"""Added to scores, in nats, before the logarithm: smaller differences do not matter."""
 
 FITTED_AT = tuple(round(4 * 1.3**step) for step in range(30))
-"""Numbers of observations at which hyperparameters are fitted again."""
+"""Numbers of observations at which the hyperparameters are fitted again."""
 
 SOFTNESS = 0.005
 """Added to accuracies and errors, so that the log odds of 0 and 1 are finite."""
 
 
 class Candidates(NamedTuple):
-    """Architectures and the same as a matrix ``[sets, layers and mergings]``.
+    """Architectures, and the same as a matrix.
 
-    It is 1.0 where a layer is removed, and where tokens are merged in that way.
+    Attributes:
+        architectures: The candidates.
+        features: ``[architectures, layers and mergings]``, 1.0 where a layer is removed or tokens
+            are merged in that way.
     """
 
-    sets: Sequence[Architecture]
-    members: Array
+    architectures: Sequence[Architecture]
+    features: Array
 
 
 class Prediction(NamedTuple):
-    """Mean and standard deviation, ``[sets]`` each."""
+    """Mean and standard deviation, ``[architectures]`` each."""
 
     mean: Array
     deviation: Array
 
 
 class Surrogate:
-    """Scores sets when asked to, and guesses what it has not been told.
+    """Predicts scores and accuracies; scores an architecture only when asked to.
 
     Args:
         search_space: What may be removed, and how tokens may be merged.
-        score: The prior's score of a set, not negative, lower is better. Called once a set.
+        score: Returns the prior's score of an architecture: not negative, lower is better. Called
+            once per architecture.
         baseline: Accuracy of the unpruned model.
-        depth: How many layers may be removed at once.
+        max_removed: Maximum number of layers removed at once.
     """
 
     def __init__(
-        self, search_space: SearchSpace, score: Score, *, baseline: float, depth: int
+        self, search_space: SearchSpace, score: Score, *, baseline: float, max_removed: int
     ) -> None:
         self._search_space = search_space
         self._score = score
         self._baseline = baseline
-        self._depth = depth
+        self._max_removed = max_removed
         self._scores: dict[Architecture, float] = {}
-        self._walked = False
-        self._guessed: tuple[Candidates, int, Prediction] | None = None
-        self._of_score = _Process(LOG_SCORE)
-        self._of_accuracy = _Process(ACCURACY)
+        self._path_scored = False
+        self._last_log_scores: tuple[Candidates, int, Prediction] | None = None
+        self._score_process = _Process(LOG_SCORE)
+        self._accuracy_process = _Process(ACCURACY)
 
-    def candidates(self, sets: Sequence[Architecture]) -> Candidates:
-        """Return sets with their matrix."""
+    def candidates(self, architectures: Sequence[Architecture]) -> Candidates:
+        """Return architectures with their matrix."""
         layers, mergings = self._search_space.layers, self._search_space.mergings
         rows = [
             [
-                *(layer in one.removal for layer in layers),
-                *(merging == one.merging for merging in mergings),
+                *(layer in architecture.removal for layer in layers),
+                *(merging == architecture.merging for merging in mergings),
             ]
-            for one in sets
+            for architecture in architectures
         ]
         width = len(layers) + len(mergings)
-        return Candidates(sets, np.array(rows, float).reshape(len(sets), width))
+        return Candidates(architectures, np.array(rows, float).reshape(len(rows), width))
 
-    def log_score(self, one: Architecture) -> float:
-        """Return the logarithm of a set's score, scoring it if that has not been done."""
-        if one not in self._scores:
-            self._scores[one] = float(np.log(self._score(one) + LEAST_SCORE))
-        return self._scores[one]
+    def log_score(self, architecture: Architecture) -> float:
+        """Return the logarithm of an architecture's score; measures the score if necessary."""
+        if architecture not in self._scores:
+            self._scores[architecture] = float(np.log(self._score(architecture) + LEAST_SCORE))
+        return self._scores[architecture]
 
-    def is_scored(self, one: Architecture) -> bool:
-        """Say whether a set's score is known."""
-        return one in self._scores
+    def is_scored(self, architecture: Architecture) -> bool:
+        """Return whether an architecture's score is known."""
+        return architecture in self._scores
 
     def scores(self) -> Mapping[Architecture, float]:
-        """Return the logarithms known.
+        """Return the logarithms of all known scores.
 
-        Among them are those of the sets that the NOSE path passes by, and of each merging alone.
+        They include every architecture considered along the NOSE path, and each merging alone.
         """
-        if not self._walked:
-            self._walked = True
+        if not self._path_scored:
+            self._path_scored = True
             current = RemovalSet()
             for merging in self._search_space.mergings:
                 self.log_score(Architecture(current, merging))
-            while len(current) < self._depth:
+            while len(current) < self._max_removed:
                 left = [layer for layer in self._search_space.layers if layer not in current]
                 steps = (Architecture(current.add(layer)) for layer in left)
                 current = min(steps, key=self.log_score).removal
         return self._scores
 
     def log_scores(self, candidates: Candidates) -> Prediction:
-        """Return the logarithms of the scores: those known, and guesses of the others."""
+        """Return the logarithms of the scores: exact where known, predicted elsewhere."""
         scores = self.scores()
-        if self._guessed and self._guessed[0] is candidates and self._guessed[1] == len(scores):
-            return self._guessed[2]
-        exact = np.array([scores.get(one, np.nan) for one in candidates.sets])
+        last = self._last_log_scores
+        if last and last[0] is candidates and last[1] == len(scores):
+            return last[2]
+        exact = np.array([scores.get(each, np.nan) for each in candidates.architectures])
         unknown = np.isnan(exact)
         if not unknown.any():
             return Prediction(exact, np.zeros(len(exact)))
         known = self.candidates(list(scores))
         values = np.array(list(scores.values()))
-        centre = values[: FITTED_AT[0]].mean()
-        posterior = self._of_score.condition(_by_size(known.members), values - centre)
-        mean, deviation = posterior.at(_by_size(candidates.members))
-        guess = Prediction(
-            np.where(unknown, mean + centre, exact), np.where(unknown, deviation, 0.0)
+        center = values[: FITTED_AT[0]].mean()
+        posterior = self._score_process.condition(_by_size(known.features), values - center)
+        mean, deviation = posterior.at(_by_size(candidates.features))
+        prediction = Prediction(
+            np.where(unknown, mean + center, exact), np.where(unknown, deviation, 0.0)
         )
-        self._guessed = candidates, len(scores), guess
-        return guess
+        self._last_log_scores = candidates, len(scores), prediction
+        return prediction
 
     def accuracies(
         self, candidates: Candidates, observed: Mapping[Architecture, float]
     ) -> Prediction:
-        """Return what to think of the accuracies after observations."""
+        """Return the predicted accuracies given the observed ones."""
         odds = self._log_odds(candidates, observed)
         above, below = (from_log_odds(odds.mean + sign * odds.deviation) for sign in (1, -1))
         return Prediction(from_log_odds(odds.mean), (above - below) / 2)
 
-    def ceilings(
-        self, candidates: Candidates, observed: Mapping[Architecture, float], doubt: float
+    def upper_bounds(
+        self, candidates: Candidates, observed: Mapping[Architecture, float], sigmas: float
     ) -> Array:
-        """Return the most that may be measured, ``doubt`` standard deviations granted."""
+        """Return the accuracies that lie ``sigmas`` standard deviations above their means.
+
+        The deviation includes the noise of an evaluation.
+        """
         odds = self._log_odds(candidates, observed)
-        return from_log_odds(odds.mean + doubt * np.hypot(odds.deviation, ACCURACY.noise))
+        return from_log_odds(odds.mean + sigmas * np.hypot(odds.deviation, ACCURACY.noise))
 
     def _log_odds(
         self, candidates: Candidates, observed: Mapping[Architecture, float]
     ) -> Prediction:
-        """Return what to think of the log odds.
+        """Return the predicted log odds.
 
-        A guessed score adds to the uncertainty what they would differ if it were one standard
-        deviation higher.
+        A predicted score adds uncertainty: the change in the mean if it were one standard deviation
+        higher.
         """
         self.scores()
-        for one in observed:
-            self.log_score(one)
+        for architecture in observed:
+            self.log_score(architecture)
         score = self.log_scores(candidates)
-        mean, deviation = self._log_odds_at(candidates.members, score.mean, observed)
+        mean, deviation = self._log_odds_at(candidates.features, score.mean, observed)
         if not score.deviation.any():
             return Prediction(mean, deviation)
         above = score.mean + score.deviation
-        worse, _ = self._log_odds_at(candidates.members, above, observed)
+        worse, _ = self._log_odds_at(candidates.features, above, observed)
         return Prediction(mean, np.hypot(deviation, worse - mean))
 
     def _log_odds_at(
-        self, members: Array, level: Array, observed: Mapping[Architecture, float]
+        self, features: Array, level: Array, observed: Mapping[Architecture, float]
     ) -> Prediction:
         prior = self._prior(level)
-        sets = Sets(members, level)
+        inputs = Inputs(features, level)
         if not observed:
-            return Prediction(prior, prior_deviation(sets, ACCURACY))
+            return Prediction(prior, prior_deviation(inputs, ACCURACY))
         seen = self.candidates(list(observed))
-        seen_level = np.array([self.log_score(one) for one in observed])
+        seen_level = np.array([self.log_score(architecture) for architecture in observed])
         values = log_odds(np.array(list(observed.values()))) - self._prior(seen_level)
-        posterior = self._of_accuracy.condition(Sets(seen.members, seen_level), values)
-        mean, deviation = posterior.at(sets)
-        # Never surer than the trials so far bear out.
+        posterior = self._accuracy_process.condition(Inputs(seen.features, seen_level), values)
+        mean, deviation = posterior.at(inputs)
+        # Wider if the observations scatter more than the process expects; never narrower.
         return Prediction(prior + mean, deviation * max(1.0, posterior.loo_z_score()))
 
     def _prior(self, level: Array) -> Array:
@@ -204,7 +212,7 @@ class Surrogate:
 
 
 def log_odds(accuracy: Array) -> Array:
-    """Return the log odds of accuracies, fractions."""
+    """Return the log odds of accuracies, which are fractions."""
     return np.log((accuracy + SOFTNESS) / (1 - accuracy + SOFTNESS))
 
 
@@ -214,21 +222,21 @@ def from_log_odds(odds: Array) -> Array:
 
 
 class _Process:
-    """Fits the hyperparameters anew to the first so many observations.
+    """A Gaussian process whose hyperparameters are fitted to the first so many observations.
 
-    So they depend on nothing but the observations and their order.
+    They depend on nothing but the observations and their order.
     """
 
     def __init__(self, defaults: Hyperparameters) -> None:
         self._fitted = {0: defaults}
 
-    def condition(self, sets: Sets, values: Array) -> Posterior:
+    def condition(self, inputs: Inputs, values: Array) -> Posterior:
         count = max((count for count in FITTED_AT if count <= len(values)), default=0)
         if count not in self._fitted:
-            first = Sets(sets.members[:count], sets.level[:count])
+            first = Inputs(inputs.features[:count], inputs.level[:count])
             self._fitted[count] = fit(first, values[:count], self._fitted[0])
-        return Posterior(sets, values, self._fitted[count])
+        return Posterior(inputs, values, self._fitted[count])
 
 
-def _by_size(members: Array) -> Sets:
-    return Sets(members, members.sum(1))
+def _by_size(features: Array) -> Inputs:
+    return Inputs(features, features.sum(1))

@@ -168,7 +168,7 @@ def test_weights_that_are_gone(searched, stored):
         ({"model": None}, InputError, "^model is missing"),
         ({"data": "nowhere"}, InputError, "nowhere"),
         ({"model": "deit_tinny"}, InputError, "timm has no model deit_tinny"),
-        ({"space": "nope"}, InputError, "there is no search space nope"),
+        ({"space": "nope"}, InputError, "there is no such search space"),
         ({"storage": "nonsense"}, InputError, "^storage nonsense is no database URL"),
         ({"max_params": 1, "study": "new"}, InfeasibleError, "nearest to max_params 1: "),
     ],

@@ -32,7 +32,7 @@ def test_budget(lambda_nas, budget):
         (("search", "--model", "resnet18"), 2, "--data is missing"),
         (("search", "--model", "deit_tinny", "--data", "."), 2, "timm has no model deit_tinny"),
         (("search", "--space", "deit_tiny"), 2, "--data is missing"),
-        (("search", "--space", "nope"), 2, "there is no search space nope"),
+        (("search", "--space", "nope"), 2, "there is no such search space"),
         (("search", "--storage", "nonsense"), 2, "--storage nonsense is no database URL"),
         (
             ("search", "--storage", "postgresql+psycopg://127.0.0.1:1/x"),

@@ -61,39 +61,39 @@ def test_limits_decide_what_may_be_searched(constraints, sizes):
         (
             PRICES,
             Constraints(min_speedup=1.5),
-            "nearest to --min-speedup 1.5: 2 layers removed, "
+            "nearest to min_speedup 1.5: 2 layers removed, "
             "5000000 params, 40.00 MB, 120.00 images/s, 1.20x",
         ),
         # Memory is rounded up and speed down: as limits, the numbers told would be kept.
         (
             {0: PRICES[0], 1: PRICES[1]},
             Constraints(max_memory_bytes=30_500_000, min_throughput=200),
-            "nearest to --max-memory 30.5MB and --min-throughput 200: 1 layer removed, "
+            "nearest to max_memory 30.5MB and min_throughput 200: 1 layer removed, "
             "5500000 params, 42.01 MB, 110.01 images/s, 1.10x",
         ),
         # All the others keep the limit on memory, so only that on params must be relaxed.
         (
             PRICES,
             Constraints(max_params=1000, max_memory_bytes=41_000_000),
-            "nearest to --max-params 1000: 2 layers removed, "
+            "nearest to max_params 1000: 2 layers removed, "
             "5000000 params, 40.00 MB, 120.00 images/s, 1.20x",
         ),
         # Each can be kept, both can't: relaxing either will do.
         (
             CROSSED,
             Constraints(max_memory_bytes=41_000_000, min_speedup=1.25),
-            "nearest to --min-speedup 1.25: 2 layers removed, "
+            "nearest to min_speedup 1.25: 2 layers removed, "
             "5000000 params, 40.00 MB, 120.00 images/s, 1.20x; "
-            "nearest to --max-memory 41MB: 3 layers removed, "
+            "nearest to max_memory 41MB: 3 layers removed, "
             "4500000 params, 44.00 MB, 130.00 images/s, 1.30x",
         ),
         # Each is out of reach, with another nearest.
         (
             CROSSED,
             Constraints(max_memory_bytes=39_000_000, min_speedup=2),
-            "nearest to --max-memory 39MB: 2 layers removed, "
+            "nearest to max_memory 39MB: 2 layers removed, "
             "5000000 params, 40.00 MB, 120.00 images/s, 1.20x; "
-            "nearest to --min-speedup 2: 3 layers removed, "
+            "nearest to min_speedup 2: 3 layers removed, "
             "4500000 params, 44.00 MB, 130.00 images/s, 1.30x",
         ),
     ],
@@ -109,14 +109,14 @@ def test_signatures_of_several_stages_are_written_out():
     prices = PriceTable(((0,), (1, 2)), priced)
     search_space = SearchSpace((0, 1, 2))
     check_feasible(prices, search_space, Constraints(min_speedup=1.15))
-    with pytest.raises(InfeasibleError, match=r"nearest to --min-speedup 2: 1\+0 layers removed"):
+    with pytest.raises(InfeasibleError, match=r"nearest to min_speedup 2: 1\+0 layers removed"):
         check_feasible(prices, search_space, Constraints(min_speedup=2))
 
 
 def test_params_are_checked_by_themselves():
     check_params({(1,): 900, (2,): 800}, Constraints(max_params=800, min_speedup=1000))
     check_params({(1,): 900}, Constraints())
-    message = "nearest to --max-params 799: 2 layers removed, 800 params: relax a limit"
+    message = "nearest to max_params 799: 2 layers removed, 800 params: relax a limit"
     with pytest.raises(InfeasibleError, match=message):
         check_params({(1,): 900, (2,): 800}, Constraints(max_params=799))
 
@@ -141,7 +141,7 @@ def test_what_merging_reaches_is_feasible():
     with pytest.raises(
         InfeasibleError,
         match=re.escape(
-            "nearest to --min-speedup 5: 0 layers removed, merging 8 from block 0, 100 params"
+            "nearest to min_speedup 5: 0 layers removed, merging 8 from block 0, 100 params"
         ),
     ):
         check_feasible(prices, search_space, Constraints(min_speedup=5))

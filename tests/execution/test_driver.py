@@ -14,7 +14,7 @@ from silent import Silent
 from lambda_nas.api import session as run
 from lambda_nas.cost.constraints import Constraints
 from lambda_nas.errors import InfeasibleError, StudyMismatchError
-from lambda_nas.execution import heartbeat as owners
+from lambda_nas.execution import heartbeat
 from lambda_nas.execution.cluster import ray_running
 from lambda_nas.execution.heartbeat import machine
 from lambda_nas.execution.settings import Budget, Settings
@@ -130,7 +130,7 @@ def test_the_same_command_does_only_what_is_left(finished, source):
 @pytest.mark.full
 def test_small_spaces_end_with_every_set_measured(source, tmp_path):
     store, outcome = search(source, tmp_path, 50, max_removed=1)
-    assert outcome.stopped == "all sets within the limits are measured"
+    assert outcome.stopped == "all architectures within the constraints are evaluated"
     assert [len(point.removal) for point in store.trials("study")] == [1, 1, 1, 1]
 
 
@@ -170,7 +170,7 @@ def begin_as_a_dead_driver(store, study, removal, on=None):
 
 
 def unmeasured(store, count=1):
-    measured = {history.removal for history in store.trial_records("study")}
+    measured = {record.removal for record in store.trial_records("study")}
     return [r for r in every_set(range(4), (1, 2, 3)) if r not in measured][:count]
 
 
@@ -189,7 +189,7 @@ def test_a_dead_drivers_trial_is_settled_and_queued_again(finished, source):
 
 @pytest.mark.full
 def test_a_dead_driver_elsewhere_is_told_by_its_silence(source, tmp_path, monkeypatch):
-    monkeypatch.setattr(owners, "SILENT_S", 2.0)
+    monkeypatch.setattr(heartbeat, "SILENT_S", 2.0)
     store, _ = search(source, tmp_path, 2)
     study = optuna.load_study(study_name="study", storage=store.optuna)
     [missing] = unmeasured(store)
@@ -206,12 +206,12 @@ def test_a_living_driver_elsewhere_keeps_its_trial_and_its_part_of_the_budget(so
     study = optuna.load_study(study_name="study", storage=store.optuna)
     [theirs] = unmeasured(store)
     trial, run = begin_as_a_dead_driver(store, study, theirs, on="elsewhere")
-    with owners.heartbeat(store, run, {}, started=0.0):
+    with heartbeat.heartbeat(store, run, {}, started=0.0):
         _, outcome = search(source, tmp_path, 4)
         assert [claim.architecture.removal for claim in store.claims("study")] == [theirs]
     assert study.trials[trial.number].state == TrialState.RUNNING
     assert outcome.counts.complete == 3
-    assert theirs not in {history.removal for history in store.trial_records("study")}
+    assert theirs not in {record.removal for record in store.trial_records("study")}
 
 
 @pytest.mark.full
@@ -251,9 +251,9 @@ def test_optuna_is_told_in_the_transaction_that_records(source, tmp_path):
         study.tell(trial, [0.5, 100.0, 1.0])
         raise KeyboardInterrupt
 
-    history = TrialRecord(trial.number, Architecture(removal), (RungResult(0, 0.5, 1.0),), run=run)
+    record = TrialRecord(trial.number, Architecture(removal), (RungResult(0, 0.5, 1.0),), run=run)
     with pytest.raises(KeyboardInterrupt):
-        store.record("study", history, None, tell=tell_and_fail)
+        store.record("study", record, None, tell=tell_and_fail)
     fresh = optuna.load_study(study_name="study", storage=SqlStudyStore.open(store.url).optuna)
     assert fresh.trials[trial.number].state == TrialState.RUNNING
     assert store.load("study") == before
@@ -287,17 +287,17 @@ def test_hopeless_trials_are_stopped_and_told_as_pruned(halved):
     stopped = {h.removal: h for h in store.trial_records("study") if h.stopped}
     assert set(stopped) >= set(HOPELESS)
     assert outcome.counts.stopped == len(stopped)
-    for removal, history in stopped.items():
-        assert [rung.rung for rung in history.rungs] == list(range(len(history.rungs)))
-        assert len(history.rungs) < 3
-        told = study.trials[history.trial]
+    for removal, record in stopped.items():
+        assert [rung.rung for rung in record.rungs] == list(range(len(record.rungs)))
+        assert len(record.rungs) < 3
+        told = study.trials[record.trial]
         assert told.state == TrialState.PRUNED
-        assert told.user_attrs[RUNGS] == [rung.accuracy for rung in history.rungs]
-        assert told.user_attrs["reason"] == history.stopped
+        assert told.user_attrs[RUNGS] == [rung.accuracy for rung in record.rungs]
+        assert told.user_attrs["reason"] == record.stopped
         assert told.user_attrs["removed"] == str(removal)
-        rung = len(history.rungs) - 1
-        assert history.stopped.startswith(f"rung {rung}: ")
-        assert "can't reach the front: trial " in history.stopped
+        rung = len(record.rungs) - 1
+        assert record.stopped.startswith(f"rung {rung}: ")
+        assert "at no higher price" in record.stopped
 
 
 @pytest.mark.full
@@ -305,11 +305,11 @@ def test_trials_that_went_to_the_end_have_all_rungs(halved):
     _, store, outcome, study = halved
     complete = [h for h in store.trial_records("study") if h.stopped is None]
     assert len(complete) == outcome.counts.complete >= 3
-    for history in complete:
-        told = study.trials[history.trial]
+    for record in complete:
+        told = study.trials[record.trial]
         assert told.state == TrialState.COMPLETE
-        assert told.user_attrs[RUNGS] == [rung.accuracy for rung in history.rungs]
-        assert len(history.rungs) == 3
+        assert told.user_attrs[RUNGS] == [rung.accuracy for rung in record.rungs]
+        assert len(record.rungs) == 3
 
 
 @pytest.mark.full
@@ -323,7 +323,7 @@ def test_stopped_trials_count_and_leave_no_weights(halved):
         if RUNGS not in trial.user_attrs
     ]
     assert outcome.counts.refused == len(reasons)
-    assert not any("can't reach the front" in reason for reason in reasons)
+    assert not any(reason.startswith("rung ") for reason in reasons)
     front = store.front("study")
     assert {point.trial for point in front} <= {point.trial for point in store.trials("study")}
     kept = {str(path) for path in (folder / "weights" / "study").iterdir()}
@@ -337,20 +337,20 @@ def test_a_resumed_search_leaves_stopped_sets_alone(halved, digits):
     _, outcome = search(digits, folder, 8, layers=tuple(range(12)), max_removed=4, seeds=HOPELESS)
     after = store.trial_records("study")
     assert after[:7] == before
-    assert len({history.removal for history in after}) == len(after) == 8
+    assert len({record.removal for record in after}) == len(after) == 8
     assert outcome.counts.evaluated == 8
 
 
 @pytest.mark.parametrize(
     ("constraints", "priced", "message"),
     [
-        (Constraints(max_params=1000), False, "nearest to --max-params 1000: 3 layers removed, "),
+        (Constraints(max_params=1000), False, "nearest to max_params 1000: 3 layers removed, "),
         (
             Constraints(max_memory_bytes=1000),
             True,
-            "nearest to --max-memory 0.001MB: 3 layers removed",
+            "nearest to max_memory 0.001MB: 3 layers removed",
         ),
-        (Constraints(min_speedup=90), True, r"nearest to --min-speedup 90: \d layers? removed"),
+        (Constraints(min_speedup=90), True, r"nearest to min_speedup 90: \d layers? removed"),
     ],
 )
 def test_infeasible_limits_end_before_any_work(source, tmp_path, constraints, priced, message):
@@ -381,6 +381,6 @@ def test_infeasible_limits_end_before_any_work(source, tmp_path, constraints, pr
 def test_infeasible_limits_leave_a_finished_study_as_it_was(finished, source):
     folder, store, _, study = finished
     before = store.trial_records("study"), store.front("study"), len(study.trials)
-    with pytest.raises(InfeasibleError, match="nearest to --max-params 1000: 3 layers removed"):
+    with pytest.raises(InfeasibleError, match="nearest to max_params 1000: 3 layers removed"):
         search(source, folder, 50, constraints=Constraints(max_params=1000))
     assert (store.trial_records("study"), store.front("study"), len(study.trials)) == before

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from optuna._hypervolume import compute_hypervolume
 
-from lambda_nas.strategy.acquisition import Measured, expected_improvement, levels_to_beat
+from lambda_nas.strategy.acquisition import Measured, accuracies_to_beat, expected_improvement
 
 
 def volume(points):
@@ -36,7 +36,7 @@ def test_an_uncertain_accuracy_improves_by_the_mean_over_its_draws():
     assert found == pytest.approx(np.mean(added), rel=0.03)
 
 
-def test_the_more_uncertain_of_two_hopeless_sets_promises_more():
+def test_the_more_uncertain_of_two_hopeless_architectures_promises_more():
     front = [Measured(0.9, (1.0, 1.0))]
     gains = np.full((2, 2), 0.5)
     found = expected_improvement(np.full(2, 0.7), np.array([0.05, 0.1]), gains, front)
@@ -46,10 +46,10 @@ def test_the_more_uncertain_of_two_hopeless_sets_promises_more():
 def test_only_what_is_as_cheap_in_both_prices_has_to_be_beaten():
     front = [Measured(0.9, (1.2, 0.1)), Measured(0.8, (1.3, 0.3)), Measured(0.95, (1.0, 0.4))]
     gains = np.array([(1.1, 0.2), (1.1, 0.1), (1.4, 0.1)])
-    assert levels_to_beat(gains, front).tolist() == [0.8, 0.9, -np.inf]
+    assert accuracies_to_beat(gains, front).tolist() == [0.8, 0.9, -np.inf]
 
 
-def test_each_set_has_a_price_of_its_own():
+def test_each_architecture_has_a_price_of_its_own():
     front, random = draw_front(4, 8), np.random.default_rng(1)
     mean, deviation, gains = random.random(20), random.random(20) / 5, random.random((20, 2))
     together = expected_improvement(mean, deviation, gains, front)

@@ -16,7 +16,7 @@ def price(size):
     return Price(100.0 + size, 1 + size / 100, 1.0, 1000 - size, 100, 10)
 
 
-def history(layers, *accuracies, trial=0, stopped=None):
+def record(layers, *accuracies, trial=0, stopped=None):
     rungs = tuple(RungResult(rung, value, 1.0) for rung, value in enumerate(accuracies))
     return TrialRecord(trial, Architecture.of(layers), rungs, stopped)
 
@@ -27,9 +27,9 @@ def member(layers, accuracy, *, trial=3):
 
 # After rung 0 these took away a tenth, two tenths and three tenths of the errors left.
 FINISHED = [
-    history([0, 1], 0.50, 0.52, 0.55),
-    history([0, 2], 0.60, 0.68, 0.66),
-    history([0, 3], 0.80, 0.79, 0.86),
+    record([0, 1], 0.50, 0.52, 0.55),
+    record([0, 2], 0.60, 0.68, 0.66),
+    record([0, 3], 0.80, 0.79, 0.86),
 ]
 FRONT = [member([1, 4], 0.779)]
 
@@ -60,53 +60,55 @@ def test_bound_is_an_accuracy(best):
 
 
 def test_a_stop_says_why():
-    assert why_stop(history([5, 6], 0.60)) == (
-        "rung 0: 60.0%, at most 76.0% expected at the end, can't reach the front: "
-        "trial 3 {1,4} has 77.9%"
+    assert why_stop(record([5, 6], 0.60)) == (
+        "rung 0: with 60.0% it is expected to reach 76.0% at most, "
+        "and trial 3 {1,4} has 77.9% at no higher price"
     )
 
 
 def test_reaching_the_front_would_need_more_than_the_bound():
     # Equal accuracy at an equal price does not enter the front.
     bound = RULE.bound(0.6, learn_shares(FINISHED, 2, 0))
-    assert why_stop(history([5, 6], 0.6), front=[member([1, 4], bound)]) is not None
-    assert why_stop(history([5, 6], 0.6), front=[member([1, 4], bound - 1e-9)]) is None
+    assert why_stop(record([5, 6], 0.6), front=[member([1, 4], bound)]) is not None
+    assert why_stop(record([5, 6], 0.6), front=[member([1, 4], bound - 1e-9)]) is None
 
 
 def test_the_best_rung_counts():
-    assert why_stop(history([5, 6], 0.60, 0.50)).startswith("rung 1: 60.0%, at most ")
-    assert why_stop(history([5, 6], 0.75, 0.50)) is None
+    assert why_stop(record([5, 6], 0.60, 0.50)).startswith(
+        "rung 1: with 60.0% it is expected to reach "
+    )
+    assert why_stop(record([5, 6], 0.75, 0.50)) is None
 
 
 def test_the_last_rung_stops_nothing():
-    assert why_stop(history([5, 6], 0.1, 0.1)) is not None
-    assert why_stop(history([5, 6], 0.1, 0.1, 0.1)) is None
-    assert why_stop(history([5, 6], 0.1), rule=EarlyStopping(rungs=1, images=100)) is None
+    assert why_stop(record([5, 6], 0.1, 0.1)) is not None
+    assert why_stop(record([5, 6], 0.1, 0.1, 0.1)) is None
+    assert why_stop(record([5, 6], 0.1), rule=EarlyStopping(rungs=1, images=100)) is None
 
 
 def test_nothing_is_stopped_before_enough_went_to_the_end():
-    stopped = [history([1, number], 0.1, stopped="why") for number in range(2, 9)]
-    assert why_stop(history([5, 6], 0.1), finished=[*FINISHED[:2], *stopped]) is None
-    assert why_stop(history([5, 6], 0.1), finished=[*FINISHED, *stopped]) is not None
+    stopped = [record([1, number], 0.1, stopped="why") for number in range(2, 9)]
+    assert why_stop(record([5, 6], 0.1), finished=[*FINISHED[:2], *stopped]) is None
+    assert why_stop(record([5, 6], 0.1), finished=[*FINISHED, *stopped]) is not None
 
 
 def test_the_own_price_class_teaches_once_it_has_enough():
     # Three layers gain much more: 0.9 of the errors left.
-    other = [history([0, 1, number], 0.5, 0.9, 0.95) for number in (2, 3)]
+    other = [record([0, 1, number], 0.5, 0.9, 0.95) for number in (2, 3)]
     assert learn_shares([*FINISHED, *other], 3, 0) == pytest.approx([0.1, 0.2, 0.3, 0.9, 0.9])
-    other.append(history([0, 1, 4], 0.5, 0.9, 0.95))
+    other.append(record([0, 1, 4], 0.5, 0.9, 0.95))
     assert learn_shares([*FINISHED, *other], 3, 0) == pytest.approx([0.9, 0.9, 0.9])
     assert learn_shares([*FINISHED, *other], 2, 0) == pytest.approx([0.1, 0.2, 0.3])
 
 
 def test_a_trial_without_errors_left_teaches_nothing():
-    perfect = history([0, 1], 1.0, 1.0, 1.0)
+    perfect = record([0, 1], 1.0, 1.0, 1.0)
     assert learn_shares([perfect] * 5, 2, 0) is None
     assert len(learn_shares([perfect, *FINISHED], 2, 0)) == 3
 
 
 def test_only_members_that_are_at_least_as_cheap_are_rivals():
-    running = history([5, 6], 0.1)
+    running = record([5, 6], 0.1)
     assert why_stop(running, front=[member([1], 0.99)]) is None
     assert "trial 3 {1,2,3} has 77.9%" in why_stop(running, front=[member([1, 2, 3], 0.779)])
     assert why_stop(running, front=[]) is None
@@ -115,12 +117,12 @@ def test_only_members_that_are_at_least_as_cheap_are_rivals():
 def test_faster_with_more_memory_is_no_rival():
     faster = Price(1000.0, 10.0, 1.0, 2000, 100, 10)
     point = ParetoTrial(3, Architecture.of([1, 4]), 0.99, 2, faster, None)
-    assert why_stop(history([5, 6], 0.1), front=[point]) is None
+    assert why_stop(record([5, 6], 0.1), front=[point]) is None
 
 
 def test_no_rung_yet_or_no_number_stops_nothing():
-    assert why_stop(history([5, 6])) is None
-    assert why_stop(history([5, 6], math.nan)) is None
+    assert why_stop(record([5, 6])) is None
+    assert why_stop(record([5, 6], math.nan)) is None
 
 
 def simulate(seed):
@@ -146,7 +148,7 @@ def simulate(seed):
                 rung
                 for rung in range(3)
                 if rule.why_stop(
-                    history(layers, *values[: rung + 1]),
+                    record(layers, *values[: rung + 1]),
                     price(size),
                     finished=finished,
                     front=non_dominated(points),
@@ -158,10 +160,10 @@ def simulate(seed):
         all_points.append(point)
         if done is None:
             points.append(point)
-            finished.append(history(layers, *values, trial=trial))
+            finished.append(record(layers, *values, trial=trial))
         else:
             undone += 2 - done
-            finished.append(history(layers, *values[: done + 1], trial=trial, stopped="why"))
+            finished.append(record(layers, *values[: done + 1], trial=trial, stopped="why"))
     return non_dominated(points), non_dominated(all_points), undone / 600, finished
 
 

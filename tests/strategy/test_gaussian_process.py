@@ -7,21 +7,21 @@ from scipy.stats import multivariate_normal
 from lambda_nas.strategy.gaussian_process import (
     JITTER,
     Hyperparameters,
+    Inputs,
     Posterior,
-    Sets,
     covariance,
     fit,
     prior_deviation,
 )
 
 BY = Hyperparameters(
-    offset=0.5, layer=0.3, joint=0.4, joint_length=2.0, along=0.6, along_length=1.5, noise=0.1
+    offset=0.5, layer=0.3, joint=0.4, joint_length=2.0, level=0.6, level_length=1.5, noise=0.1
 )
 
 
 def draw(count, seed=0):
     random = np.random.default_rng(seed)
-    return Sets(random.integers(0, 2, (count, 5)).astype(float), random.normal(size=count))
+    return Inputs(random.integers(0, 2, (count, 5)).astype(float), random.normal(size=count))
 
 
 def covariance_by_hand(one, other):
@@ -65,7 +65,7 @@ def test_the_evidence_is_the_density_of_the_values():
     assert Posterior(seen, values, BY).log_evidence + constant == pytest.approx(density, rel=1e-4)
 
 
-def test_the_surprise_is_that_of_leaving_out_one_at_a_time():
+def test_the_z_score_is_that_of_leaving_out_one_at_a_time():
     seen = draw(9)
     values = 3 * np.sin(np.arange(9))
     gram = observed_covariance(seen)
@@ -83,7 +83,7 @@ def test_fitting_finds_out_that_there_is_little_noise_and_one_function_of_the_le
     sets = draw(60)
     fitted = fit(sets, 2 * np.sin(sets.level), BY)
     assert fitted.noise < BY.noise / 2
-    assert fitted.along > 2 * fitted.joint
+    assert fitted.level > 2 * fitted.joint
     held_out = draw(40, seed=1)
     mean, _ = Posterior(sets, 2 * np.sin(sets.level), fitted).at(held_out)
     inside = np.abs(held_out.level) < 1.5

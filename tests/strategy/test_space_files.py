@@ -102,6 +102,6 @@ def test_bad_files(tmp_path, text, message):
 
 def test_absent():
     with pytest.raises(
-        InputError, match=r"no search space deit_huge: .* deit_tiny, deit_tiny_tome, digits"
+        InputError, match=r"space deit_huge: there is no .* deit_tiny, deit_tiny_tome, digits"
     ):
         load_space("deit_huge")

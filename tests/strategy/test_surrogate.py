@@ -1,4 +1,4 @@
-"""What is believed before and after trials."""
+"""Predictions before and after trials."""
 
 import numpy as np
 import pytest
@@ -13,13 +13,13 @@ LAYERS = tuple(range(6))
 HARM = (0.8, 0.3, 0.02, 0.1, 0.05, 0.2)
 
 
-def score(one):
+def score(architecture):
     """Return a score that grows faster than the sum of its layers."""
-    return sum(HARM[layer] for layer in one.removal) ** 1.5 + 0.05 * one.merging.r
+    return sum(HARM[layer] for layer in architecture.removal) ** 1.5 + 0.05 * architecture.merging.r
 
 
-def accuracy(one):
-    return 0.9 * np.exp(-0.5 * score(one))
+def accuracy(architecture):
+    return 0.9 * np.exp(-0.5 * score(architecture))
 
 
 def sets_of(*sizes):
@@ -33,14 +33,14 @@ def calls():
 
 @pytest.fixture
 def surrogate(calls):
-    def counted(one):
-        calls.append(one)
-        return score(one)
+    def counted(architecture):
+        calls.append(architecture)
+        return score(architecture)
 
-    return Surrogate(SearchSpace(LAYERS), counted, baseline=0.9, depth=5)
+    return Surrogate(SearchSpace(LAYERS), counted, baseline=0.9, max_removed=5)
 
 
-def test_the_sets_along_the_greedy_path_are_scored_once_each(surrogate, calls):
+def test_the_architectures_along_the_greedy_path_are_scored_once_each(surrogate, calls):
     scores = surrogate.scores()
     assert len(calls) == len(set(calls)) == 6 + 5 + 4 + 3 + 2
     assert Architecture.of([2, 3, 4]) in scores
@@ -51,10 +51,10 @@ def test_the_sets_along_the_greedy_path_are_scored_once_each(surrogate, calls):
 
 def test_before_any_trial_the_accuracy_falls_with_the_score_known_or_guessed(surrogate):
     candidates = surrogate.candidates(sets_of(1, 3))
-    guess = surrogate.accuracies(candidates, {})
-    ranks = np.argsort(np.argsort([-score(one) for one in candidates.sets]))
-    assert np.corrcoef(ranks, np.argsort(np.argsort(guess.mean)))[0, 1] > 0.9
-    scored = np.array([surrogate.is_scored(one) for one in candidates.sets])
+    predicted = surrogate.accuracies(candidates, {})
+    ranks = np.argsort(np.argsort([-score(one) for one in candidates.architectures]))
+    assert np.corrcoef(ranks, np.argsort(np.argsort(predicted.mean)))[0, 1] > 0.9
+    scored = np.array([surrogate.is_scored(one) for one in candidates.architectures])
     assert scored.any()
     assert not scored.all()
 
@@ -65,8 +65,8 @@ def test_a_guessed_score_makes_an_accuracy_less_certain(surrogate):
     candidates = surrogate.candidates(unscored)
 
     def deviations():
-        ceilings = (surrogate.ceilings(candidates, {}, doubt) for doubt in (1.0, 0.0))
-        return np.subtract(*map(log_odds, ceilings))
+        bounds = (surrogate.upper_bounds(candidates, {}, sigmas) for sigmas in (1.0, 0.0))
+        return np.subtract(*map(log_odds, bounds))
 
     guessed = deviations()
     for one in unscored:
@@ -95,7 +95,7 @@ def test_trials_correct_the_prior(surrogate):
     random = np.random.default_rng(0)
     seen = [sets[index] for index in random.choice(len(sets), 20, replace=False)]
     others = surrogate.candidates([one for one in sets if one not in seen])
-    truth = np.array([accuracy(one) for one in others.sets])
+    truth = np.array([accuracy(one) for one in others.architectures])
     for one in sets:
         surrogate.log_score(one)
     before = surrogate.accuracies(others, {})
@@ -105,7 +105,7 @@ def test_trials_correct_the_prior(surrogate):
     assert (np.abs(after.mean - truth) < 3 * after.deviation).mean() > 0.95
 
 
-def test_beliefs_depend_on_the_trials_and_not_on_when_they_were_told(surrogate):
+def test_predictions_depend_on_the_trials_and_not_on_when_they_were_told(surrogate):
     sets = sets_of(1, 2, 3)
     observed = {one: accuracy(one) for one in sets[:17]}
     candidates = surrogate.candidates(sets[17:])
@@ -113,7 +113,7 @@ def test_beliefs_depend_on_the_trials_and_not_on_when_they_were_told(surrogate):
         surrogate.accuracies(candidates, dict(list(observed.items())[:count]))
         for count in range(1, 18)
     ][-1]
-    at_once = Surrogate(SearchSpace(LAYERS), score, baseline=0.9, depth=5).accuracies(
+    at_once = Surrogate(SearchSpace(LAYERS), score, baseline=0.9, max_removed=5).accuracies(
         candidates, observed
     )
     assert np.array_equal(step_by_step.mean, at_once.mean)
@@ -123,15 +123,15 @@ def test_beliefs_depend_on_the_trials_and_not_on_when_they_were_told(surrogate):
 def test_each_merging_is_scored_once_alone_and_learned_apart_from_the_layers(calls):
     mergings = (Merging(1), Merging(4))
 
-    def counted(one):
-        calls.append(one)
-        return score(one)
+    def counted(architecture):
+        calls.append(architecture)
+        return score(architecture)
 
-    surrogate = Surrogate(SearchSpace(LAYERS, mergings), counted, baseline=0.9, depth=2)
+    surrogate = Surrogate(SearchSpace(LAYERS, mergings), counted, baseline=0.9, max_removed=2)
     surrogate.scores()
     assert [one.merging for one in calls if not one.removal] == list(mergings)
     merged = [Architecture(one.removal, mergings[1]) for one in sets_of(1, 2)]
     observed = {one: accuracy(one) - 0.2 * bool(one.merging) for one in (*sets_of(1), *merged[:8])}
-    guess = surrogate.accuracies(surrogate.candidates(merged[8:]), observed)
+    predicted = surrogate.accuracies(surrogate.candidates(merged[8:]), observed)
     truth = np.array([accuracy(one) - 0.2 for one in merged[8:]])
-    assert np.abs(guess.mean - truth).mean() < 0.06
+    assert np.abs(predicted.mean - truth).mean() < 0.06

@@ -89,13 +89,9 @@ class RemovalSampler(BaseSampler):
         >>> from lambda_nas.cost.measurement import Price
         >>> by_number = {n: Price(100 + 5 * n, 1 + n / 20, 1.0, 100 - n, 9, 9) for n in range(4)}
         >>> prices = PriceTable.by_number((0, 1, 2), by_number)
-    <<<<<<< HEAD
-        >>> space, score = SearchSpace((0, 1, 2)), lambda one: sum(one.removal) / 10
-    =======
         >>> space = SearchSpace((0, 1, 2))
         >>> def score(architecture):
         ...     return sum(architecture.removal) / 10
-    >>>>>>> 68150a3 (The sampler reads a study once per suggestion; strategy and execution speak the field's language)
         >>> sampler = RemovalSampler(space, prices, score, baseline=0.9)
         >>> directions = ["maximize", "maximize", "minimize"]
         >>> study = optuna.create_study(directions=directions, sampler=sampler)

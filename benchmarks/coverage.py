@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-import lambda_nas.registry
 import timm
 import torch
 from rich.progress import track
@@ -30,10 +29,11 @@ from torch import Tensor, nn
 from lambda_nas.models.branches import Branch, find_branches
 from lambda_nas.models.removal import RemovalSet
 from lambda_nas.models.surgery import count_params, remove_attention
+from lambda_nas.pretrained.entry_points import DIGITS_ARCHITECTURE, PRUNED_ARCHITECTURE
 
 SIZES = (32, 56, 64, 96, 112, 128, 160, 192, 224, 256, 288, 384, 448, 512, 1024)
 ALL_LAYERS = 30_000_000
-OURS = (lambda_nas.registry.PRUNED_ARCHITECTURE, lambda_nas.registry.DIGITS_ARCHITECTURE)
+OURS = (PRUNED_ARCHITECTURE, DIGITS_ARCHITECTURE)
 # Blocks that normalize what attention gives: a zero before the norm would leak its bias. Written
 # down once more, so that a mistake in the package's own table shows.
 POST_NORMS = {

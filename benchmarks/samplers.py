@@ -193,7 +193,7 @@ def _options() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("tables", nargs="*", type=Path, metavar="TABLE.npz")
-    parser.add_argument("--repair", search_space=("removal", "transplant", "all"), default="all")
+    parser.add_argument("--repair", choices=("removal", "transplant", "all"), default="all")
     parser.add_argument("--samplers", nargs="+", default=SAMPLERS, metavar="NAME[:SEEDS]")
     parser.add_argument("--seeds", type=int, default=30)
     parser.add_argument("--budget", type=int, default=max(BUDGETS))

@@ -28,7 +28,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", default=MODELS)
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=(1, 64))
-    parser.add_argument("--modes", nargs="+", search_space=("eager", "compile"), default=("eager",))
+    parser.add_argument("--modes", nargs="+", choices=("eager", "compile"), default=("eager",))
     parser.add_argument("--seconds", type=float, default=240.0, help="a row of the table may take")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()

@@ -19,7 +19,7 @@ from lambda_nas.api.session import RUNG_LOSSES
 from lambda_nas.api.terminal_progress import stage
 from lambda_nas.data.image_folder import ImageData, ImageLimits, load_images
 from lambda_nas.execution.progress import in_percent
-from lambda_nas.models.blockwise import check_isotropic
+from lambda_nas.models.blockwise import check_blockwise
 from lambda_nas.models.removal import RemovalSet
 from lambda_nas.models.surgery import remove_attention
 from lambda_nas.pretrained.loading import load_model
@@ -96,12 +96,10 @@ class Comparison:
 def main() -> None:
     """Fill the table in and print it as Markdown."""
     options = _options()
-    model = check_isotropic(load_model(options.model).model)
+    model = check_blockwise(load_model(options.model).model)
     with stage("Reading images", 100) as advance:
-        constraints = ImageLimits(training=50_000)
-        data = load_images(
-            options.data, model, constraints=constraints, on_image=in_percent(advance)
-        )
+        limits = ImageLimits(training=50_000)
+        data = load_images(options.data, model, limits=limits, on_image=in_percent(advance))
     comparison = Comparison(model, data, options)
     table = json.loads(options.out.read_text()) if options.out.exists() else {}
     if "unpruned" not in table:
@@ -161,7 +159,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--data", required=True, type=Path)
     parser.add_argument("--out", required=True, type=Path)
     parser.add_argument("--plot", type=Path, help="figure, as .html, .png or .svg")
-    parser.add_argument("--arms", nargs="*", search_space=ARMS, help="default: all")
+    parser.add_argument("--arms", nargs="*", choices=ARMS, help="default: all")
     parser.add_argument("--steps", type=int, default=60, help=f"of {BATCH_SIZE} images")
     parser.add_argument("--lr", type=float, default=3e-4)
     parser.add_argument("--seed", type=int, default=0)

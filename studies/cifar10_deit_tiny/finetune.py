@@ -39,10 +39,8 @@ def main() -> None:
         },
     )
     with stage("Reading images", 100) as advance:
-        constraints = ImageLimits(training=50_000)
-        data = load_images(
-            options.data, model, constraints=constraints, on_image=in_percent(advance)
-        )
+        limits = ImageLimits(training=50_000)
+        data = load_images(options.data, model, limits=limits, on_image=in_percent(advance))
     assert data.training is not None
     steps = int(options.epochs * len(data.training)) // BATCH_SIZE
     recipe = TrainConfig(

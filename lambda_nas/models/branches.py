@@ -5,38 +5,25 @@ parts; ``CONVENTIONS`` holds those names. Nothing else in the package knows them
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
-from timm.models import (
-    beit,
-    cait,
-    coat,
-    convit,
-    deepseek_vit,
-    eva,
-    gemma4_vit,
-    maxxvit,
-    swin_transformer,
-    swin_transformer_v2,
-    swin_transformer_v2_cr,
-    vision_transformer,
-    vision_transformer_relpos,
-)
 from torch import nn
 
 from lambda_nas.models.attention_free import AttentionFreeBlock, NoAttention, NoBranch
+from lambda_nas.models.timm_names import timm_class, timm_classes
 
 PRE_NORM_BLOCKS = (
-    vision_transformer.Block,
-    vision_transformer_relpos.RelPosBlock,
-    eva.EvaBlock,
-    beit.Block,
-    cait.LayerScaleBlock,
-    convit.Block,
-    deepseek_vit.DeepseekVitBlock,
-    swin_transformer.SwinTransformerBlock,
+    ("models.vision_transformer", "Block"),
+    ("models.vision_transformer_relpos", "RelPosBlock"),
+    ("models.eva", "EvaBlock"),
+    ("models.beit", "Block"),
+    ("models.cait", "LayerScaleBlock"),
+    ("models.convit", "Block"),
+    ("models.deepseek_vit", "DeepseekVitBlock"),
+    ("models.swin_transformer", "SwinTransformerBlock"),
 )
 """Blocks of two halves, attention and MLP, whose MLP half works alone."""
 
@@ -46,21 +33,27 @@ OTHER_ATTENTION = re.compile(r"^Class|^CrossAttention|Pool")
 
 PARALLEL = "attention and MLP are one parallel branch"
 UNREMOVABLE = {
-    vision_transformer.ParallelScalingBlock: PARALLEL,
-    vision_transformer.DiffParallelScalingBlock: PARALLEL,
-    vision_transformer.ParallelThingsBlock: "attention layers in parallel share one branch",
-    maxxvit.ParallelPartitionAttention: "attention layers in parallel share one branch",
-    coat.ParallelBlock: "attention layers of several scales are added to each other",
+    ("models.vision_transformer", "ParallelScalingBlock"): PARALLEL,
+    ("models.vision_transformer", "DiffParallelScalingBlock"): PARALLEL,
+    (
+        "models.vision_transformer",
+        "ParallelThingsBlock",
+    ): "attention layers in parallel share one branch",
+    (
+        "models.maxxvit",
+        "ParallelPartitionAttention",
+    ): "attention layers in parallel share one branch",
+    ("models.coat", "ParallelBlock"): "attention layers of several scales are added to each other",
 }
 DOWNSAMPLES = "its attention also downsamples"
 
 POST_NORM_BLOCKS = {
-    vision_transformer.ResPostBlock: "norm1",
-    vision_transformer_relpos.ResPostRelPosBlock: "norm1",
-    eva.EvaBlockPostNorm: "norm1",
-    swin_transformer_v2.SwinTransformerV2Block: "norm1",
-    swin_transformer_v2_cr.SwinTransformerV2CrBlock: "norm1",
-    gemma4_vit.Gemma4Block: "norm2",
+    ("models.vision_transformer", "ResPostBlock"): "norm1",
+    ("models.vision_transformer_relpos", "ResPostRelPosBlock"): "norm1",
+    ("models.eva", "EvaBlockPostNorm"): "norm1",
+    ("models.swin_transformer_v2", "SwinTransformerV2Block"): "norm1",
+    ("models.swin_transformer_v2_cr", "SwinTransformerV2CrBlock"): "norm1",
+    ("models.gemma4_vit", "Gemma4Block"): "norm2",
 }
 """The norms after attention, whose bias is added even if attention returns zeros."""
 
@@ -116,6 +109,11 @@ class Branch:
     removed: bool = False
 
 
+def is_pre_norm_block(module: nn.Module) -> bool:
+    """Say whether a module is one of the ``PRE_NORM_BLOCKS``."""
+    return isinstance(module, timm_classes(*PRE_NORM_BLOCKS))
+
+
 def find_branches(model: nn.Module) -> tuple[Branch, ...]:
     """Return the model's attention branches in the order of its modules.
 
@@ -126,11 +124,23 @@ def find_branches(model: nn.Module) -> tuple[Branch, ...]:
     for path, module in model.named_modules():
         if isinstance(module, AttentionFreeBlock | NoBranch):
             found.append(Branch(path, removed=True))
-        elif obstacle := UNREMOVABLE.get(type(module), getattr(module, "removal_obstacle", None)):
+        elif obstacle := _unremovable().get(
+            type(module), getattr(module, "removal_obstacle", None)
+        ):
             found.append(Branch(path, obstacle=obstacle))
         else:
             found.extend(_branches_of(path, module))
     return tuple(found)
+
+
+@cache
+def _unremovable() -> Mapping[type[nn.Module] | None, str]:
+    return {timm_class(*name): reason for name, reason in UNREMOVABLE.items()}
+
+
+@cache
+def _post_norms() -> Mapping[type[nn.Module] | None, str]:
+    return {timm_class(*name): norm for name, norm in POST_NORM_BLOCKS.items()}
 
 
 def _branches_of(path: str, module: nn.Module) -> Iterator[Branch]:
@@ -144,7 +154,7 @@ def _branches_of(path: str, module: nn.Module) -> Iterator[Branch]:
         if name not in taken and fits and _attends(child):
             taken.add(name)
             parts = (name, *(part for part in convention.parts if _has(module, part)))
-            last = POST_NORM_BLOCKS.get(type(module), name)
+            last = _post_norms().get(type(module), name)
             removed = isinstance(child, NoAttention)
             yield Branch(path, name, parts, last, _obstacle(module), removed=removed)
 

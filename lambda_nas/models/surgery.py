@@ -7,7 +7,6 @@ import copy
 from collections.abc import Sequence
 from typing import Generic, NamedTuple, TypeVar
 
-from timm.models.mvitv2 import MultiScaleAttention, MultiScaleAttentionPoolFirst
 from torch import nn
 
 from lambda_nas.errors import LayerIndexError, UnsupportedModelError
@@ -17,10 +16,14 @@ from lambda_nas.models.attention_free import (
     NoBranch,
     NoSizedAttention,
 )
-from lambda_nas.models.branches import PRE_NORM_BLOCKS, WRAPPED, Branch, find_branches
+from lambda_nas.models.branches import WRAPPED, Branch, find_branches, is_pre_norm_block
 from lambda_nas.models.removal import RemovalSet
+from lambda_nas.models.timm_names import timm_classes
 
-ATTENTION_WITH_SIZE = (MultiScaleAttention, MultiScaleAttentionPoolFirst)
+ATTENTION_WITH_SIZE = (
+    ("models.mvitv2", "MultiScaleAttention"),
+    ("models.mvitv2", "MultiScaleAttentionPoolFirst"),
+)
 
 ModelT = TypeVar("ModelT", bound=nn.Module)
 
@@ -92,17 +95,22 @@ def remove_attention(model: ModelT, removal: RemovalSet) -> Surgery[ModelT]:
 
 def _remove(model: nn.Module, branch: Branch) -> None:
     block = model.get_submodule(branch.path)
-    if isinstance(block, PRE_NORM_BLOCKS):
+    if is_pre_norm_block(block):
         model.set_submodule(branch.path, AttentionFreeBlock(block))
     elif branch.attention in WRAPPED:
         model.set_submodule(branch.path, NoBranch())
     else:
         # Dilution wraps the attention.
         inside = block.get_submodule(branch.attention).modules()
-        gives_size = any(isinstance(module, ATTENTION_WITH_SIZE) for module in inside)
+        gives_size = any(gives_its_size(module) for module in inside)
         setattr(block, branch.attention, NoSizedAttention() if gives_size else NoAttention())
         for name in branch.parts[1:]:
             bypass(block, name)
+
+
+def gives_its_size(attention: nn.Module) -> bool:
+    """Say whether an attention returns the size of its feature map besides the features."""
+    return isinstance(attention, timm_classes(*ATTENTION_WITH_SIZE))
 
 
 def bypass(block: nn.Module, name: str) -> None:

@@ -18,13 +18,13 @@ from collections.abc import Callable
 from functools import partial
 
 import torch
-from timm.models.swin_transformer import PatchMerging
 from torch import Tensor, nn
 
 from lambda_nas.errors import NonFiniteError, UnsupportedModelError
 from lambda_nas.models.attention_free import AttentionFreeBlock
 from lambda_nas.models.blockwise import (
     Blockwise,
+    Downsampling,
     attend,
     blocks,
     entries,
@@ -119,7 +119,7 @@ class Repair:
         return shift
 
     def enter(
-        self, entry: PatchMerging, index: int, states: States, *, pruned: bool, refit: bool
+        self, entry: Downsampling, index: int, states: States, *, pruned: bool, refit: bool
     ) -> None:
         """Downsample the states to block ``index``'s input.
 
@@ -206,7 +206,7 @@ def advance(states: States, run: Callable[[Tensor], Tensor]) -> None:
 
 
 def _refit(
-    run: AttentionFreeBlock | PatchMerging,
+    run: AttentionFreeBlock | Downsampling,
     linear: nn.Linear,
     index: int,
     states: States,
@@ -225,7 +225,7 @@ def _refit(
 
 
 def _normal_equations(
-    run: AttentionFreeBlock | PatchMerging,
+    run: AttentionFreeBlock | Downsampling,
     linear: nn.Linear,
     states: States,
     targets: States,

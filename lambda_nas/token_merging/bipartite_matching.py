@@ -4,12 +4,14 @@ Notation used for tensor shapes: ``[batch, tokens, channels]``. A token's size i
 image patches merged into it; sizes are ``[batch, tokens, 1]``.
 """
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 import torch.nn.functional as F  # noqa: N812
-from timm.layers import Attention
 from torch import Tensor
+
+if TYPE_CHECKING:
+    from timm.layers import Attention
 
 
 class Tokens(NamedTuple):
@@ -33,7 +35,7 @@ class Matching(NamedTuple):
     into: Tensor
 
 
-def attend(attention: Attention, x: Tensor, sizes: Tensor | None) -> tuple[Tensor, Tensor]:
+def attend(attention: "Attention", x: Tensor, sizes: Tensor | None) -> tuple[Tensor, Tensor]:
     """Run the paper's proportional attention: a token of size ``s`` counts as ``s`` equal tokens.
 
     Args:

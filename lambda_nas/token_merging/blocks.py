@@ -9,46 +9,51 @@ Notation used for tensor shapes: ``[batch, tokens, channels]``.
 
 import copy
 from collections.abc import Iterable
+from typing import TYPE_CHECKING, cast
 
-from timm.layers import Attention
-from timm.models.deit import VisionTransformerDistilled
-from timm.models.vision_transformer import Block, VisionTransformer
 from torch import Tensor, nn
 
 from lambda_nas.errors import InputError, UnsupportedModelError
 from lambda_nas.models.attention_free import AttentionFreeBlock, in_parts
+from lambda_nas.models.blockwise import (
+    Blockwise,
+    is_plain_attention,
+    is_plain_block,
+    is_plain_vit,
+)
 from lambda_nas.models.merging import Merging
 from lambda_nas.token_merging.bipartite_matching import Tokens, attend, merge_most_similar
 
-MERGEABLE = (VisionTransformer, VisionTransformerDistilled)
+if TYPE_CHECKING:
+    from timm.layers import Attention
 
 # Merging runs the parts of attention and block itself, so it would skip a part it does not know.
 BLOCK_PARTS = {"norm1", "attn", "ls1", "drop_path1", "norm2", "mlp", "ls2", "drop_path2"}
 ATTENTION_PARTS = {"qkv", "q_norm", "k_norm", "attn_drop", "norm", "proj", "proj_drop"}
 
 
-def check_mergeable(model: nn.Module) -> VisionTransformer:
+def check_mergeable(model: nn.Module) -> Blockwise:
     """Return the model itself if its tokens can be merged.
 
     Raises:
         UnsupportedModelError: If they can't; says why.
     """
-    # A subclass may run its blocks in another way.
-    if not isinstance(model, VisionTransformer) or type(model) not in MERGEABLE:
+    if not is_plain_vit(model):
         raise UnsupportedModelError(
             f"can't merge the tokens of a {type(model).__name__}; supported: timm's "
             "VisionTransformer and VisionTransformerDistilled"
         )
-    if model.global_pool != "token":
+    vit = cast("Blockwise", model)
+    if vit.global_pool != "token":
         raise UnsupportedModelError(
-            f"can't merge the tokens of a model with global_pool {model.global_pool!r}, whose head "
+            f"can't merge the tokens of a model with global_pool {vit.global_pool!r}, whose head "
             "reads all tokens without their sizes; supported: a head that reads the class token"
         )
-    for index, block in enumerate(model.blocks):
+    for index, block in enumerate(vit.blocks):
         obstacle = _obstacle(block)
         if obstacle:
             raise UnsupportedModelError(f"can't merge tokens: block {index} {obstacle}")
-    return model
+    return vit
 
 
 def _obstacle(block: nn.Module) -> str | None:
@@ -56,10 +61,10 @@ def _obstacle(block: nn.Module) -> str | None:
         return None
     if isinstance(block, MergingBlock):
         return "merges tokens already; start from the model without merging"
-    if type(block) is not Block:
+    if not is_plain_block(block):
         return f"is a {type(block).__name__}, not timm's pre-norm Block"
-    attention = block.attn
-    if type(attention) is not Attention:
+    attention = block.get_submodule("attn")
+    if not is_plain_attention(attention):
         return (
             f"has a {type(attention).__name__} instead of timm's Attention; "
             "call finish on a diluted model first"
@@ -71,7 +76,7 @@ def _obstacle(block: nn.Module) -> str | None:
     )
 
 
-def merge_tokens(model: nn.Module, merging: Merging) -> VisionTransformer:
+def merge_tokens(model: nn.Module, merging: Merging) -> Blockwise:
     """Return a copy of the model that merges tokens, with the same state dict.
 
     Blocks without attention merge nothing, as in "MLP Can Be A Good Transformer Learner". Apply
@@ -119,7 +124,7 @@ def merging_blocks(
     return MergingBlocks(
         *(
             MergingBlock(block, r=r, protected=protected)
-            if index >= start and isinstance(block, Block)
+            if index >= start and is_plain_block(block)
             else block
             for index, block in enumerate(blocks)
         )
@@ -150,7 +155,7 @@ class MergingBlock(nn.Module):
     """Read by ``models.branches``."""
 
     norm1: nn.Module
-    attn: Attention
+    attn: "Attention"
     ls1: nn.Module
     drop_path1: nn.Module
     norm2: nn.Module

@@ -5,19 +5,18 @@ from collections.abc import Sequence
 from typing import Any, Literal, cast
 
 import torch
-from timm.layers import to_2tuple
-from timm.models.swin_transformer import SwinTransformerBlock
 from torch import Tensor, nn
 
 from lambda_nas.errors import InputError, LayerIndexError, UnsupportedModelError
 from lambda_nas.models.attention_free import pass_through, zeros
+from lambda_nas.models.blockwise import window_misfit
 from lambda_nas.models.branches import Branch, find_branches
 from lambda_nas.models.removal import RemovalSet
 from lambda_nas.models.surgery import (
-    ATTENTION_WITH_SIZE,
     ModelT,
     bypass,
     check_removal,
+    gives_its_size,
     remove_attention,
 )
 from lambda_nas.training.folding import check_foldable, fold
@@ -53,7 +52,7 @@ class FadingAttention(_Fading):
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         """Return the module's output times lambda; a size returned beside it is passed on."""
-        if not self.active and not isinstance(self.whole, ATTENTION_WITH_SIZE):
+        if not self.active and not gives_its_size(self.whole):
             return zeros(x)
         found = self.whole(x, *args, **kwargs)
         if isinstance(found, tuple):
@@ -101,21 +100,10 @@ def dilute(model: ModelT, removal: RemovalSet, *, compensation: Compensation = "
     branches = find_branches(diluted)
     for layer in removal:
         block = diluted.get_submodule(branches[layer].path)
-        if compensation == "paper" and isinstance(block, SwinTransformerBlock):
-            _check_windows(block)
+        if compensation == "paper" and (misfit := window_misfit(block)):
+            raise UnsupportedModelError(f'{misfit}; train with compensation="none"')
         _dilute(block, branches[layer], compensation)
     return diluted.to(next(diluted.parameters()).device)
-
-
-def _check_windows(block: SwinTransformerBlock) -> None:
-    size: Any = block.input_resolution
-    window = to_2tuple(block.window_size)
-    if size[0] % window[0] or size[1] % window[1]:
-        raise UnsupportedModelError(
-            f"windows of {window[0]}x{window[1]} don't divide the feature map of "
-            f"{size[0]}x{size[1]}; "
-            'train with compensation="none"'
-        )
 
 
 def _dilute(block: nn.Module, branch: Branch, compensation: Compensation) -> None:

@@ -11,18 +11,20 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
-from timm.layers import RmsNorm, RmsNormFp32, SimpleNorm, SimpleNormFp32
-from timm.models.cait import Cait
-from timm.models.deit import VisionTransformerDistilled
 from torch import nn
 
 from lambda_nas.errors import LayerIndexError, UnsupportedModelError
 from lambda_nas.models.attention_free import AttentionFreeBlock
-from lambda_nas.models.blockwise import Blockwise, blocks, check_blockwise, entries
+from lambda_nas.models.blockwise import (
+    Blockwise,
+    blocks,
+    check_blockwise,
+    entries,
+    is_cait,
+    is_distilled,
+    is_scale_invariant,
+)
 from lambda_nas.models.removal import RemovalSet
-
-# Norms that map ``c * x`` to the same as ``x`` once their eps is multiplied by ``c ** 2``.
-SCALE_INVARIANT = (nn.LayerNorm, nn.RMSNorm, RmsNorm, RmsNormFp32, SimpleNorm, SimpleNormFp32)
 
 
 class _Reader(NamedTuple):
@@ -104,7 +106,7 @@ def _readers(model: Blockwise, doubled: RemovalSet) -> Iterator[_Reader]:
             yield _Reader(_invariant(block, "norm1"), _linear(block, "attn.proj"), scale)
         yield _Reader(_invariant(block, "norm2"), _linear(block, "mlp.fc2"), scale)
     # CaiT's class token, which is not scaled, passes the last norm too, so its eps stays.
-    if scale != 1 and not isinstance(model, Cait):
+    if scale != 1 and not is_cait(model):
         yield _Reader(_final_norm(model), None, scale)
 
 
@@ -121,7 +123,7 @@ def _linear(block: nn.Module, name: str) -> nn.Linear:
 
 def _invariant(parent: nn.Module, name: str) -> nn.Module:
     norm = parent.get_submodule(name)
-    if not isinstance(norm, SCALE_INVARIANT) or not isinstance(norm.eps, float):
+    if not is_scale_invariant(norm) or not isinstance(norm.eps, float):
         raise UnsupportedModelError(
             f"{name} of a {type(parent).__name__} is a {type(norm).__name__}, which is not scale "
             'invariant; train with compensation="none"'
@@ -133,7 +135,7 @@ def _final_norm(model: Blockwise) -> nn.Module:
     """Return the norm that absorbs the factor; only plain pooling may come before it."""
     if not isinstance(model.norm, nn.Identity):
         return _invariant(model, "norm")
-    other_head = getattr(model, "attn_pool", None) or isinstance(model, VisionTransformerDistilled)
+    other_head = getattr(model, "attn_pool", None) or is_distilled(model)
     if other_head or isinstance(model.fc_norm, nn.Identity):
         raise UnsupportedModelError(
             "no norm follows the model's last block, so the factor of the dilution would "

@@ -11,7 +11,7 @@ from typing import Any
 from lambda_nas.execution.progress import Progress
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.records.trial import ParetoTrial, TrialCounts
-from lambda_nas.reporting.tables import BEST_HEAD, best_rows, html_table
+from lambda_nas.reporting.front_table import BEST_HEAD, best_rows, html_table
 
 REDRAWN_S = 0.25
 

@@ -15,7 +15,7 @@ from lambda_nas.models.merging import Merging
 from lambda_nas.records.selection import choose
 from lambda_nas.records.study import StudyInfo, StudyRecord
 from lambda_nas.records.trial import ParetoTrial
-from lambda_nas.reporting.tables import FRONT_HEAD, front_rows, front_title, html_table
+from lambda_nas.reporting.front_table import FRONT_HEAD, front_rows, front_title, html_table
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -18,7 +18,7 @@ from rich.table import Table
 
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.records.trial import ParetoTrial, TrialCounts
-from lambda_nas.reporting.tables import BEST_HEAD, best_rows
+from lambda_nas.reporting.front_table import BEST_HEAD, best_rows
 
 stderr = Console(stderr=True, highlight=False)
 

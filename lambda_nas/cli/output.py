@@ -14,7 +14,7 @@ from lambda_nas.api.terminal_progress import stderr as stderr
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.records.study import StudyInfo
 from lambda_nas.records.trial import ParetoTrial
-from lambda_nas.reporting.tables import FRONT_HEAD, front_rows, front_title
+from lambda_nas.reporting.front_table import FRONT_HEAD, front_rows, front_title
 
 stdout = Console(highlight=False)
 if not stdout.is_terminal:

@@ -1,4 +1,4 @@
-"""What an architecture costs on this hardware: throughput, memory, parameters, MACs."""
+"""Measures what a model costs on this hardware: throughput, memory, parameters, MACs."""
 
 import math
 import statistics
@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from lambda_nas.models.surgery import count_params
 
 MIN_TIMED_S = 0.05
-"""A small model is run often enough in a row to fill this, so that noise averages out."""
+"""Minimum time of one timing: a small model is run repeatedly, so that noise averages out."""
 
 ROUNDS_S = 60.0
 MIN_ROUNDS = 5
@@ -29,12 +29,12 @@ class Price:
     """The cost of an architecture at one batch size.
 
     Attributes:
-        throughput: Images a second, ``speedup`` times the median of the unpruned model.
-        speedup: Over the unpruned model, the median of the ratios within each interleaved round.
-        latency_ms: Of one batch.
-        memory_bytes: At the peak of one forward, weights and input included.
+        throughput: Images per second: ``speedup`` times the unpruned model's median.
+        speedup: Speed-up over the unpruned model: the median of the ratios in each round.
+        latency_ms: Time of one batch.
+        memory_bytes: Peak memory of one forward pass, weights and input included.
         params: Number of parameters.
-        macs: Multiply-accumulates of one image.
+        macs: Multiply-accumulates per image.
     """
 
     throughput: float
@@ -53,17 +53,17 @@ def measure_prices(
     on_step: Callable[[int, int], None] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> list[Price]:
-    """Price models against the first one, each round running all of them in turn.
+    """Price models relative to the first one, running all of them in turn in each round.
 
-    After a round of warm-up, as many rounds are timed as fit into the seconds, within
-    ``MIN_ROUNDS`` and ``MAX_ROUNDS``; medians are reported.
+    After one warm-up round, as many rounds are timed as fit into ``seconds``, at least
+    ``MIN_ROUNDS`` and at most ``MAX_ROUNDS``; the medians are returned.
 
     Args:
-        models: On the device of their samples, put in eval mode; the first is the reference.
-        samples: An input ``[batch, channels, height, width]`` for each model.
-        seconds: That the rounds may take.
-        on_step: Called after each round with rounds done and in all.
-        clock: Gives seconds.
+        models: The models, which are put in eval mode; the first is the reference.
+        samples: An input ``[batch, channels, height, width]`` on the device of each model.
+        seconds: Time limit for the rounds.
+        on_step: Called after each round with the number of rounds done and the total.
+        clock: Returns the time in seconds.
     """
     warmup = [
         _time_forwards(model.eval(), sample, 1, clock)
@@ -88,9 +88,9 @@ def measure_prices(
 def _price(
     model: nn.Module, sample: Tensor, times: Sequence[float], references: Sequence[float]
 ) -> Price:
-    """Sum up a model's rounds: seconds a batch, and the reference's seconds an image in each."""
-    # A ratio within each round: what slows the machine down slows both. Throughput follows from
-    # it, so that no table calls one model faster by one column and slower by the other.
+    """Return a model's price from its seconds per batch and the reference's seconds per image."""
+    # The ratio is taken within each round, because what slows the machine slows both models.
+    # Throughput follows from it, so that the two columns of a table never disagree.
     speedup = statistics.median(
         reference / (own / len(sample)) for reference, own in zip(references, times, strict=True)
     )
@@ -109,7 +109,7 @@ def _price(
 def _time_forwards(
     model: nn.Module, sample: Tensor, runs: int, clock: Callable[[], float]
 ) -> float:
-    """Return the seconds of one forward, as the mean of ``runs`` in a row."""
+    """Return the mean time of ``runs`` consecutive forward passes, in seconds."""
     if sample.is_cuda:
         torch.cuda.synchronize(sample.device)
     start = clock()
@@ -122,17 +122,17 @@ def _time_forwards(
 
 @torch.inference_mode()
 def count_macs(model: nn.Module, sample: Tensor) -> int:
-    """Count multiply-accumulates of one forward: matrix products, convolutions, attention."""
+    """Count the multiply-accumulates of a forward pass in products, convolutions, attention."""
     with FlopCounterMode(display=False) as counter:
         model(sample)
     return counter.get_total_flops() // 2
 
 
 def peak_memory(model: nn.Module, sample: Tensor) -> int:
-    """Return the bytes at the peak of one forward, weights and input included.
+    """Return the peak memory of one forward pass in bytes, weights and input included.
 
-    On CUDA this is the allocator's peak above what other objects hold; on the CPU, where the
-    allocator doesn't say, the exact bytes of all live tensors.
+    On CUDA this is the allocator's peak without the memory of other objects; on the CPU, whose
+    allocator keeps no count, it is the exact size of all live tensors.
     """
     owned = [*model.parameters(), *model.buffers(), sample]
     if sample.is_cuda:
@@ -153,13 +153,13 @@ def _peak_cuda(model: nn.Module, sample: Tensor, owned: int) -> int:
 
 
 def storage_bytes(tensors: Sequence[Tensor]) -> int:
-    """Return the bytes of all that the tensors lie in, shared ones once."""
+    """Return the bytes of the tensors' storages, counting shared ones once."""
     storages = {tensor.untyped_storage()._cdata: tensor.untyped_storage() for tensor in tensors}
     return sum(storage.nbytes() for storage in storages.values())
 
 
 class _LiveBytes(TorchDispatchMode):
-    """Counts the bytes of every storage that an operator returns until it is freed."""
+    """Counts the bytes of every storage that an operator returns, until the storage is freed."""
 
     def __init__(self, owned: Sequence[Tensor]) -> None:
         super().__init__()
@@ -190,8 +190,8 @@ class _LiveBytes(TorchDispatchMode):
         size = storage.nbytes()
         self._now += size
         self.peak = max(self.peak, self._now)
-        # A storage's Python object lives as long as its memory does; the reference to it goes
-        # with this counter, so weights that outlive the counter keep no trace of it.
+        # A storage's Python object lives as long as its memory. The counter holds the reference,
+        # so weights that outlive the counter keep no callback.
         self._live[key] = weakref.ref(storage, lambda _: self._free(key, size))
 
     def _free(self, key: int, size: int) -> None:

@@ -1,8 +1,8 @@
-"""What a network that merges tokens takes, without building it: multiply-accumulates and memory.
+"""The MACs and memory that token merging saves, computed without building each network.
 
-In an isotropic ViT what a block does depends only on its kind and on the number of tokens that
-reach it, that is, on how many blocks before it have merged. So each kind is measured once for each
-of these; any removal set's network is their sum, or their maximum.
+In an isotropic ViT the work of a block depends only on its kind and on the number of its tokens,
+that is, on how many blocks before it have merged. So each kind is measured once for each number;
+the MACs of any network are the sum over its blocks, its peak memory is their maximum.
 """
 
 from collections.abc import Container, Iterator
@@ -21,7 +21,7 @@ from lambda_nas.token_merging.blocks import check_mergeable, merging_blocks
 
 
 class BlockWork(NamedTuple):
-    """Multiply-accumulates of an image, and bytes of a batch's activations at the peak."""
+    """Multiply-accumulates per image, and peak bytes of a batch's activations."""
 
     macs: int
     bytes: int
@@ -29,13 +29,13 @@ class BlockWork(NamedTuple):
 
 @dataclass(frozen=True)
 class MergingWork:
-    """What blocks take where each that merges merges so many pairs.
+    """The work of each kind of block, for one number of merged pairs.
 
     Attributes:
-        stream: Bytes of what reaches the first block, which lives on while the others run.
-        whole: A block that does not merge and has attention.
-        merging: A block that merges, by how many merged before it.
-        bare: A block without attention, by how many merged before it.
+        stream: Bytes of the first block's input, which stays in memory while the others run.
+        whole: A block with attention that does not merge.
+        merging: A block that merges, by the number of blocks before it that merge.
+        bare: A block without attention, by the number of blocks before it that merge.
     """
 
     stream: int
@@ -44,9 +44,9 @@ class MergingWork:
     bare: tuple[BlockWork, ...]
 
     def macs_saved(self, attending: Container[int], start: int) -> int:
-        """Return how many fewer an image takes than in the same network without merging.
+        """Return the MACs per image that merging saves in a network.
 
-        ``attending`` are the blocks that have attention, ``start`` the first that may merge.
+        ``attending`` are the blocks with attention, ``start`` is the first that may merge.
         """
         unmerged = sum(
             (self.whole if block in attending else self.bare[0]).macs
@@ -55,9 +55,9 @@ class MergingWork:
         return unmerged - sum(block.macs for block in self._blocks(attending, start))
 
     def bytes_saved(self, attending: Container[int], start: int) -> int:
-        """Return how many fewer a batch's activations take at the peak; merging may take more.
+        """Return the peak bytes of a batch's activations that merging saves; may be negative.
 
-        Fewer than without merging, where some block but the first has attention.
+        The comparison holds if some block other than the first has attention.
         """
         # The first block reads the stream itself.
         peak = max(
@@ -79,7 +79,7 @@ class MergingWork:
 
 
 class _Sized(nn.Module):
-    """A block that merges, as it runs where tokens have been merged before."""
+    """Runs a block that merges as if tokens had been merged before it."""
 
     def __init__(self, block: nn.Module) -> None:
         super().__init__()
@@ -90,12 +90,12 @@ class _Sized(nn.Module):
 
 
 def measure_merging_work(model: nn.Module, r: int, images: Tensor) -> MergingWork:
-    """Measure each kind of block; nothing is timed.
+    """Measure the MACs and memory of each kind of block, without timing anything.
 
     Args:
         model: The unpruned model.
-        r: Pairs of tokens that a block merges.
-        images: A batch ``[images, channels, height, width]``, where the model is.
+        r: Pairs of tokens that each block merges.
+        images: A batch ``[images, channels, height, width]`` on the model's device.
 
     Raises:
         UnsupportedModelError: If the model can't merge tokens, or has no attention to remove.

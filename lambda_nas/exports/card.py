@@ -1,4 +1,4 @@
-"""The model card of an export, in the form of the Hugging Face hub."""
+"""The model card of an export, in the format of the Hugging Face Hub."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,28 +18,28 @@ TASK = "image-classification"
 TAGS = (TASK, "vision-transformer", "pruned", "lambda-nas")
 
 LIBRARIES = {"timm": "timm", "onnx": "onnx", "pt2": "pytorch"}
-"""By format, under the names that the hub knows."""
+"""The Hub's library name for each format."""
 
 DATASETS = {"in1k": "imagenet-1k", "in12k": "imagenet-12k", "in21k": "imagenet-21k"}
-"""By their abbreviations in timm's tags, under the names of timm's own cards."""
+"""The Hub's dataset name for each abbreviation in timm's tags."""
 
 
 @dataclass(frozen=True)
 class Results:
-    """What was measured of an exported network.
+    """The measured results of an exported network.
 
     Attributes:
-        study: The study's name.
-        trial: The trial's number in it.
+        study: Name of the study.
+        trial: Number of the trial in it.
         model: The unpruned model, as the user named it.
-        data: What accuracy was measured on, in words.
-        device: Where prices were measured.
-        batch_size: Of the prices.
-        weights: How they came about, in words.
+        data: Description of the images that accuracy was measured on.
+        device: The device on which prices were measured.
+        batch_size: The batch size of the prices.
+        weights: Description of how the weights were obtained.
         accuracy: Top-1, a fraction.
-        price: In PyTorch.
-        baseline: The unpruned model's price.
-        baseline_accuracy: Top-1 of the unpruned model on the same images, where it is known.
+        price: Price in PyTorch.
+        baseline: Price of the unpruned model.
+        baseline_accuracy: Top-1 of the unpruned model on the same images, if known.
     """
 
     study: str
@@ -64,15 +64,15 @@ def render_card(
     plain: bool,
     results: Results | None,
 ) -> str:
-    """Return the card: what the network is, what it is worth, how to load and evaluate it.
+    """Return the card: a description, the results, and how to load and evaluate the network.
 
     Args:
         model: The exported network.
         config: How the network was built before the search, and how it merges tokens now.
         removal: Layers removed from it since.
-        format: As ``export_network`` takes it.
-        plain: Whether the removed branches are there, zeroed.
-        results: What was measured, if anything was.
+        format: The format of the export.
+        plain: Whether the removed branches are kept and set to zero.
+        results: The measured results, if there are any.
     """
     removed = ", ".join(map(str, RemovalSet.of([*config.removed, *removal])))
     base = base_model(config, results.model if results else "")
@@ -99,11 +99,11 @@ def render_card(
 
 
 def base_model(config: ModelConfig, name: str) -> str | None:
-    """Return the hub's name of the unpruned model, if it came from there.
+    """Return the unpruned model's name on the Hub, if it came from there.
 
     Args:
-        config: timm's tag in it names the weights.
-        name: As the user named the model.
+        config: The config, which holds timm's tag of the weights.
+        name: The model as the user named it.
     """
     source, rest = parse_model_name(name) if name else ("", "")
     if source == "hf-hub":
@@ -112,7 +112,7 @@ def base_model(config: ModelConfig, name: str) -> str | None:
     try:
         known = get_pretrained_cfg(f"{config.architecture}.{tag}") if tag else None
     except RuntimeError:
-        # A tag of the user's own.
+        # The user's own tag.
         return None
     return known.hf_hub_id if known else None
 
@@ -132,7 +132,7 @@ def _metadata(config: ModelConfig, base: str | None, format: str) -> str:
 
 def _base(config: ModelConfig, base: str | None, results: Results | None) -> str:
     name = f"[{base}](https://huggingface.co/{base})" if base else f"`{config.architecture}`"
-    # Where the user keeps it is of no use to others.
+    # The path on the user's machine is of no use to others.
     return f"{name}, given as `{short_name(results.model)}`" if results else name
 
 
@@ -156,7 +156,7 @@ def _rows(results: Results, *, plain: bool) -> list[tuple[str, str, str]]:
         "throughput": lambda price: f"{price.throughput:.1f} images/s",
         "memory": lambda price: f"{price.memory_bytes / 1e6:.1f} MB",
         "parameters": lambda price: f"{price.params / 1e6:.2f} M",
-        "MACs of an image": lambda price: f"{price.macs / 1e9:.3g} G",
+        "MACs per image": lambda price: f"{price.macs / 1e9:.3g} G",
     }
     return rows + [
         (name, write(results.baseline), write(results.price)) for name, write in columns.items()

@@ -1,4 +1,4 @@
-"""What the exporters of graphs share: their input, their silence, and the check of their output."""
+"""Helpers of the graph exporters: a sample input, quiet exporting, a check of the outputs."""
 
 import logging
 import warnings
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from lambda_nas.errors import ExportError, LambdaNasError
 
 TRACED_BATCH = 2
-"""Graphs of a batch of one may treat the batch axis as if it were not there."""
+"""A graph traced with a batch of one may drop the batch axis."""
 
 CHECKED_BATCHES = (1, 3)
 TOLERANCE = 1e-4
@@ -27,12 +27,13 @@ def sample_input(model: nn.Module, batch_size: int) -> Tensor:
 
 @torch.no_grad()
 def check_outputs(model: nn.Module, run: Callable[[Tensor], Tensor], *, what: str) -> None:
-    """Compare what was written with the model, at two batch sizes.
+    """Compare the outputs of an export with the model's, at two batch sizes.
 
     Args:
-        model: In eval mode on the CPU.
-        run: Maps images ``[batch, channels, height, width]`` to ``[batch, classes]``.
-        what: Was written.
+        model: The model, in eval mode on the CPU.
+        run: Runs the export: maps images ``[batch, channels, height, width]`` to
+            ``[batch, classes]``.
+        what: Name of the export, for the error message.
 
     Raises:
         ExportError: If an output differs by ``TOLERANCE`` or more.
@@ -40,18 +41,18 @@ def check_outputs(model: nn.Module, run: Callable[[Tensor], Tensor], *, what: st
     for batch_size in CHECKED_BATCHES:
         images = sample_input(model, batch_size)
         difference = (run(images) - model(images)).abs().max().item()
-        # NaN is no agreement either.
+        # This is also true for NaN.
         if not difference < TOLERANCE:
             raise ExportError(
-                f"{what} gives other outputs than the network: they differ by {difference:.2g} "
-                f"at batch size {batch_size}, where less than {TOLERANCE:g} is allowed; "
+                f"the outputs of {what} differ from the network's by {difference:.2g} at batch "
+                f"size {batch_size}, where less than {TOLERANCE:g} is allowed; "
                 "nothing was written"
             )
 
 
 @contextmanager
 def exporting(what: str) -> Iterator[None]:
-    """Keep an exporter's warnings, log and prints off the screen, and translate what it raises.
+    """Suppress an exporter's warnings, logs and prints, and translate its errors.
 
     Raises:
         ExportError: If the exporter fails.
@@ -61,7 +62,7 @@ def exporting(what: str) -> Iterator[None]:
     try:
         with (
             warnings.catch_warnings(),
-            # A failing torch.export prints the graph that it has so far.
+            # torch.export prints the graph so far when it fails.
             redirect_stdout(StringIO()),
             redirect_stderr(StringIO()),
         ):
@@ -69,9 +70,9 @@ def exporting(what: str) -> Iterator[None]:
             yield
     except (LambdaNasError, OSError):
         raise
-    # Tracers, translators and runtimes have no error base in common.
+    # Tracers, converters and runtimes have no error base in common.
     except Exception as error:
-        # torch.onnx says at which of its steps, and hangs the reason behind it.
+        # torch.onnx reports the failing step, with the reason as its cause.
         cause = error.__cause__ or error
         reason = (str(cause).strip() or type(cause).__name__).splitlines()[0]
         raise ExportError(f"can't write {what} of this network ({reason})") from error

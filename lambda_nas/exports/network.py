@@ -1,4 +1,4 @@
-"""Builds a pruned network from what timm needs, and writes it in the format that is asked for."""
+"""Writes a pruned network and its model card in one of the export formats."""
 
 from pathlib import Path
 from typing import Literal
@@ -32,21 +32,21 @@ def export_network(
     plain: bool = False,
     results: Results | None = None,
 ) -> Path:
-    """Write the network and its model card ``README.md``, complete or not at all.
+    """Write the network and its model card ``README.md``, either completely or not at all.
 
     Args:
         model: The pruned (and folded) network.
-        config: How the network was built before this search; layers it had lost are added.
+        config: How the network was built before the search; layers already removed are kept out.
         removal: Layers removed from it since.
-        out: The folder to write; it must not hold anything yet.
+        out: The folder to write, which must be absent or empty.
         doubled: Layers of ``removal`` whose doubled residual was folded.
-        merging: How what is written merges tokens; by default as ``config`` says.
+        merging: How the export merges tokens; by default as in ``config``.
         format: ``timm`` writes ``config.json`` and ``model.safetensors``, ``onnx`` writes
-            ``model.onnx``, ``pt2`` what ``torch.export`` loads, ``model.pt2``.
-        plain: Write the unpruned architecture with zeros in the removed branches: the same
-            outputs with nothing of ours installed, but no speed-up. Of a folded network they
-            are the same up to the norms' ``eps``, which plain timm does not record.
-        results: What was measured, for the card.
+            ``model.onnx``, and ``pt2`` writes ``model.pt2`` for ``torch.export.load``.
+        plain: Write the unpruned architecture with zeros in the removed branches: timm loads it
+            without this package, with the same outputs but no speed-up. A folded network's
+            outputs are the same up to the norms' ``eps``, which plain timm does not record.
+        results: The measured results, for the card.
 
     Returns:
         ``out``.
@@ -77,7 +77,7 @@ def export_network(
 
 
 def check_request(out: Path, *, format: Format, plain: bool) -> None:
-    """Raise ``InputError`` if it is known before any work that the export must fail."""
+    """Raise ``InputError`` if the export is bound to fail, before any work is done."""
     if plain and format != "timm":
         raise InputError(f"`plain` goes with `format=timm`: {format} needs nothing of ours anyway")
     if format == "onnx":
@@ -94,7 +94,7 @@ def check_free(out: Path) -> None:
 
 
 def _check_known(model: nn.Module, config: ModelConfig) -> None:
-    # The weights don't tell: what is written would silently be another function.
+    # The weights don't show it, so the export would silently compute something else.
     merges = any(isinstance(module, MergingBlock) for module in model.modules())
     if merges and config.merging is None:
         raise InputError("the network merges tokens: say how, with the merging it was made with")

@@ -1,4 +1,4 @@
-"""ONNX files."""
+"""Writes and runs ONNX files."""
 
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -14,7 +14,8 @@ from lambda_nas.exports.checks import TRACED_BATCH, check_outputs, exporting, sa
 PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 
 LARGEST_FILE = 2_000_000_000
-"""Bytes of weights; protobuf ends at 2 GiB, so larger ones go to ``model.onnx.data``."""
+"""Maximum bytes of weights inside the file, which protobuf limits to 2 GiB; larger weights go to
+``model.onnx.data``."""
 
 ERRORS_ONLY = 3
 
@@ -29,16 +30,16 @@ def check_installed() -> None:
 
 
 def write_onnx(model: nn.Module, path: Path) -> None:
-    """Write a graph of any batch size, and compare it with the model in onnxruntime.
+    """Write an ONNX graph for any batch size, and compare it with the model in onnxruntime.
 
     It maps ``images`` ``[batch, channels, height, width]`` to ``logits`` ``[batch, classes]``.
 
     Args:
-        model: In eval mode on the CPU.
+        model: The model, in eval mode on the CPU.
         path: The file to write.
 
     Raises:
-        ExportError: If the model can't be exported or the file gives other outputs.
+        ExportError: If the model can't be exported or the file's outputs differ.
     """
     weights = sum(tensor.nbytes for tensor in model.state_dict().values())
     with exporting("ONNX"):
@@ -53,7 +54,7 @@ def write_onnx(model: nn.Module, path: Path) -> None:
         )
         assert program is not None
         for node in program.model.graph.all_nodes():
-            # Where the code lies on this machine is nobody else's business.
+            # Don't publish the paths of this machine.
             node.metadata_props.clear()
         program.save(path, external_data=weights > LARGEST_FILE)
         check_outputs(model, load_onnx(path), what="the ONNX file")
@@ -62,15 +63,15 @@ def write_onnx(model: nn.Module, path: Path) -> None:
 def load_onnx(path: Path) -> Callable[[Tensor], Tensor]:
     """Return a function that runs a file of ``write_onnx`` in onnxruntime.
 
-    It runs on the CPU, with as many threads as PyTorch takes at the time of this call.
+    It runs on the CPU, with as many threads as PyTorch uses at the time of this call.
     """
-    # An optional package.
+    # onnxruntime is optional.
     import onnxruntime
 
     options: Any = onnxruntime.SessionOptions()
     options.log_severity_level = ERRORS_ONLY
     options.intra_op_num_threads = torch.get_num_threads()
-    # Threads that wait by spinning would slow down what runs after it, PyTorch or another file.
+    # Threads that spin while they wait would slow down PyTorch or other sessions.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     session: Any = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
 

@@ -1,4 +1,4 @@
-"""Files of ``torch.export``: a graph with its weights, which PyTorch alone loads."""
+"""Writes ``torch.export`` files, which hold a graph and its weights and need only PyTorch."""
 
 from pathlib import Path
 
@@ -9,24 +9,24 @@ from lambda_nas.exports.checks import TRACED_BATCH, check_outputs, exporting, sa
 
 
 def write_pt2(model: nn.Module, path: Path) -> None:
-    """Write a program of any batch size, and compare it with the model.
+    """Write a program for any batch size, and compare it with the model.
 
     ``torch.export.load(path).module()`` maps images ``[batch, channels, height, width]`` to logits
     ``[batch, classes]``.
 
     Args:
-        model: In eval mode on the CPU.
+        model: The model, in eval mode on the CPU.
         path: The file to write.
 
     Raises:
-        ExportError: If the model can't be exported or the file gives other outputs.
+        ExportError: If the model can't be exported or the file's outputs differ.
     """
     batch = torch.export.Dim("batch")
     with exporting("a pt2 file"):
         sample = sample_input(model, TRACED_BATCH)
         program = torch.export.export(model, (sample,), dynamic_shapes=({0: batch},))
         for node in program.graph.nodes:
-            # Where the code lies on this machine is nobody else's business.
+            # Don't publish the paths of this machine.
             node.meta.pop("stack_trace", None)
         torch.export.save(program, path)
         check_outputs(model, torch.export.load(path).module(), what="the pt2 file")

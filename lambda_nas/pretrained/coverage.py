@@ -1,4 +1,4 @@
-"""Which of timm's architectures are covered: the table that ``benchmarks/coverage.py`` made."""
+"""Which timm architectures are supported, from the table that ``benchmarks/coverage.py`` wrote."""
 
 import csv
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ _TABLE = Path(__file__).with_name("coverage.csv")
 
 @dataclass(frozen=True)
 class Family:
-    """The architectures of one module of timm that have attention.
+    """The architectures with attention in one module of timm.
 
     Attributes:
-        name: Of the module.
-        architectures: How many have residual self-attention, or something that is nearly so.
-        covered: How many have layers that can be removed, compared layer by layer.
-        kept: Why some layers of these can't be removed, or some architectures were not compared.
+        name: Name of the module.
+        architectures: Number of architectures with residual self-attention or a variant of it.
+        covered: Number of architectures with removable layers, each verified layer by layer.
+        kept: Reasons why layers can't be removed or architectures were not verified.
     """
 
     name: str
@@ -26,7 +26,7 @@ class Family:
 
 
 def families() -> list[Family]:
-    """Return the families that have attention, by name."""
+    """Return the families with attention, sorted by name."""
     by_family: dict[str, list[dict[str, str]]] = {}
     with _TABLE.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):

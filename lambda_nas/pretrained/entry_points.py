@@ -1,7 +1,7 @@
-"""The architectures that timm learns when this package is imported.
+"""Registers this package's architectures in timm.
 
-Both are written on ``build_model_with_cfg``: an entry point that ignores ``pretrained`` would
-silently return random weights.
+Both use ``build_model_with_cfg``, because an entry point that ignores ``pretrained`` would silently
+return random weights.
 """
 
 from collections.abc import Sequence
@@ -44,7 +44,7 @@ default_cfgs = generate_default_cfgs(
 )
 
 
-# timm passes entry points whatever its callers give; their keywords are open by its contract.
+# timm passes its callers' keywords on to entry points, so these must accept any.
 @register_model
 def lambda_nas_pruned(
     pretrained: bool = False,
@@ -61,16 +61,16 @@ def lambda_nas_pruned(
     Args:
         pretrained: Load the weights that ``pretrained_cfg`` names.
         base: timm's name of the unpruned architecture.
-        removed: Block indices without attention.
-        doubled: Blocks of the doubled residual whose factor was folded (``training.folding``).
-        merging: The two numbers of a ``token_merging.blocks.Merging``, if tokens are merged.
-        pretrained_cfg: Where the weights are; by default the base's data settings, no weights.
-        **kwargs: Anything timm or the base's constructor takes.
+        removed: Indices of the blocks without attention.
+        doubled: Blocks whose doubled residual was folded (``training.folding``).
+        merging: ``r`` and ``start`` of a ``models.merging.Merging``, if tokens are merged.
+        pretrained_cfg: Where the weights are; by default the base's data settings without weights.
+        **kwargs: Any argument of timm or of the base's constructor.
 
     Raises:
-        UnsupportedModelError: If the base is of no supported family, or can't merge its tokens.
+        UnsupportedModelError: If the base's family is not supported or can't merge tokens.
         LayerIndexError: If a layer does not exist in the base.
-        InputError: If no block merges tokens that are to be merged.
+        InputError: If tokens are to be merged but no block with attention is left to merge them.
     """
     if not pretrained_cfg:
         known = get_pretrained_cfg(base)
@@ -95,7 +95,7 @@ def lambda_nas_pruned(
 
 @register_model
 def digits_vit(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:  # noqa: ANN401
-    """Build the 12-block network of the embedded default: 8x8 grey images, 10 classes."""
+    """Build the 12-block ViT of the embedded default, for 8x8 grayscale images of 10 classes."""
     args = {
         "patch_size": 2,
         "embed_dim": 48,
@@ -131,5 +131,5 @@ def _build_pruned(
 
 
 def _filter(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """Fit old names and other image sizes, as timm does for its ViT."""
+    """Convert old parameter names and other image sizes, as timm does for its ViT."""
     return checkpoint_filter_fn(state, model) if isinstance(model, VisionTransformer) else state

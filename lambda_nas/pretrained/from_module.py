@@ -1,4 +1,4 @@
-"""A network in memory as the model of a search."""
+"""Takes a network in memory as the model of a search."""
 
 import copy
 import json
@@ -11,18 +11,18 @@ from lambda_nas.pretrained.rebuild import build
 
 
 def from_module(model: nn.Module) -> LoadedModel:
-    """Take a network as it is, weights and all; the one returned is a copy in single precision.
+    """Return a copy of a network in memory, in single precision, as a loaded model.
 
     Raises:
-        InputError: If timm did not build it, or what timm recorded then no longer builds it.
-        UnsupportedModelError: If it is of no supported family.
+        InputError: If timm did not build it, or if timm's record of it no longer rebuilds it.
+        UnsupportedModelError: If its family is not supported.
     """
     if not getattr(model, "pretrained_cfg", None):
         raise InputError(
             f"the {type(model).__name__} was not built by timm, so nobody knows how to build its "
             "like: use timm.create_model, and load your weights into that"
         )
-    # The images come in single precision.
+    # Images are in single precision.
     own = copy.deepcopy(model).cpu().float().eval()
     config = ModelConfig.of(own)
     _check_rebuilds(own, config)
@@ -30,7 +30,7 @@ def from_module(model: nn.Module) -> LoadedModel:
 
 
 def _check_rebuilds(model: nn.Module, config: ModelConfig) -> None:
-    """Know before a search, not at the export after it."""
+    """Check before the search that the network can be rebuilt for an export after it."""
     try:
         json.dumps(config.model_args)
         build(config, removal=NOTHING, state=model.state_dict())

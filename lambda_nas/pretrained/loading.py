@@ -1,4 +1,4 @@
-"""Trained models by name, folder, hub id or checkpoint file."""
+"""Loads trained models by name, folder, hub ID or checkpoint file."""
 
 import difflib
 import hashlib
@@ -35,11 +35,11 @@ class ModelConfig:
 
     Attributes:
         architecture: timm's name of the unpruned network.
-        model_args: What its entry point was given, JSON values.
-        pretrained_cfg: timm's data settings and origin, without the weights' location.
-        removed: Layers that were already gone when the model was loaded.
+        model_args: Arguments of its entry point, as JSON values.
+        pretrained_cfg: timm's data settings and origin, without the location of the weights.
+        removed: Layers that were already removed when the model was loaded.
         doubled: Those of them whose doubled residual was folded.
-        merging: Of tokens, if the model did that already.
+        merging: Token merging of the loaded model, if it merges.
     """
 
     architecture: str
@@ -51,7 +51,7 @@ class ModelConfig:
 
     @classmethod
     def of(cls, model: nn.Module) -> "ModelConfig":
-        """Read what timm recorded in a model that it built, pruned exports included."""
+        """Read timm's record of a model that it built, pruned exports included."""
         args = get_model_args(model)
         recorded: Any = model.pretrained_cfg
         cfg = filter_pretrained_cfg(dict(recorded), remove_source=True)
@@ -76,9 +76,9 @@ class LoadedModel:
 
     Attributes:
         model: The network.
-        name: What the user called it.
+        name: The user's name for the model.
         config: How timm builds it.
-        fingerprint: Of architecture and weights, 16 hex digits.
+        fingerprint: Hash of architecture and weights, 16 hex digits.
     """
 
     model: nn.Module
@@ -93,9 +93,9 @@ def load_model(
     """Load a trained model.
 
     Args:
-        name: A timm name, ``local-dir:DIR`` or ``hf-hub:ID``; the latter two bring their weights.
-        pretrained: Load timm's weights of a plain name.
-        checkpoint: A file of weights to use instead; its head decides the number of classes.
+        name: A timm name, ``local-dir:DIR`` or ``hf-hub:ID``; the last two include weights.
+        pretrained: Load timm's weights for a timm name.
+        checkpoint: A file of weights to use instead; its head sets the number of classes.
 
     Raises:
         InputError: If the model is unknown or its weights are missing or don't fit.
@@ -121,7 +121,7 @@ def load_model(
 
 
 def fingerprint(model: nn.Module, config: ModelConfig) -> str:
-    """Return 16 hex digits of a SHA-256 over the architecture and all weights."""
+    """Return a SHA-256 hash of the architecture and all weights, 16 hex digits."""
     digest = hashlib.sha256(f"{config.architecture}{config.removed}{config.doubled}".encode())
     if config.merging:
         digest.update(repr(config.merging).encode())
@@ -133,7 +133,7 @@ def fingerprint(model: nn.Module, config: ModelConfig) -> str:
 
 
 def _of_unknown_origin(config: ModelConfig) -> ModelConfig:
-    """Forget what timm says of its own weights: a checkpoint's were trained and licensed apart."""
+    """Drop timm's origin and license of its own weights, which don't apply to a checkpoint."""
     known = {key: value for key, value in config.pretrained_cfg.items() if key not in ORIGIN}
     return replace(config, pretrained_cfg=known)
 
@@ -197,7 +197,7 @@ def _read_checkpoint(checkpoint: Path) -> dict[str, Tensor]:
         raise InputError(f"there is no checkpoint file {checkpoint}")
     try:
         state = load_state_dict(str(checkpoint), weights_only=True)
-    # Unpickling, zip reading and safetensors each fail in their own ways.
+    # Unpickling, zip files and safetensors have no error base in common.
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise InputError(f"checkpoint {checkpoint} can't be read ({reason})") from error
@@ -229,10 +229,10 @@ def _check_keys(model: nn.Module, state: dict[str, Tensor], what: str) -> None:
 
 
 def build_for_pricing(name: str) -> nn.Module:
-    """Return a model to time: a folder's own network, a plain name's with random weights.
+    """Return a model to time: a folder's network, or a timm name's with random weights.
 
     Raises:
-        InputError: As ``load_model``.
+        InputError: For the same reasons as ``load_model``.
     """
     source, _ = parse_model_name(name)
     if source:

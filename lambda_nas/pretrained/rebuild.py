@@ -1,4 +1,4 @@
-"""Builds a pruned network again from what timm needs and its weights."""
+"""Rebuilds a pruned network from its configuration and weights."""
 
 from dataclasses import astuple, replace
 from typing import Any
@@ -24,22 +24,22 @@ def build(
     merging: Merging | None = None,
     plain: bool = False,
 ) -> nn.Module:
-    """Build the pruned network from what timm needs and load its weights strictly.
+    """Build the pruned network through timm and load its weights strictly.
 
     Args:
-        config: How the network was built before this search.
+        config: How the network was built before the search.
         removal: Layers removed from it since.
         state: The pruned network's state dict.
         doubled: Layers of ``removal`` whose doubled residual was folded.
-        merging: How the network merges tokens; by default as ``config`` says.
-        plain: Keep the removed branches, zeroed.
+        merging: How the network merges tokens; by default as in ``config``.
+        plain: Keep the removed branches and set them to zero.
 
     Returns:
         The network in eval mode on the CPU.
 
     Raises:
-        InputError: If it is to be plain and to merge tokens.
-        UnsupportedModelError: If it can't merge tokens.
+        InputError: If a plain network is requested that merges tokens.
+        UnsupportedModelError: If the network is to merge tokens and can't.
     """
     config = with_merging(config, merging)
     if plain and config.merging:
@@ -65,17 +65,17 @@ def build(
 
 
 def with_merging(config: ModelConfig, merging: Merging | None) -> ModelConfig:
-    """Return the config with a way to merge tokens, if one is given."""
+    """Return the config with another token merging, if one is given."""
     return config if merging is None else replace(config, merging=merging)
 
 
 def _zeros(model: nn.Module, removed: RemovalSet) -> dict[str, Tensor]:
-    # The zeroed projection alone makes the branch vanish (x + 0); the block's surviving tensors
-    # are overwritten by the pruned network's.
+    # The zeroed projection alone removes the branch (x + 0); the block's other tensors are
+    # overwritten by the pruned network's.
     branches = find_branches(model)
     prefixes = tuple(f"{branches[layer].path}." for layer in removed)
     return {
-        # Integers are indices, of relative positions for example.
+        # Integers are indices, for example of relative positions.
         key: torch.zeros_like(value) if value.is_floating_point() else value
         for key, value in model.state_dict().items()
         if key.startswith(prefixes)

@@ -1,1 +1,1 @@
-"""The values that rooms exchange: studies, runs, trials, fronts."""
+"""The values that packages exchange: studies, runs, trials and fronts."""

@@ -1,4 +1,4 @@
-"""Runs: the driver processes that work on a study, and what they have claimed."""
+"""Runs, the driver processes that work on a study, and their claims on architectures."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from lambda_nas.models.architecture import Architecture
 
 @dataclass(frozen=True)
 class RunInfo:
-    """Who measures: one driver process on one machine.
+    """One driver process on one machine.
 
     Attributes:
-        machine: Host and process namespace: where ``pid`` means something.
-        versions: Of the libraries that decide what is measured.
+        machine: Host and process namespace, within which ``pid`` is unique.
+        versions: Versions of the libraries that affect the measurements.
         command: The command line.
     """
 
@@ -34,10 +34,10 @@ class Run:
     """A run as it is stored.
 
     Attributes:
-        beats: Counts up while the driver lives.
-        seconds: How long it has lived, as far as it has told.
-        ended: Whether it said goodbye; one that was killed did not.
-        spent: Seconds by stage of the work before any trial.
+        heartbeats: A counter that grows while the driver is alive.
+        seconds: Run time until the last heartbeat.
+        ended: True if the run shut down cleanly, False if it is running or was killed.
+        spent: Seconds of each stage before the first trial.
     """
 
     id: int
@@ -51,7 +51,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Claim:
-    """An architecture in the hands of a run."""
+    """An architecture that a run has claimed and is evaluating."""
 
     architecture: Architecture
     trial: int
@@ -60,17 +60,17 @@ class Claim:
 
 @dataclass(frozen=True)
 class ClaimCounts:
-    """How many sets are evaluated, and how many are in the hands of some run."""
+    """How many architectures are evaluated, and how many are claimed by some run."""
 
     evaluated: int
     claimed: int
 
 
 class ClaimResult(Enum):
-    """What becomes of the wish to measure a set."""
+    """The outcome of claiming an architecture."""
 
     GRANTED = auto()
     TAKEN = auto()
-    """It is measured already, or another run is at it."""
+    """The architecture is evaluated already, or another run has claimed it."""
     SPENT = auto()
-    """What is measured and claimed fills the budget."""
+    """Evaluated and claimed architectures fill the budget."""

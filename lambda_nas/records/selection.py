@@ -9,7 +9,7 @@ from lambda_nas.records.trial import ParetoTrial
 
 DEFAULT_MAX_DROP = 0.01
 DIGITS = 8
-"""Of fractions that are compared: what is beyond comes from arithmetic, not from images."""
+"""Decimals to which fractions are compared; further ones come from rounding, not from images."""
 
 
 def choose(
@@ -20,18 +20,18 @@ def choose(
     max_drop: float | None = None,
     min_speedup: float | None = None,
 ) -> ParetoTrial:
-    """Pick by trial number, or the fastest within a drop, or the most accurate of a speed-up.
+    """Select a trial by number, by the largest drop (fastest wins) or by the smallest speed-up.
 
     Args:
         info: The study.
         front: Its front.
-        trial: A trial number on the front.
-        max_drop: Top-1 that may be lost against the unpruned model, a fraction: 0.01 is a point.
-        min_speedup: Ratio to the unpruned model's throughput.
+        trial: Number of a trial on the front.
+        max_drop: Maximum loss of top-1 against the unpruned model, a fraction: 0.01 is a point.
+        min_speedup: Minimum speed-up over the unpruned model; the most accurate trial wins.
 
     Raises:
-        InputError: If more than one way of choosing is given, or the trial is not on the front.
-        InfeasibleError: If no point qualifies; names the nearest.
+        InputError: If more than one criterion is given, or the trial is not on the front.
+        InfeasibleError: If no trial qualifies; names the nearest.
     """
     if sum(value is not None for value in (trial, max_drop, min_speedup)) > 1:
         raise InputError("give one of `trial`, `max_drop` and `min_speedup`")

@@ -1,4 +1,4 @@
-"""What a study is about, and all that is stored of it."""
+"""A study: its model, data and settings, and everything stored about it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ from lambda_nas.records.trial import ParetoTrial, TrialRecord
 
 @dataclass(frozen=True)
 class StudyInfo:
-    """What a study is about.
+    """The identity and settings of a study.
 
     Attributes:
-        name: Unique in its database.
-        model: As the user named it.
+        name: Name, unique in its database.
+        model: The model as the user named it.
         model_fingerprint: Hash of architecture and weights.
-        data: As the user named it.
+        data: The data as the user named it.
         data_fingerprint: Hash of the file list, class map and split.
-        device: Where prices were measured.
+        device: The device on which prices were measured.
         layers: Layers that may be removed.
         baseline_accuracy: Top-1 of the unpruned model, a fraction.
         baseline: Price of the unpruned model.
@@ -42,14 +42,14 @@ class StudyInfo:
 
 @dataclass(frozen=True)
 class StudyRecord:
-    """All that is stored of a study.
+    """Everything stored about a study.
 
     Attributes:
-        prices: By cost signature.
-        prior: As it was saved; ``None`` before it is measured.
-        trials: All evaluated trials in order, those that were stopped early too.
-        front: Slowest first.
-        runs: In order.
+        prices: The price table.
+        prior: The prior as JSON values; ``None`` before it is measured.
+        trials: All evaluated trials in order, including those stopped early.
+        front: The front, slowest first.
+        runs: The runs in order.
     """
 
     info: StudyInfo
@@ -60,7 +60,7 @@ class StudyRecord:
     runs: tuple[Run, ...]
 
     def point(self, trial: TrialRecord) -> ParetoTrial:
-        """Return an evaluated trial with its price, as if its weights were gone."""
+        """Return an evaluated trial with its price and without its weights."""
         best = max(trial.rungs, key=lambda rung: rung.accuracy)
         price = self.prices.of(trial.architecture)
         return ParetoTrial(trial.trial, trial.architecture, best.accuracy, best.rung, price, None)

@@ -1,4 +1,4 @@
-"""Evaluated trials: what was measured of them, and what they cost."""
+"""Evaluated trials: their accuracies and their prices."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ from lambda_nas.models.removal import RemovalSet
 
 @dataclass(frozen=True)
 class RungResult:
-    """Accuracy (top-1, a fraction) of a trial at one rung and the seconds it took."""
+    """Accuracy (top-1, a fraction) of a trial at one rung, and the seconds that it took."""
 
     rung: int
     accuracy: float
@@ -21,9 +21,10 @@ class TrialRecord:
     """An evaluated trial and all its rungs, in order.
 
     Attributes:
-        stopped: Why it was stopped before its last rung; ``None`` if it went to the end.
-        score: The prior's; ``None`` if it is not known.
-        run: The run that measured it, and how long that had lasted when it was recorded.
+        stopped: Why it was stopped early; ``None`` if it completed all rungs.
+        score: Score of the prior; ``None`` if unknown.
+        run: The run that evaluated it.
+        elapsed_s: Seconds since the start of that run when the trial was recorded.
     """
 
     trial: int
@@ -47,7 +48,7 @@ class TrialRecord:
 
 @dataclass(frozen=True)
 class ParetoTrial:
-    """A trial that went to the end: its best rung, its price, and where its weights lie."""
+    """A trial as a candidate for the front: its best rung, its price and its weights' path."""
 
     trial: int
     architecture: Architecture
@@ -64,11 +65,11 @@ class ParetoTrial:
 
 @dataclass(frozen=True)
 class TrialCounts:
-    """Finished trials by Optuna's state.
+    """Numbers of finished trials by Optuna's state.
 
     Attributes:
-        stopped: Those of the pruned that were evaluated and stopped early; the prior refused the
-            others before any work.
+        pruned: Trials in Optuna's state PRUNED: rejected by the prior or stopped early.
+        stopped: Those of them that were evaluated and stopped early.
     """
 
     complete: int
@@ -78,16 +79,16 @@ class TrialCounts:
 
     @property
     def evaluated(self) -> int:
-        """Trials that cost work and count against the budget."""
+        """Trials that cost compute and count against the budget."""
         return self.complete + self.stopped
 
     @property
-    def refused(self) -> int:
-        """Proposals that cost nothing."""
+    def rejected(self) -> int:
+        """Proposals that the prior rejected before they cost compute."""
         return self.pruned - self.stopped
 
     def __str__(self) -> str:
         return (
-            f"{self.complete} done, {self.stopped} stopped early, {self.refused} pruned, "
+            f"{self.complete} completed, {self.stopped} stopped early, {self.rejected} rejected, "
             f"{self.failed} failed"
         )

@@ -1,4 +1,4 @@
-"""A study's note and plots in the Optuna dashboard, for those who begin there."""
+"""A study's note and plots in the Optuna dashboard."""
 
 import re
 
@@ -11,22 +11,22 @@ from lambda_nas.records.trial import ParetoTrial
 from lambda_nas.reporting import figures
 from lambda_nas.reporting.formatting import command, without_passwords
 
-# Link definitions that nothing refers to: Markdown shows nothing of them.
+# Link definitions without references, which Markdown does not show.
 _BEGIN, _END = "[//]: # (lambda-nas begins)", "[//]: # (lambda-nas ends)"
 _BLOCK = re.compile(f"{re.escape(_BEGIN)}.*?{re.escape(_END)}", re.DOTALL)
 
-# Legible on the dashboard's white and on its black.
+# Legible in the dashboard's light and dark themes.
 _FONT = "#77818b"
 
 
 def publish(study: StudyRecord, optuna_study: optuna.Study, storage: str) -> None:
-    """Write the note and the plots, in place of those of before.
+    """Replace the note and the plots in the dashboard.
 
-    Do it in one transaction: both are stored in pieces, and half of a plot can't be drawn.
+    Call this in one transaction: both are stored in parts, and half of a plot can't be drawn.
 
     Args:
-        study: What is told of.
-        optuna_study: Where it is told.
+        study: The study to show.
+        optuna_study: Its Optuna study, which holds the note and the plots.
         storage: The database's URL.
     """
     save_note(optuna_study, merge_note(get_note(optuna_study), write_note(study, storage)))
@@ -36,7 +36,7 @@ def publish(study: StudyRecord, optuna_study: optuna.Study, storage: str) -> Non
 
 
 def merge_note(there: str, ours: str) -> str:
-    """Put our part in the place of the one of before, and keep what people wrote around it."""
+    """Replace our part of the note, and keep what people wrote around it."""
     block = f"{_BEGIN}\n\n{ours}\n\n{_END}"
     if _BLOCK.search(there):
         return _BLOCK.sub(lambda _: block, there, count=1)
@@ -44,7 +44,7 @@ def merge_note(there: str, ours: str) -> str:
 
 
 def write_note(study: StudyRecord, storage: str) -> str:
-    """Return what the study is about and what can be done with it, in Markdown."""
+    """Return the note in Markdown: the study, its front, and commands for it."""
     info, base, name = study.info, study.info.baseline, study.info.name
     lines = [
         f"**{_code(info.model)}** on {_code(info.data)}, priced on {_code(info.device)}",
@@ -53,15 +53,15 @@ def write_note(study: StudyRecord, storage: str) -> str:
         f"{base.memory_bytes / 1e6:.1f} MB, {base.params / 1e6:.2f} M parameters",
         "",
         *_front_table(study.front),
-        "What to do with it:",
+        "Next steps:",
         "",
-        *([f"- go on: {_code(study.runs[-1].info.command)}"] if study.runs else []),
-        f"- read all of it on one page: "
+        *([f"- resume the search: {_code(study.runs[-1].info.command)}"] if study.runs else []),
+        f"- write a report on one page: "
         f"{_code(command('report', name, '--out', 'report.html', storage=storage))}",
-        f"- take a model away: "
+        f"- export a model: "
         f"{_code(command('export', name, '--max-drop', 1, '--out', 'exported', storage=storage))}",
         "",
-        "*`lambda-nas` renews the note up to here; what you write below stays.*",
+        "*`lambda-nas` updates the note up to here; it keeps what you write below.*",
     ]
     return "\n".join(lines)
 
@@ -82,12 +82,12 @@ def _front_table(front: tuple[ParetoTrial, ...]) -> list[str]:
 
 
 def _code(text: str) -> str:
-    """Quote a name or command so that nothing in it is Markdown, and no password is told."""
+    """Quote a name or command so that nothing in it is Markdown, and mask passwords."""
     text = " ".join(without_passwords(text).split())
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
     return f"{fence}{text}{fence}" if fence == "`" else f"{fence} {text} {fence}"
 
 
 def _fitted(figure: go.Figure) -> go.Figure:
-    """Fit a figure into the dashboard's boxes, which are 450 pixels high and half a page wide."""
+    """Fit a figure into the dashboard's panels, 450 pixels high and half a page wide."""
     return go.Figure(figure).update_layout(height=None, font_color=_FONT, font_size=11)

@@ -1,4 +1,4 @@
-"""Numbers and names as the report, the figures and the notes write them."""
+"""Formats numbers, names and commands for reports, figures and notes."""
 
 import re
 import shlex
@@ -9,7 +9,7 @@ NAME_LENGTH = 32
 
 
 def duration(seconds: float) -> str:
-    """Write seconds as people say them.
+    """Return seconds in the units that people use.
 
     >>> duration(0.42), duration(75), duration(3600), duration(90061)
     ('0.4 s', '1 min 15 s', '1 h', '25 h 1 min')
@@ -25,37 +25,38 @@ def duration(seconds: float) -> str:
     return f"{big} {units[0]}" + (f" {small} {units[1]}" if small else "")
 
 
-def short_set(one: Architecture) -> str:
-    """Write a set with its runs of three and more layers in short, where there is little room.
+def short_architecture(architecture: Architecture) -> str:
+    """Return an architecture in short, with three or more consecutive layers as a range.
 
-    >>> short_set(Architecture.of([0, 2, 3, 5, 6, 7, 8]))
+    >>> short_architecture(Architecture.of([0, 2, 3, 5, 6, 7, 8]))
     '{0,2,3,5–8}'
-    >>> short_set(Architecture.parse("0 r=8 start=3"))
+    >>> short_architecture(Architecture.parse("0 r=8 start=3"))
     '{0} r8 from 3'
     """
     runs: list[list[int]] = []
-    for layer in one.removal:
+    for layer in architecture.removal:
         if runs and layer == runs[-1][-1] + 1:
             runs[-1].append(layer)
         else:
             runs.append([layer])
     parts = [f"{run[0]}–{run[-1]}" if len(run) > 2 else ",".join(map(str, run)) for run in runs]
-    merging = f" r{one.merging.r}" if one.merging else ""
-    start = f" from {one.merging.start}" if one.merging.start else ""
+    merging = f" r{architecture.merging.r}" if architecture.merging else ""
+    start = f" from {architecture.merging.start}" if architecture.merging.start else ""
     return "{" + ",".join(parts) + "}" + merging + start
 
 
-def what_is_done(one: Architecture) -> str:
-    """Say in words what an architecture does to the unpruned model.
+def describe(architecture: Architecture) -> str:
+    """Return in words how an architecture differs from the unpruned model.
 
-    >>> what_is_done(Architecture.parse("0,2 r=8 start=0"))
+    >>> describe(Architecture.parse("0,2 r=8 start=0"))
     '{0,2} removed, merging 8 from block 0'
     """
-    return f"{one.removal} removed" + (f", {one.merging}" if one.merging else "")
+    merging = f", {architecture.merging}" if architecture.merging else ""
+    return f"{architecture.removal} removed{merging}"
 
 
 def short_name(name: str) -> str:
-    """Shorten a model's or a folder's name to the part that tells it from others.
+    """Return the last part of a model's or a folder's name.
 
     >>> short_name("local-dir:../shared/data/deit_tiny/"), short_name("digits")
     ('deit_tiny', 'digits')
@@ -65,7 +66,7 @@ def short_name(name: str) -> str:
 
 
 def without_passwords(text: str) -> str:
-    """Mask the passwords of the URLs in a text: what is shown is also sent to others.
+    """Mask the passwords in URLs, because reports are passed on to others.
 
     >>> without_passwords("search --storage mysql+pymysql://me:secret@host/x")
     'search --storage mysql+pymysql://me:***@host/x'
@@ -74,12 +75,12 @@ def without_passwords(text: str) -> str:
 
 
 def command(command: str, study: str, *options: object, storage: str | None = None) -> str:
-    """Write a command line of ours, ready to paste.
+    """Return a ``lambda-nas`` command line, ready to paste.
 
     Args:
-        command: Of ``lambda-nas``.
-        study: Its name.
-        options: What follows.
+        command: The command.
+        study: Name of the study.
+        options: Further arguments.
         storage: URL of the database; ``None`` for the default one.
 
     >>> command("export", "my study", "--trial", 3)
@@ -90,12 +91,12 @@ def command(command: str, study: str, *options: object, storage: str | None = No
 
 
 def export_command(study: str, trial: int, storage: str | None) -> str:
-    """Write the command that exports a trial of the front.
+    """Return the command that exports a trial of the front.
 
     >>> export_command("vit-images", 3, None)
     'lambda-nas export vit-images --trial 3 --out vit-images-trial-3'
     """
-    # A study's name may hold what no folder's may.
+    # A study's name may contain characters that a folder's may not.
     folder = re.sub(r"[^\w.-]+", "-", study).strip("-.") or "exported"
     return command(
         "export", study, "--trial", trial, "--out", f"{folder}-trial-{trial}", storage=storage

@@ -1,4 +1,4 @@
-"""A study as one page that needs no network: what was searched, what was found, what to pick."""
+"""The report: a study on one HTML page that works offline."""
 
 import json
 import os
@@ -23,12 +23,12 @@ from lambda_nas.reporting.formatting import (
     short_name,
     without_passwords,
 )
-from lambda_nas.reporting.rows import trial_rows
 from lambda_nas.reporting.summary import summarize
+from lambda_nas.reporting.trial_table import trial_rows
 
 
 class Section(NamedTuple):
-    """A figure on the page; ``json`` is safe within a script element, ``facts`` is HTML."""
+    """A figure on the page; ``json`` is safe inside a script element, ``facts`` is HTML."""
 
     title: str
     facts: Markup
@@ -42,9 +42,9 @@ def render(
     """Return the page.
 
     Args:
-        study: What it is about.
-        counts: Of Optuna's trials, to tell how many sets the prior refused.
-        storage: The database's URL where commands must name it; ``None`` for the default one.
+        study: The study to report on.
+        counts: Counts of Optuna's trials, which include those that the prior rejected.
+        storage: The database's URL for the commands; ``None`` for the default one.
     """
     environment = Environment(
         loader=PackageLoader("lambda_nas.reporting"),
@@ -75,7 +75,7 @@ def render(
 
 
 def _section(title: str, figure: go.Figure) -> Section:
-    """Take a figure apart: its title and line of facts become text of the page."""
+    """Split a figure: its title and line of facts become text of the page."""
     facts = figure.layout.title.subtitle.text or ""
     figure = go.Figure(figure).update_layout(title=None, margin_t=48)
     # The only character that could end the script element early.
@@ -84,7 +84,7 @@ def _section(title: str, figure: go.Figure) -> Section:
 
 
 def _versions(study: StudyRecord) -> Mapping[int, str]:
-    """Write the versions of each run in a line."""
+    """Return the versions of each run in one line."""
     return {
         run.id: ", ".join(f"{name} {version}" for name, version in run.info.versions.items())
         for run in study.runs
@@ -92,7 +92,7 @@ def _versions(study: StudyRecord) -> Mapping[int, str]:
 
 
 def write(page: str, path: Path) -> None:
-    """Write a page whole or not at all.
+    """Write a page, either completely or not at all.
 
     Raises:
         InputError: If the folder is missing or the file can't be written.

@@ -1,4 +1,4 @@
-"""What a reader with one minute wants to know of a study."""
+"""The summary of a study: counts, and the trials to choose from."""
 
 from typing import NamedTuple
 
@@ -12,10 +12,10 @@ FURTHER_DROP = 0.02
 
 
 class Pick(NamedTuple):
-    """A member of the front and the reason to take it.
+    """A trial of the front and the reason to choose it.
 
     Attributes:
-        change: Points of top-1 gained over the unpruned model; negative if lost.
+        change: Change in top-1 from the unpruned model, in points.
     """
 
     reason: str
@@ -24,18 +24,18 @@ class Pick(NamedTuple):
 
 
 class Summary(NamedTuple):
-    """The study in numbers.
+    """The summary of a study.
 
     Attributes:
-        ended: Trials that went to the end.
-        stopped: Trials that were stopped early.
-        seconds: Of all runs.
-        pick: What ``choose`` takes by default; ``None`` if nothing qualifies.
-        why_none: The reason then.
-        others: One or two more to think about.
+        completed: Number of trials that completed all rungs.
+        stopped: Number of trials that were stopped early.
+        seconds: Time of all runs.
+        pick: The default of ``choose``; ``None`` if no trial qualifies.
+        why_none: The reason why none qualifies.
+        others: One or two alternatives.
     """
 
-    ended: int
+    completed: int
     stopped: int
     seconds: float
     hypervolume: float
@@ -45,12 +45,12 @@ class Summary(NamedTuple):
 
 
 def summarize(study: StudyRecord) -> Summary:
-    """Count, and pick from the front."""
-    ended = sum(trial.stopped is None for trial in study.trials)
+    """Count the trials and pick from the front."""
+    completed = sum(trial.stopped is None for trial in study.trials)
     picks, why_none = _picks(study)
     return Summary(
-        ended,
-        len(study.trials) - ended,
+        completed,
+        len(study.trials) - completed,
         sum(run.seconds for run in study.runs),
         hypervolume(study.front, study.info.baseline),
         picks[0],
@@ -60,7 +60,7 @@ def summarize(study: StudyRecord) -> Summary:
 
 
 def _picks(study: StudyRecord) -> tuple[list[Pick | None], str]:
-    """Return the recommended point, then others, and why nothing is recommended if so."""
+    """Return the recommended trial and its alternatives, and why none is recommended, if so."""
     within = f"the fastest that loses at most {in_points(DEFAULT_MAX_DROP)} of top-1"
     try:
         first = _pick(study, within, choose(study.info, study.front))
@@ -74,7 +74,7 @@ def _picks(study: StudyRecord) -> tuple[list[Pick | None], str]:
 
 
 def _faster(study: StudyRecord, first: Pick | None) -> Pick | None:
-    """Return what a bit more accuracy would buy than the recommended point costs."""
+    """Return a trial that is faster than the recommended one and loses a bit more accuracy."""
     try:
         further = choose(study.info, study.front, max_drop=FURTHER_DROP)
     except InfeasibleError:
@@ -92,7 +92,7 @@ def _pick(study: StudyRecord, reason: str, point: ParetoTrial) -> Pick:
 
 
 def _distinct(picks: list[Pick | None]) -> list[Pick]:
-    """Return what follows the first, each point once and the first's not again."""
+    """Return the alternatives to the first pick, without duplicates."""
     taken = {picks[0].point.trial} if picks[0] else set()
     found = []
     for pick in picks[1:]:

@@ -28,9 +28,9 @@ def test_trials_show_the_best_of_the_front():
     point = ParetoTrial(1, Architecture.of([2, 3]), 0.5, 0, PRICE, None)
     CellProgress(8, lambda *shown: drawn.append(shown)).trials(counts, [point])
     CellProgress(None, lambda *shown: drawn.append(shown)).trials(counts, [])
-    assert drawn[0][0] == "2 done, 1 stopped early, 2 pruned, 0 failed 3/8"
+    assert drawn[0][0] == "2 completed, 1 stopped early, 2 rejected, 0 failed 3/8"
     assert "<td>{2,3}</td><td>50.00%</td><td>1.25x</td>" in drawn[0][1]
-    assert drawn[1][0] == "2 done, 1 stopped early, 2 pruned, 0 failed"
+    assert drawn[1][0] == "2 completed, 1 stopped early, 2 rejected, 0 failed"
     assert "<progress" not in drawn[1][1]
 
 

@@ -322,7 +322,7 @@ def test_stopped_trials_count_and_leave_no_weights(halved):
         for trial in study.get_trials(states=(TrialState.PRUNED,))
         if RUNGS not in trial.user_attrs
     ]
-    assert outcome.counts.refused == len(reasons)
+    assert outcome.counts.rejected == len(reasons)
     assert not any(reason.startswith("rung ") for reason in reasons)
     front = store.front("study")
     assert {point.trial for point in front} <= {point.trial for point in store.trials("study")}

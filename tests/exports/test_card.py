@@ -55,7 +55,7 @@ def test_what_was_measured(pair, results):
         "| throughput | 50.0 images/s | 51.5 images/s |",
         "| memory | 100.2 MB | 99.6 MB |",
         "| parameters | 5.72 M | 5.57 M |",
-        "| MACs of an image | 1.26 G | 1.08 G |",
+        "| MACs per image | 1.26 G | 1.08 G |",
     ]
     assert "batch size 32 on a processor" in text
     assert "- **Found in:** study `deit-images`, trial 3\n" in text
@@ -79,29 +79,29 @@ def test_a_plain_folder_claims_no_speed(pair, results):
     assert "| top-1 | 77.20% | 78.40% (+1.20) |" in text
     assert "speed-up" not in text
     assert "import lambda_nas" not in text
-    assert re.search(r"nothing is faster or smaller\.[^#]*\n1\.03x the speed", text)
+    assert re.search(r"neither faster nor smaller\.[^#]*\n1\.03x the speed", text)
 
 
 def test_nothing_removed(make_pair):
     text = card(make_pair(removal=[]))
     assert "\n# deit_tiny_patch16_224\n\nAn image classifier" in text
-    assert "- **Blocks without attention, counted from 0:** none\n" in text
+    assert "- **Blocks without attention (from 0):** none\n" in text
 
 
 def test_layers_that_were_gone_before_are_named_too(make_pair):
     pair = make_pair(removal=[3])
     text = card(pair, config=replace(pair.config, removed=RemovalSet.of([1])))
-    assert "- **Blocks without attention, counted from 0:** 1, 3\n" in text
+    assert "- **Blocks without attention (from 0):** 1, 3\n" in text
 
 
 def test_which_tokens_are_merged(pair):
     merged = card(pair, config=replace(pair.config, merging=Merging(8, start=1)))
     assert (
-        "- **Blocks without attention, counted from 0:** 0, 2\n"
-        "- **Merged tokens:** each block with attention, from block 1 on, merges up to\n"
+        "- **Blocks without attention (from 0):** 0, 2\n"
+        "- **Token merging:** from block 1 on, each block with attention merges up to\n"
         "  8 pairs of tokens ([ToMe](https://arxiv.org/abs/2210.09461))\n"
     ) in merged
-    assert "Merged tokens" not in card(pair)
+    assert "Token merging" not in card(pair)
     assert card(pair, config=replace(pair.config, merging=Merging(0))) == card(pair)
 
 

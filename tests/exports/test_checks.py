@@ -13,7 +13,7 @@ from lambda_nas.exports.pt2 import write_pt2
 @pytest.mark.parametrize(("format", "what"), [("onnx", "the ONNX file"), ("pt2", "the pt2 file")])
 def test_other_outputs_leave_nothing_behind(pair, tmp_path, monkeypatch, format, what):
     monkeypatch.setattr(checks, "TOLERANCE", 0.0)
-    message = rf"{what} gives other outputs than the network.* at batch size 1,"
+    message = rf"the outputs of {what} differ from the network.* at batch size 1,"
     with pytest.raises(ExportError, match=message):
         export_network(
             pair.model, pair.config, removal=pair.removal, out=tmp_path / "out", format=format

@@ -59,18 +59,18 @@ def test_note_and_plots(store):
     sync_study(store, "study")
     note, plots = told(store)
     assert plots == {
-        "the-front": 5,
-        "what-is-removed": 1,
-        "what-each-layer-carries": 7,
-        "how-well-the-prior-knew": 2,
-        "how-the-front-grew": 1,
-        "where-the-time-went": 1,
+        "pareto-front": 5,
+        "removed-layers": 1,
+        "prior-of-each-layer": 7,
+        "prior-score-and-accuracy": 2,
+        "hypervolume": 1,
+        "time-spent": 1,
     }
     assert "**`local-dir:some/vit`** on `images`, priced on `a CPU`" in note
     assert "Unpruned: top-1 80.00%, 100.0 images/s, 40.0 MB, 5.00 M parameters" in note
     assert "| 4 | `{0,3}` | 79.00% | 1.20x | 37.0 MB |" in note
     assert f"`lambda-nas report study --out report.html --storage {store.url}`" in note
-    assert "go on: `lambda-nas search --storage postgresql://me:***@host/x`" in note
+    assert "resume the search: `lambda-nas search --storage postgresql://me:***@host/x`" in note
 
 
 def test_a_plot_that_became_smaller_is_whole(store, make_study):
@@ -81,7 +81,7 @@ def test_a_plot_that_became_smaller_is_whole(store, make_study):
     ]
     publish(make_study(many), optuna_study, store.url)
     sync_study(store, "study")
-    assert told(store)[1]["the-front"] == 5
+    assert told(store)[1]["pareto-front"] == 5
 
 
 def test_a_study_that_optuna_does_not_know_is_left_alone(url, make_study):
@@ -192,7 +192,7 @@ def test_in_a_browser(store, url, chromium):
         page = f"http://127.0.0.1:{port}/dashboard/studies/1"
         drawn = """document.querySelectorAll('[id^="user-defined-plot"] .main-svg').length >= 6"""
         plots = visit(chromium, page, LOOK, ready=drawn, width=1500)
-        written = "document.body.innerText.includes('What to do with it')"
+        written = "document.body.innerText.includes('Next steps')"
         note = visit(chromium, f"{page}/note", LOOK, ready=written)
     finally:
         process.send_signal(signal.SIGINT)
@@ -201,12 +201,12 @@ def test_in_a_browser(store, url, chromium):
     assert sorted(plots.values[0]["plots"]) == [
         [f"user-defined-plot:{key}", True]
         for key in (
-            "how-the-front-grew",
-            "how-well-the-prior-knew",
-            "the-front",
-            "what-each-layer-carries",
-            "what-is-removed",
-            "where-the-time-went",
+            "hypervolume",
+            "prior-score-and-accuracy",
+            "pareto-front",
+            "prior-of-each-layer",
+            "removed-layers",
+            "time-spent",
         )
     ]
     for shown in ("Front of study", "Spearman's rank correlation -1.00 over 4 trials"):

@@ -43,7 +43,7 @@ def test_front_shows_each_kind_of_trial_on_its_own(make_study):
 
     traces = {trace.name: trace for trace in figure.data}
     assert list(traces) == [
-        *("other trials", "stopped early", "the paper's sets and seeds", "front", "unpruned")
+        *("completed", "stopped early", "paper's removal sets and seeds", "front", "unpruned")
     ]
     assert list(traces["front"].marker.color) == [37.0]
     assert traces["stopped early"].marker.symbol == "x-thin"
@@ -96,7 +96,7 @@ def test_layers_data(make_study):
 
 def test_scores_data(make_study):
     data = figures.scores_data(make_study())
-    assert data.ended == (
+    assert data.completed == (
         [0.5, 0.25, 1.0, 0.125],
         [50.0, 75.0, 25.0, 79.0],
         ["trial 0: {0,2}", "trial 1: {3}", "trial 3: {0}", "trial 4: {0,3}"],
@@ -128,7 +128,7 @@ def test_scores_are_on_a_log_axis_while_they_are_above_zero(make_study):
     trials = [trial(0, [0], 0.5, score=0.0), trial(1, [2], 0.5, score=1.0)]
     figure = figures.scores(make_study(trials))
     assert figure.layout.xaxis.type == "linear"
-    assert "needs 3 different trials" in figure.layout.title.subtitle.text
+    assert "needs at least 3 different trials" in figure.layout.title.subtitle.text
 
 
 def test_hypervolume_data(make_study):
@@ -208,17 +208,17 @@ def test_a_prior_from_before_there_were_spectra(make_study):
 
 def test_all_figures_leave_out_what_has_no_data(make_study):
     assert list(figures.all_figures(make_study())) == [
-        "The front",
-        "What is removed",
-        "What each layer carries",
-        "How well the prior knew",
-        "How the front grew",
-        "Where the time went",
+        "Pareto front",
+        "Removed layers",
+        "Prior of each layer",
+        "Prior score and accuracy",
+        "Hypervolume",
+        "Time spent",
     ]
     assert figures.all_figures(make_study([], runs=[], prior=None)) == {}
     old = make_study([trial(0, [0], 0.5)], runs=[], prior=None)
     assert list(figures.all_figures(old)) == [
-        *("The front", "What is removed", "How the front grew", "Where the time went")
+        *("Pareto front", "Removed layers", "Hypervolume", "Time spent")
     ]
 
 

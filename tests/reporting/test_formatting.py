@@ -8,8 +8,8 @@ from lambda_nas.reporting import formatting as words
     ("removed", "text"),
     [([], "{}"), ([0, 1], "{0,1}"), ([0, 1, 2], "{0–2}"), ([1, 3, 4, 5, 11], "{1,3–5,11}")],
 )
-def test_short_set(removed, text):
-    assert words.short_set(Architecture.of(removed)) == text
+def test_short_architecture(removed, text):
+    assert words.short_architecture(Architecture.of(removed)) == text
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,8 @@ from lambda_nas.errors import InputError
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.records.trial import RungResult, TrialCounts, TrialRecord
 from lambda_nas.reporting.page import render, write
-from lambda_nas.reporting.rows import trial_rows
 from lambda_nas.reporting.summary import summarize
+from lambda_nas.reporting.trial_table import trial_rows
 
 DRAWN = """document.querySelectorAll('.figure').length > 0 &&
     [...document.querySelectorAll('.figure')].every((box) => box.querySelector('svg.main-svg'))"""
@@ -30,7 +30,7 @@ def words(page):
 def test_summary_of_what_to_pick(make_study):
     trials = [trial(0, [0], 0.81), trial(1, [0, 2], 0.79), trial(2, [0, 2, 3], 0.78)]
     summary = summarize(make_study(trials))
-    assert (summary.ended, summary.stopped, summary.seconds) == (3, 0, 150.0)
+    assert (summary.completed, summary.stopped, summary.seconds) == (3, 0, 150.0)
     assert summary.pick.point.trial == 1
     assert summary.pick.change == pytest.approx(-1.0)
     assert [(pick.point.trial, pick.reason) for pick in summary.others] == [
@@ -57,7 +57,7 @@ def test_nothing_to_recommend(make_study):
 def test_rows_begin_with_the_front(make_study):
     rows = trial_rows(make_study(), "sqlite:///x.db")
     assert [(row.point.trial, row.state) for row in rows] == [
-        *((4, "front"), (1, "evaluated"), (0, "evaluated"), (3, "evaluated"), (2, "stopped"))
+        *((4, "front"), (1, "completed"), (0, "completed"), (3, "completed"), (2, "stopped early"))
     ]
     assert [row.command for row in rows] == [
         "lambda-nas export study --trial 4 --out study-trial-4 --storage sqlite:///x.db",
@@ -70,13 +70,13 @@ def test_rows_begin_with_the_front(make_study):
 def test_the_page_says_what_was_searched_found_and_is_to_pick(make_study):
     text = words(render(make_study(), counts=TrialCounts(4, 12, 1, stopped=1)))
     for said in (
-        "Which attention layers can vit live without, judged on images and priced on a CPU ?",
+        "Search for removable attention layers of vit , with accuracy measured on images and",
         "Unpruned: top-1 80.00%, 100.0 images/s, 40.0 MB, 5.00 M parameters.",
-        "5 architectures evaluated, 1 of them stopped early; the prior refused 11 more at no cost; "
+        "5 architectures evaluated, 1 of them stopped early; 11 more rejected by the prior; "
         "1 trial failed; 2 runs, 2 min 30 s.",
-        "Take trial 4, without attention in 2 of 3 layers {0,3} : top-1 79.00% (-1.00), 1.20x as",
+        "Recommended: trial 4 removes attention from 2 of 3 layers {0,3} : top-1 79.00% (-1.00),",
         "lambda-nas export study --trial 4 --out study-trial-4",
-        "rank correlation -1.00 over 4 trials",
+        "rank correlation -1.00 over 4 completed trials",
         "2026-11-25 03:10",
         "torch 2.15",
     ):
@@ -108,8 +108,8 @@ def test_plotly_is_there_once_and_nothing_is_fetched(make_study):
 def test_a_study_that_has_only_begun(make_study, scored):
     study = make_study([], runs=[], **({} if scored else {"prior": None}))
     text = words(render(study))
-    assert "no trial has finished yet." in text
-    assert "Nothing to recommend: study study has no finished trial yet: search first." in text
+    assert "no trial has completed yet." in text
+    assert "No recommendation: study study has no finished trial yet: search first." in text
     assert ("The prior of this study has not been measured." in text) is not scored
     assert "The runs of this study were not recorded." in text
 
@@ -167,15 +167,15 @@ def test_in_a_browser(chromium, page, size, dark):
     (look,) = found.values
     assert look["width"] <= width
     assert look["heads"] == [
-        "In short",
-        "The front",
-        "What is removed",
-        "What each layer carries",
-        "How well the prior knew",
-        "How the front grew",
-        "Where the time went",
+        "Summary",
+        "Pareto front",
+        "Removed layers",
+        "Prior of each layer",
+        "Prior score and accuracy",
+        "Hypervolume",
+        "Time spent",
         "All evaluated trials",
-        "Who measured it",
+        "Model, data and runs",
     ]
     colors = ("rgb(228, 232, 236)", "rgb(20, 24, 28)")
     if not dark:

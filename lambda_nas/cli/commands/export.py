@@ -61,7 +61,7 @@ def export(
     from lambda_nas.exports.front_trial import export_point
     from lambda_nas.exports.network import check_request
     from lambda_nas.records.selection import choose
-    from lambda_nas.reporting.formatting import what_is_done
+    from lambda_nas.reporting.formatting import describe
     from lambda_nas.store.study_store import SqlStudyStore
 
     check_request(out, format=format, plain=plain)
@@ -87,7 +87,7 @@ def export(
         )
         return
     output.stdout.print(
-        f"trial {point.trial}: {what_is_done(point.architecture)}, "
+        f"trial {point.trial}: {describe(point.architecture)}, "
         f"top-1 {100 * point.accuracy:.2f}% "
         f"({100 * (point.accuracy - info.baseline_accuracy):+.2f}), "
         f"speed-up {point.price.speedup:.2f}x -> {out}",

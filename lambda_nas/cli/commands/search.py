@@ -119,7 +119,7 @@ def search(
     counts = outcome.counts
     output.stdout.print(
         f"{counts.complete} trials done, {counts.stopped} stopped early, "
-        f"{counts.refused} pruned by the prior, {counts.failed} failed; ended: {outcome.stopped}"
+        f"{counts.rejected} pruned by the prior, {counts.failed} failed; ended: {outcome.stopped}"
     )
     _next_steps(name, storage)
 

@@ -23,7 +23,7 @@ from lambda_nas.cli.options import (
     TrialOption,
 )
 from lambda_nas.errors import StudyMismatchError
-from lambda_nas.reporting.formatting import short_name, what_is_done
+from lambda_nas.reporting.formatting import describe, short_name
 
 EPILOG = """[bold]Examples[/bold]
 
@@ -146,7 +146,7 @@ def train(
         )
         return
     output.stdout.print(
-        f"trial {point.trial}: {what_is_done(point.architecture)}, "
+        f"trial {point.trial}: {describe(point.architecture)}, "
         f"top-1 {100 * top1:.2f}% after {epochs} epochs ({100 * point.accuracy:.2f}% in the "
         f"search, {100 * info.baseline_accuracy:.2f}% unpruned) -> {out}",
         soft_wrap=True,

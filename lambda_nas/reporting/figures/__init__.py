@@ -1,7 +1,7 @@
-"""Figures of a study; plotly is known below this package and nowhere else.
+"""Figures of a study.
 
-Each figure is a function of a ``Study`` that draws what another one, ``..._data``, computes. A
-figure that has nothing to show has no traces.
+Each figure is drawn by a function of a ``StudyRecord``, from the data that a second function,
+``..._data``, computes. A figure that has nothing to show has no traces.
 """
 
 import plotly.graph_objects as go
@@ -49,16 +49,16 @@ def all_figures(study: StudyRecord, *, prior_columns: int = 1) -> dict[str, go.F
     """Draw all figures that have something to show, by title.
 
     Args:
-        study: What they show.
-        prior_columns: Of the prior's panels; more than one need less height.
+        study: The study.
+        prior_columns: Columns of panels in the figure of the prior; more need less height.
     """
     drawn = {
-        # The unpruned model alone is no front.
-        **({"The front": front(study)} if study.trials else {}),
-        "What is removed": layers(study),
-        "What each layer carries": prior(study, columns=prior_columns),
-        "How well the prior knew": scores(study),
-        "How the front grew": hypervolume(study),
-        "Where the time went": time(study),
+        # The unpruned model alone is not a front.
+        **({"Pareto front": front(study)} if study.trials else {}),
+        "Removed layers": layers(study),
+        "Prior of each layer": prior(study, columns=prior_columns),
+        "Prior score and accuracy": scores(study),
+        "Hypervolume": hypervolume(study),
+        "Time spent": time(study),
     }
     return {title: figure for title, figure in drawn.items() if figure.data}

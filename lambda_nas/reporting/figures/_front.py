@@ -10,21 +10,20 @@ from lambda_nas.models.architecture import Architecture
 from lambda_nas.records.study import StudyInfo, StudyRecord
 from lambda_nas.records.trial import ParetoTrial
 from lambda_nas.reporting.figures._style import CROSS, GREEN, GREY, RED, style
-from lambda_nas.reporting.formatting import short_name, short_set
+from lambda_nas.reporting.formatting import short_architecture, short_name
 
 PAPER_SETS = tuple(
     Architecture.of(layers)
     for layers in ((0, 2, 4), (0, 2, 4, 6), (0, 1, 3, 4, 6), (0, 1, 3, 4, 6, 9))
 )
-"""Those that Lin et al. (arXiv 2404.05657) train, for DeiT of all sizes."""
-
+"""The removal sets that Lin et al. (arXiv 2404.05657) train, for DeiT of all sizes."""
 
 LETTER, LINE = 0.011, 0.05
-"""About the size of a name's letter, as a share of the front's width and height."""
+"""Approximate size of a letter, as a fraction of the front's width and height."""
 
 
 class Series(NamedTuple):
-    """Points of a scatter plot: speed-up, top-1 in percent, memory in MB (1e6 bytes), sets."""
+    """Points of a scatter plot: speed-up, top-1 in percent, memory in MB (1e6 bytes), labels."""
 
     speedup: list[float]
     accuracy: list[float]
@@ -34,14 +33,14 @@ class Series(NamedTuple):
 
 
 class FrontData(NamedTuple):
-    """What the figure of a front shows.
+    """The points of the figure of a front.
 
     Attributes:
-        front: Slowest first.
-        others: Went to the end and are not on the front.
-        stopped: Ended early, at the accuracy of the rungs that they had: no comparison is fair.
-        marked: Of all these, the paper's sets and the seeds of the search space.
-        unpruned: The model as it came.
+        front: The front, slowest first.
+        others: Completed trials that are not on the front.
+        stopped: Trials stopped early, at the best accuracy of the rungs that they completed.
+        marked: All trials of the paper's removal sets and of the search space's seeds.
+        unpruned: The unpruned model.
     """
 
     front: Series
@@ -71,7 +70,7 @@ def front_data(study: StudyRecord) -> FrontData:
 
 
 def named_sets(info: StudyInfo) -> set[Architecture]:
-    """Return the paper's sets and the seeds that the study's search space names."""
+    """Return the paper's removal sets and the seeds of the study's search space."""
     seeds = cast("Iterable[Iterable[int]]", info.settings.get("seeds", ()))
     return {*PAPER_SETS, *map(Architecture.of, seeds)}
 
@@ -81,7 +80,7 @@ def _series(info: StudyInfo, points: Sequence[ParetoTrial], remark: str = "") ->
         [point.price.speedup for point in points],
         [100 * point.accuracy for point in points],
         [point.price.memory_bytes / 1e6 for point in points],
-        [short_set(point.architecture) for point in points],
+        [short_architecture(point.architecture) for point in points],
         [_hover(info, point, remark) for point in points],
     )
 
@@ -104,10 +103,10 @@ def front(study: StudyRecord) -> go.Figure:
     """Draw accuracy against speed-up: the front, the other trials, the unpruned model."""
     data, info = front_data(study), study.info
     figure = go.Figure()
-    _add(figure, data.others, "other trials", marker={"color": GREY, "size": 7, "opacity": 0.5})
+    _add(figure, data.others, "completed", marker={"color": GREY, "size": 7, "opacity": 0.5})
     _add(figure, data.stopped, "stopped early", marker=CROSS | {"opacity": 0.5})
     ring = {"symbol": "circle-open", "size": 19, "color": GREEN, "line": {"width": 2}}
-    _add(figure, data.marked, "the paper's sets and seeds", marker=ring)
+    _add(figure, data.marked, "paper's removal sets and seeds", marker=ring)
     _add_front(figure, data.front)
     _add(figure, data.unpruned, "unpruned", marker={"symbol": "star", "size": 15, "color": RED})
     facts = f"{short_name(info.model)} on {short_name(info.data)}, {info.device}"
@@ -155,7 +154,7 @@ def _add_front(figure: go.Figure, series: Series) -> None:
 
 
 def _places(series: Series) -> list[str]:
-    """Return where names stand: above the front, where fewest are hidden, if there is room."""
+    """Return the positions of the labels: above the points unless that would hide another one."""
     width = max(series.speedup, default=0) - min(series.speedup, default=0)
     height = max(series.accuracy, default=0) - min(series.accuracy, default=0)
     places: list[str] = []
@@ -171,9 +170,9 @@ def _places(series: Series) -> list[str]:
 
 
 def _edge(series: Series) -> list[tuple[float, float]]:
-    """Return speed-up and top-1 of the members that are best in these two, slowest first.
+    """Return speed-up and top-1 of the trials that are non-dominated in these two, slowest first.
 
-    The others are on the front for their memory.
+    The others are on the front because of their memory.
     """
     edge: list[tuple[float, float]] = []
     for x, y in sorted(zip(series.speedup, series.accuracy, strict=True), reverse=True):
@@ -183,7 +182,7 @@ def _edge(series: Series) -> list[tuple[float, float]]:
 
 
 def _add(figure: go.Figure, series: Series, name: str, **look: object) -> None:
-    """Add points, if there are any: an empty trace would still be in the legend."""
+    """Add points, if there are any: an empty trace would still appear in the legend."""
     if series.names:
         figure.add_scatter(
             x=series.speedup,
@@ -201,5 +200,5 @@ def _x_range(data: FrontData) -> list[float]:
     left, right = min(speedups), max(speedups)
     width = max(right - left, 0.1)
     longest = max(map(len, data.front.names), default=0)
-    # Room on the right for the names of the fastest.
+    # Leave room on the right for the labels of the fastest trials.
     return [left - 0.05 * width, right + (0.06 + 0.012 * longest) * width]

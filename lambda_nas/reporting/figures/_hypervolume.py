@@ -1,4 +1,4 @@
-"""How the front grew: over the trials, and over time."""
+"""The hypervolume of the front over the trials and over time."""
 
 from itertools import accumulate
 from typing import NamedTuple
@@ -20,10 +20,10 @@ class HypervolumeData(NamedTuple):
     """Hypervolume after each evaluated trial.
 
     Attributes:
-        by_trial: In the order of their numbers.
-        seconds: When each trial whose time is known was there, ascending: seconds that drivers
-            had run by then, those of earlier runs included.
-        by_time: After each of these. Trials of unknown time don't count.
+        by_trial: Hypervolume after each trial, in the order of their numbers.
+        seconds: Run time until each trial was recorded, ascending, with earlier runs included;
+            trials of unknown time are left out.
+        by_time: Hypervolume after each of these trials.
     """
 
     by_trial: list[float]
@@ -32,7 +32,7 @@ class HypervolumeData(NamedTuple):
 
 
 def hypervolume_data(study: StudyRecord) -> HypervolumeData:
-    """Follow the hypervolume along the trials and along the drivers' time."""
+    """Compute the hypervolume over the trials and over the run time."""
     before = _seconds_before(study.runs)
     timed = sorted(
         (
@@ -50,13 +50,13 @@ def hypervolume_data(study: StudyRecord) -> HypervolumeData:
 
 
 def _seconds_before(runs: tuple[Run, ...]) -> dict[int | None, float]:
-    """Return by run how long the earlier ones lasted in all."""
+    """Return for each run how long the earlier runs lasted in total."""
     starts = accumulate((run.seconds for run in runs), initial=0.0)
     return {run.id: start for run, start in zip(runs, starts, strict=False)}
 
 
 def _growth(study: StudyRecord, trials: list[TrialRecord]) -> list[float]:
-    """Return the hypervolume after each trial; one that was stopped early adds nothing."""
+    """Return the hypervolume after each trial; a trial stopped early adds nothing."""
     front: list[ParetoTrial] = []
     volumes = [0.0]
     for trial in trials:
@@ -76,7 +76,7 @@ def hypervolume(study: StudyRecord) -> go.Figure:
     figure = make_subplots(rows=rows, cols=1, vertical_spacing=0.22)
     if data.by_trial:
         _add(figure, list(range(1, len(data.by_trial) + 1)), data.by_trial, row=1)
-    facts = "volume of (accuracy, speed-up, memory saved) that the front dominates"
+    facts = "volume of (accuracy, speed-up, saved share of memory) that the front dominates"
     style(figure, "Hypervolume", facts, height=140 + 230 * rows)
     figure.update_xaxes(title_text="evaluated trials", row=1, col=1)
     if data.seconds:
@@ -84,7 +84,7 @@ def hypervolume(study: StudyRecord) -> go.Figure:
             pair for pair in _UNITS if data.seconds[-1] >= 2 * pair[0] or pair[0] == 1
         )
         _add(figure, [seconds / size for seconds in data.seconds], data.by_time, row=2)
-        figure.update_xaxes(title_text=f"time of the drivers ({unit})", row=2, col=1)
+        figure.update_xaxes(title_text=f"run time ({unit})", row=2, col=1)
     figure.update_xaxes(rangemode="tozero")
     figure.update_layout(showlegend=False)
     return figure

@@ -1,4 +1,4 @@
-"""Which layers each member of the front lives without."""
+"""The layers that each trial of the front removes."""
 
 from typing import NamedTuple
 
@@ -9,13 +9,13 @@ from lambda_nas.reporting.figures._style import BLUE, style
 
 
 class LayersData(NamedTuple):
-    """A row a member of the front, slowest first; a column a layer.
+    """One row per trial of the front, slowest first, and one column per layer.
 
     Attributes:
         layers: Indices of the layers that may be removed.
-        names: Of the rows.
-        removed: Whether the layer is gone.
-        share: Of the members that lack the layer.
+        names: Labels of the rows.
+        removed: Whether the trial removes the layer.
+        share: Fraction of the trials that remove each layer.
     """
 
     layers: list[int]
@@ -25,7 +25,7 @@ class LayersData(NamedTuple):
 
 
 def layers_data(study: StudyRecord) -> LayersData:
-    """Look each layer up in each member."""
+    """Collect the layers that each trial of the front removes."""
     layers = list(study.info.layers)
     members = sorted(study.front, key=lambda point: point.price.speedup)
     removed = [[layer in point.removal for layer in layers] for point in members]
@@ -38,13 +38,13 @@ def layers_data(study: StudyRecord) -> LayersData:
 
 
 def layers(study: StudyRecord) -> go.Figure:
-    """Draw a map of layers by members of the front; empty without a front."""
+    """Draw a map of layers by trials of the front; empty without a front."""
     data = layers_data(study)
     figure = go.Figure()
     if data.names:
         figure.add_heatmap(
             z=[[int(gone) for gone in row] for row in data.removed],
-            # Members can be equal in what they are named after.
+            # Trials can have equal labels.
             y=list(range(len(data.names))),
             x=[str(layer) for layer in data.layers],
             text=[[("kept", "removed")[gone] for gone in row] for row in data.removed],
@@ -58,7 +58,7 @@ def layers(study: StudyRecord) -> go.Figure:
             ygap=2,
         )
     facts = _facts(data)
-    style(figure, "Layers that the front removes", facts, height=190 + 26 * len(data.names))
+    style(figure, "Removed layers on the front", facts, height=190 + 26 * len(data.names))
     figure.update_xaxes(title_text="layer", type="category", showgrid=False)
     figure.update_yaxes(
         autorange="reversed",
@@ -72,7 +72,7 @@ def layers(study: StudyRecord) -> go.Figure:
 
 
 def _facts(data: LayersData) -> str:
-    """Name the layers that every member, and that no member, lives without."""
+    """Name the layers that every trial removes, and those that none removes."""
     always = [
         str(layer) for layer, share in zip(data.layers, data.share, strict=False) if share == 1
     ]

@@ -1,4 +1,4 @@
-"""What each layer is worth before any trial."""
+"""The prior of each layer, measured before any trial."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -10,9 +10,9 @@ from plotly.subplots import make_subplots
 from lambda_nas.records.study import StudyRecord
 from lambda_nas.reporting.figures._style import BLUE, ORANGE, RED, style
 
-# Two scores on one axis would hide the smaller: they differ by orders of magnitude.
+# Each score has its own axis, because they differ by orders of magnitude.
 _PANELS = (
-    # Instead of a legend, for which a phone has no room there.
+    # The colors replace a legend, which would not fit on a phone.
     f"Entropy of <b style='color:{BLUE}'>attention</b> and "
     f"<b style='color:{ORANGE}'>MLP</b> outputs",
     "Transfer entropy of removing one layer",
@@ -25,9 +25,9 @@ class PriorData(NamedTuple):
     """Fields of ``LayerPrior`` by layer, and the spectra along the NOSE path.
 
     Attributes:
-        layers: Indices; the lists below go with them, or are empty; entropies in nats.
-        high_frequency: Of the unpruned model, in percent.
-        spectra: By name of the step: of all blocks, in percent.
+        layers: Layer indices; each list below has one value per layer or is empty.
+        high_frequency: High-frequency shares of the unpruned model, in percent.
+        spectra: High-frequency shares of all blocks at each step, in percent.
     """
 
     layers: list[int]
@@ -40,9 +40,9 @@ class PriorData(NamedTuple):
 
 
 def prior_data(layers: Sequence[Mapping[str, Any]], path: Sequence[Mapping[str, Any]]) -> PriorData:
-    """Collect what a prior says, fields of ``LayerPrior`` and ``NoseStep``.
+    """Collect the values of a stored prior: fields of ``LayerPrior`` and ``NoseStep``.
 
-    One that was saved by an early version has no spectra, nor has a model that is no row of blocks.
+    Spectra are missing in early versions and for models that can't be run block by block.
     """
 
     def each(field: str) -> list[float]:
@@ -71,8 +71,8 @@ def prior(study: StudyRecord, *, columns: int = 1) -> go.Figure:
 
 
 def draw_prior(data: PriorData, title: str, facts: str = "", *, columns: int = 1) -> go.Figure:
-    """Draw entropies, what removing one layer does, and the spectra along the path."""
-    # Of a model that is no row of blocks there are neither entropies nor spectra.
+    """Draw the entropies, the scores of removing each layer, and the spectra along the path."""
+    # A model that can't be run block by block has neither entropies nor spectra.
     shown = (bool(data.entropy_attn or not data.layers), True, True, bool(data.high_frequency))
     panels = [panel for panel, is_shown in zip(_PANELS, shown, strict=True) if is_shown]
     rows = -(-len(panels) // columns)
@@ -89,7 +89,7 @@ def draw_prior(data: PriorData, title: str, facts: str = "", *, columns: int = 1
     style(figure, title, facts, height=140 + 230 * rows)
     figure.update_annotations(font_size=13 if columns == 1 else 11)
     figure.update_yaxes(title_text="nats")
-    # The same layers below each other need no numbers in between.
+    # Only the lowest panel needs tick labels, because all panels share the layers.
     figure.update_xaxes(tickvals=data.layers, showticklabels=False, matches="x")
     for cell in cells[-columns:]:
         figure.update_xaxes(title_text="layer", showticklabels=True, **cell)
@@ -123,12 +123,12 @@ def _add_spectra(figure: go.Figure, data: PriorData, cell: Mapping[str, int]) ->
     shades = _shades(len(data.spectra))
     for (name, values), shade in zip(data.spectra.items(), shades, strict=True):
         _add_line(figure, [*range(len(values))], values, name, shade, cell)
-    # Last, so that it lies on top of those that follow it for some blocks.
+    # Drawn last, so that it covers the lines that coincide with it.
     _add_line(figure, data.layers, data.high_frequency, "unpruned", RED, cell)
 
 
 def _shades(count: int) -> list[str]:
-    """Return colours in order; neither end of the scale, which dark or light pages would hide."""
+    """Return a sequence of colors, without those that a dark or light page would hide."""
     return sample_colorscale("Viridis", count, low=0.2, high=0.9) if count else []
 
 

@@ -1,4 +1,4 @@
-"""Figures as files."""
+"""Writes figures to files."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def save(figure: go.Figure, path: Path) -> None:
         if path.suffix == ".html":
             figure.write_html(path, include_plotlyjs=True)
         else:
-            # A paper's page is white, whatever the reader of the image has around it.
+            # A transparent image would be unreadable on a dark background.
             paper = go.Figure(figure).update_layout(paper_bgcolor="white")
             paper.write_image(path, width=900, height=figure.layout.height or 620, scale=2)
     except OSError as error:

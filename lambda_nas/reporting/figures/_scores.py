@@ -1,4 +1,4 @@
-"""What the prior said of each trial against what was measured."""
+"""The prior's score of each trial against its measured accuracy."""
 
 import math
 from collections.abc import Sequence
@@ -12,21 +12,21 @@ from lambda_nas.records.trial import TrialRecord
 from lambda_nas.reporting.figures._style import BLUE, CROSS, style
 
 FEWEST = 3
-"""Ranks of fewer points always correlate."""
+"""Minimum number of trials: the ranks of two always correlate perfectly."""
 
 
 class ScoresData(NamedTuple):
     """Score and top-1 in percent of the trials whose score is known.
 
     Attributes:
-        ended: Trials that went to the end, at their best rung.
+        completed: Trials that completed all rungs, at their best rung.
         stopped: Trials that were stopped early, at their best rung.
-        best: Spearman's correlation of those that went to the end; ``None`` if it has none.
-        first: That of all trials at their first rung: all are there, so none is left out for
-            being bad.
+        best: Spearman's correlation over the completed trials; ``None`` if undefined.
+        first: Spearman's correlation over all trials at their first rung, which is not biased by
+            early stopping.
     """
 
-    ended: "Points"
+    completed: "Points"
     stopped: "Points"
     best: float | None
     first: float | None
@@ -43,21 +43,21 @@ class Points(NamedTuple):
 def scores_data(study: StudyRecord) -> ScoresData:
     """Collect the trials with a score."""
     scored = [trial for trial in study.trials if trial.score is not None]
-    ended = _points([trial for trial in scored if trial.stopped is None])
+    completed = _points([trial for trial in scored if trial.stopped is None])
     first = [trial.rungs[0].accuracy for trial in scored]
     return ScoresData(
-        ended,
+        completed,
         _points([trial for trial in scored if trial.stopped is not None]),
-        best=spearman(ended.score, ended.accuracy),
+        best=spearman(completed.score, completed.accuracy),
         first=spearman([_score(trial) for trial in scored], first),
     )
 
 
-def spearman(one: Sequence[float], other: Sequence[float]) -> float | None:
-    """Return the rank correlation, or ``None`` where it says nothing."""
-    if len(one) < FEWEST or len(set(one)) == 1 or len(set(other)) == 1:
+def spearman(x: Sequence[float], y: Sequence[float]) -> float | None:
+    """Return Spearman's rank correlation, or ``None`` if it is undefined or trivial."""
+    if len(x) < FEWEST or len(set(x)) == 1 or len(set(y)) == 1:
         return None
-    return float(spearmanr(one, other).statistic)
+    return float(spearmanr(x, y).statistic)
 
 
 def _points(trials: Sequence[TrialRecord]) -> Points:
@@ -78,7 +78,7 @@ def scores(study: StudyRecord) -> go.Figure:
     figure = go.Figure()
     for points, name, marker in (
         (data.stopped, "stopped early", CROSS),
-        (data.ended, "went to the end", {"color": BLUE, "size": 9, "opacity": 0.8}),
+        (data.completed, "completed", {"color": BLUE, "size": 9, "opacity": 0.8}),
     ):
         if points.names:
             figure.add_scatter(
@@ -91,9 +91,9 @@ def scores(study: StudyRecord) -> go.Figure:
                 hovertemplate="%{text}<br>%{y:.2f}% at %{x:.4g} nats<extra></extra>",
             )
     style(figure, "Prior score and measured accuracy", _facts(data))
-    positive = all(score > 0 for points in (data.ended, data.stopped) for score in points.score)
+    positive = all(score > 0 for points in (data.completed, data.stopped) for score in points.score)
     figure.update_xaxes(
-        title_text="relative entropy of the removal (nats)", type="log" if positive else "linear"
+        title_text="prior score: relative entropy (nats)", type="log" if positive else "linear"
     )
     if positive:
         figure.update_xaxes(dtick="D2")
@@ -103,12 +103,12 @@ def scores(study: StudyRecord) -> go.Figure:
 
 
 def _facts(data: ScoresData) -> str:
-    ended, every = len(data.ended.names), len(data.ended.names) + len(data.stopped.names)
+    completed, stopped = len(data.completed.names), len(data.stopped.names)
     parts = []
     if data.best is not None:
-        parts.append(f"{data.best:+.2f} over {ended} trials that went to the end")
+        parts.append(f"{data.best:+.2f} over {completed} completed trials")
     if data.first is not None:
-        parts.append(f"{data.first:+.2f} over all {every} at their first rung")
+        parts.append(f"{data.first:+.2f} over all {completed + stopped} trials at their first rung")
     return "Spearman's rank correlation " + (
-        "; ".join(parts) if parts else f"needs {FEWEST} different trials"
+        "; ".join(parts) if parts else f"needs at least {FEWEST} different trials"
     )

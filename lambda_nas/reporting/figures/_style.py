@@ -1,4 +1,4 @@
-"""What all figures have in common: colours and a look that suits light and dark pages."""
+"""The common style of all figures, for light and dark pages."""
 
 from html import escape
 
@@ -13,16 +13,16 @@ _GRID = "rgba(128,128,128,0.25)"
 
 
 def style(figure: go.Figure, title: str, facts: str, *, height: int = 480) -> go.Figure:
-    """Give a figure its title, a line of facts below it, and the common look.
+    """Give a figure its title, a line of facts below it, and the common style.
 
-    Nothing has a background and lines are half transparent, so that a page of any colour shows
-    through. Plotly's own templates would add 7 kB to each figure that is stored.
+    Backgrounds are transparent and lines half transparent, so that figures suit a page of any
+    color. Plotly's own templates would add 7 kB to each stored figure.
 
     Args:
-        figure: It is changed.
-        title: Plain text.
-        facts: Plotly's HTML, so names in it must be escaped.
-        height: In pixels.
+        figure: The figure, changed in place.
+        title: The title in plain text.
+        facts: The line of facts in Plotly's HTML, so names in it must be escaped.
+        height: Height in pixels.
     """
     figure.update_layout(
         template="none",

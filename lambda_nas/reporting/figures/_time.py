@@ -1,4 +1,4 @@
-"""Where the time of a study's runs went."""
+"""The time that a study's runs spent on each stage and rung."""
 
 from collections import Counter
 from typing import NamedTuple
@@ -13,13 +13,13 @@ REST = "Ray, sampler, store, waiting"
 
 
 class TimeData(NamedTuple):
-    """Seconds of the drivers.
+    """Wall-clock seconds of the runs.
 
     Attributes:
-        stages: By label, of the work before any trial, all runs together.
-        rungs: By rung, of all trials; with several workers, the seconds divided by their number.
-        rest: Of the runs' seconds, what is left.
-        workers: The most that a run had.
+        stages: Time of each stage before the first trial, summed over the runs.
+        rungs: Time of each rung, summed over the trials and divided by the number of workers.
+        rest: The remaining time of the runs.
+        workers: The largest number of workers of any run.
     """
 
     stages: dict[str, float]
@@ -29,9 +29,9 @@ class TimeData(NamedTuple):
 
 
 def time_data(study: StudyRecord) -> TimeData:
-    """Add up the stages of the runs and the rungs of the trials.
+    """Sum the stages of the runs and the rungs of the trials.
 
-    A trial of an old database has no run: its rungs are shown, and are no part of any run's time.
+    A trial without a run, from an old database, counts in the rungs but not in any run's time.
     """
     stages: Counter[str] = Counter()
     for run in study.runs:
@@ -55,7 +55,7 @@ def time_data(study: StudyRecord) -> TimeData:
 
 
 def time(study: StudyRecord) -> go.Figure:
-    """Draw a bar a stage, a rung, and the rest; empty if nothing was timed."""
+    """Draw one bar per stage, one per rung, and the rest; empty if nothing was timed."""
     data = time_data(study)
     bars = [(label, seconds, GREY) for label, seconds in data.stages.items()]
     bars += [(_rung_name(rung), seconds, BLUE) for rung, seconds in data.rungs.items()]
@@ -73,9 +73,9 @@ def time(study: StudyRecord) -> go.Figure:
             orientation="h",
             hovertemplate="%{y}: %{text}<extra></extra>",
         )
-    style(figure, "Where the time went", _facts(study, data), height=170 + 30 * len(bars))
+    style(figure, "Time spent", _facts(study, data), height=170 + 30 * len(bars))
     longest = max((seconds for _, seconds, _ in bars), default=0.0)
-    # Room for the words beside the longest bar.
+    # Leave room for the text beside the longest bar.
     figure.update_xaxes(title_text="seconds", range=[0, 1.4 * longest])
     figure.update_yaxes(autorange="reversed", showgrid=False)
     return figure
@@ -87,7 +87,7 @@ def _rung_name(rung: int) -> str:
 
 def _facts(study: StudyRecord, data: TimeData) -> str:
     if not study.runs:
-        return "no run was recorded: the seconds of the rungs only"
+        return "rungs only, because no run was recorded"
     total = sum(run.seconds for run in study.runs)
-    many = "; rungs are divided by the number of workers" if data.workers > 1 else ""
+    many = "; time of the rungs divided by the number of workers" if data.workers > 1 else ""
     return f"{duration(total)} in {len(study.runs)} run{'s'[: len(study.runs) != 1]}{many}"

@@ -1,6 +1,6 @@
 "use strict";
 
-// Figures: drawn as they were stored, in the page's colours, and smaller on a phone.
+// Draw the stored figures in the page's colors, and smaller on a phone.
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const narrow = matchMedia("(max-width: 600px)");
 const touch = matchMedia("(pointer: coarse)");
@@ -13,14 +13,14 @@ const figures = [...document.querySelectorAll(".figure")].map((box) => {
 function draw({ box, stored }) {
   const { data, layout } = structuredClone(stored);
   layout.font.color = getComputedStyle(document.body).color;
-  // A finger that scrolls the page must not zoom into a figure on its way.
+  // A finger that scrolls the page must not zoom into a figure.
   if (touch.matches) layout.dragmode = false;
   if (narrow.matches) {
     layout.font.size = 11;
     layout.margin = { ...layout.margin, l: 44, r: 10 };
-    // Names would lie on top of each other; a tap on a point tells them. Without them, there is
-    // no need of room on the right.
-    for (const trace of data.filter((one) => one.mode === "markers+text")) {
+    // Labels would overlap; a tap on a point shows them. Without labels the front needs no room
+    // on the right.
+    for (const trace of data.filter(({ mode }) => mode === "markers+text")) {
       trace.mode = "markers";
       delete layout.xaxis.range;
     }
@@ -31,7 +31,7 @@ function draw({ box, stored }) {
 for (const figure of figures) draw(figure);
 for (const query of [dark, narrow]) query.addEventListener("change", () => figures.forEach(draw));
 
-// Commands to copy; without a clipboard the text is selected instead.
+// Copy a command; without a clipboard, select its text instead.
 for (const button of document.querySelectorAll(".copy")) {
   button.addEventListener("click", async () => {
     try {
@@ -45,7 +45,7 @@ for (const button of document.querySelectorAll(".copy")) {
   });
 }
 
-// The table of trials: a click on a head sorts, another one turns the order round.
+// The table of trials: a click on a column head sorts, a second click reverses the order.
 const table = document.querySelector(".sortable");
 if (table) {
   const body = table.tBodies[0];
@@ -64,7 +64,7 @@ if (table) {
     for (const other of heads) other.setAttribute("aria-sort", "none");
     head.setAttribute("aria-sort", sign === 1 ? "ascending" : "descending");
     const rows = [...body.rows].map((row) => [valueOf(row, column), row]);
-    // What is not known goes last in either order.
+    // Unknown values go last in either order.
     const known = ([value]) => value !== "";
     const sorted = rows.filter(known).sort(([one], [other]) => sign * compare(one, other));
     body.append(...[...sorted, ...rows.filter((pair) => !known(pair))].map(([, row]) => row));

@@ -1,4 +1,4 @@
-"""The rows of the report's tables."""
+"""The table of all evaluated trials, as rows."""
 
 from typing import NamedTuple
 
@@ -6,16 +6,18 @@ from lambda_nas.records.study import StudyRecord
 from lambda_nas.records.trial import ParetoTrial
 from lambda_nas.reporting.formatting import export_command
 
+STATES = ("front", "completed", "stopped early")
+
 
 class TrialRow(NamedTuple):
-    """An evaluated trial.
+    """One row: an evaluated trial.
 
     Attributes:
-        state: ``front``, ``evaluated`` or ``stopped``.
-        change: Points of top-1 against the unpruned model.
-        score: The prior's, in nats.
-        seconds: Of all its rungs.
-        command: That exports it; only for the front, whose weights are kept.
+        state: ``front``, ``completed`` or ``stopped early``.
+        change: Change in top-1 from the unpruned model, in points.
+        score: Score of the prior, in nats.
+        seconds: Time of all its rungs.
+        command: The command that exports it; only for the front, whose weights are kept.
     """
 
     state: str
@@ -33,7 +35,7 @@ def trial_rows(study: StudyRecord, storage: str | None) -> list[TrialRow]:
     rows = []
     for trial in study.trials:
         point = study.point(trial)
-        state = "stopped" if trial.stopped is not None else "evaluated"
+        state = "completed" if trial.stopped is None else "stopped early"
         is_front = trial.trial in front
         rows.append(
             TrialRow(
@@ -52,4 +54,4 @@ def trial_rows(study: StudyRecord, storage: str | None) -> list[TrialRow]:
 def _rank(row: TrialRow) -> tuple[int, float, int]:
     if row.state == "front":
         return 0, row.point.price.throughput, row.point.trial
-    return ("front", "evaluated", "stopped").index(row.state), -row.point.accuracy, row.point.trial
+    return STATES.index(row.state), -row.point.accuracy, row.point.trial

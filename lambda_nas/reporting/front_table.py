@@ -1,4 +1,4 @@
-"""The table of a front, as rows of text and in HTML."""
+"""The table of a front, as rows of text and as HTML."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -14,7 +14,7 @@ FRONT_HEAD = (
 
 
 def front_title(info: StudyInfo) -> str:
-    """Say in a line what the study is about."""
+    """Return the study's name, model, data and device in one line."""
     return f"{info.name}: {short_name(info.model)} on {short_name(info.data)}, {info.device}"
 
 
@@ -45,7 +45,7 @@ BEST_SHOWN = 6
 
 
 def best_rows(front: Sequence[ParetoTrial]) -> list[list[str]]:
-    """Return the cells below ``BEST_HEAD``: the few most accurate of a front."""
+    """Return the cells below ``BEST_HEAD``: the most accurate trials of a front."""
     best = sorted(front, key=lambda point: -point.accuracy)[:BEST_SHOWN]
     return [
         [str(point.architecture), f"{100 * point.accuracy:.2f}%", f"{point.price.speedup:.2f}x"]
@@ -54,7 +54,7 @@ def best_rows(front: Sequence[ParetoTrial]) -> list[list[str]]:
 
 
 def html_table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> str:
-    """Write a table that a notebook styles."""
+    """Return an HTML table without styles of its own, which a notebook adds."""
     lines = ["<table>"]
     if caption:
         lines.append(f"<caption>{escape(caption)}</caption>")

@@ -21,7 +21,7 @@ from lambda_nas.models.surgery import count_params, remove_attention
 from lambda_nas.token_merging.blocks import merge_tokens
 
 MERGINGS = (Merging(3), Merging(6, start=2))
-CHOICES = SearchSpace((0, 1, 2, 3, 4), MERGINGS)
+SPACE = SearchSpace((0, 1, 2, 3, 4), MERGINGS)
 STAGES = ((0, 1, 2, 3, 4),)
 BATCH = 16
 
@@ -43,7 +43,7 @@ def images():
 def prices(model, images):
     how = {"batch_size": BATCH, "device": "cpu"}
     unmerged = price_signatures(model, STAGES, [(n,) for n in range(5)], images, **how)
-    return replace(unmerged, merged=price_mergings(model, unmerged, CHOICES, images, **how))
+    return replace(unmerged, merged=price_mergings(model, unmerged, SPACE, images, **how))
 
 
 @pytest.mark.parametrize("merging", MERGINGS, ids=str)
@@ -102,7 +102,7 @@ def test_noise_makes_no_time_negative(prices):
 def test_the_cheapest_of_so_many_layers_is_known_without_looking_at_all(prices, merging, number):
     every = [Architecture(removal, merging) for removal in every_set(range(5), (number,))]
     merging_ones = [one for one in every if max({*range(5)} - {*one.removal}) >= merging.start]
-    cheapest = prices.of(_cheapest(number, merging, prices, CHOICES))
+    cheapest = prices.of(_cheapest(number, merging, prices, SPACE))
     assert cheapest.macs == min(prices.of(one).macs for one in merging_ones)
     assert cheapest.memory_bytes == min(prices.of(one).memory_bytes for one in merging_ones)
 
@@ -111,4 +111,4 @@ def test_a_model_that_cant_merge_is_refused(images):
     model = timm.create_model("vit_tiny_patch16_224", img_size=32, depth=2, global_pool="avg")
     priced = PriceTable.by_number((0, 1), {n: Price(1, 1, 1, 9, 9, 9) for n in range(2)})
     with pytest.raises(UnsupportedModelError, match="global_pool 'avg'"):
-        price_mergings(model.eval(), priced, CHOICES, images, batch_size=BATCH, device="cpu")
+        price_mergings(model.eval(), priced, SPACE, images, batch_size=BATCH, device="cpu")

@@ -3,6 +3,7 @@ import pytest
 import timm
 import torch
 
+from lambda_nas.cost import profiling
 from lambda_nas.cost.measurement import Price, count_macs, peak_memory
 from lambda_nas.cost.price_table import signatures_up_to
 from lambda_nas.cost.profiling import count_signature_params, price_signatures, time_saved
@@ -11,6 +12,8 @@ from lambda_nas.models.architecture import Architecture
 from lambda_nas.models.removal import RemovalSet
 from lambda_nas.models.stages import find_stages
 from lambda_nas.models.surgery import count_params, remove_attention
+
+pytestmark = pytest.mark.usefixtures("few_rounds")
 
 
 def prices(times):
@@ -31,6 +34,32 @@ def test_times_are_sums_over_stages_and_nothing_slows_a_model_down():
     times = {(0, 0): 1.0, (2, 0): 0.8, (0, 4): 0.6, (2, 4): 0.4}
     assert time_saved(prices(times)) == pytest.approx([0.1, 0.1])
     assert time_saved(prices({(0, 0): 1.0, (2, 0): 1.02, (0, 4): 0.6})) == pytest.approx([0, 0.1])
+
+
+def test_four_quarters_of_the_layers_are_timed_and_the_line_is_fitted_to_all(source, monkeypatch):
+    model, images = source.model.model, source.data.evaluation
+    whole, layer = count_params(model), count_params(model) - count_params(without(model, 0))
+    timed = []
+
+    def measure(models, samples, on_step=None):
+        gone = [(whole - count_params(each)) // layer for each in models]
+        timed.extend(gone)
+        # A tenth of the time per layer; what is timed alone is off by the machine's noise.
+        times = [1 - 0.1 * n + {1: 0.04, 2: -0.03, 3: 0.01, 4: 0.02}.get(n, 0) for n in gone]
+        return [Price(1 / t, 1 / t, t, 9, 9, 9) for t in times]
+
+    monkeypatch.setattr(profiling, "measure_prices", measure)
+    signatures = [(n,) for n in range(5)]
+    stages = ((0, 1, 2, 3),)
+    found = price_signatures(model, stages, signatures, images, batch_size=4, device="cpu")
+    assert timed == [0, 1, 2, 3, 4]
+    slope = (1 * 0.06 + 2 * 0.23 + 3 * 0.29 + 4 * 0.38) / (1 + 4 + 9 + 16)
+    times = [1 / price.speedup for price in found.by_signature.values()]
+    assert times == pytest.approx([1 - slope * n for n in range(5)])
+
+
+def without(model, *layers):
+    return remove_attention(model, RemovalSet.of(layers)).model
 
 
 def test_each_number_of_layers_has_a_price(source):

@@ -34,7 +34,7 @@ def family(request):
 
 
 @pytest.fixture(scope="module")
-def source(family):
+def source(family, few_rounds):
     name, args = MODELS[family]
     torch.manual_seed(0)
     model = timm.create_model(name, **args).eval()

@@ -18,7 +18,7 @@ from lambda_nas.models.merging import Merging
 from lambda_nas.models.search_space import SearchSpace
 from lambda_nas.strategy import feasible_space
 from lambda_nas.strategy import sampler as module
-from lambda_nas.strategy.observations import read_observations
+from lambda_nas.strategy.observations import Observations, read_observations
 from lambda_nas.strategy.optuna_trials import DIRECTIONS, distributions
 from lambda_nas.strategy.sampler import ExhaustedError, RemovalSampler
 from lambda_nas.strategy.surrogate import log_odds
@@ -174,6 +174,49 @@ def test_nothing_is_rejected_at_a_price_of_which_the_front_knows_nothing():
     study.enqueue_trial(SPACE.to_params(Architecture.of([2])))
     study.optimize(objective, n_trials=1)
     assert study.sampler.why_reject(observe(study), Architecture.of([0, 1])) is None
+
+
+def nothing_known(**known):
+    return Observations({}, set(), set(), set(), 0)._replace(**known)
+
+
+def test_a_running_architecture_counts_with_the_accuracy_expected_of_it():
+    own = sampler(sizes=(1, 5))
+    first = own.propose(nothing_known())
+    failed = own.propose(nothing_known(taken={first}))
+    beside = own.propose(nothing_known(taken={first}, running={first}))
+    # Beside it little is to be gained at the same price.
+    assert [len(each.removal) for each in (first, failed, beside)] == [5, 5, 1]
+
+
+def test_so_many_of_the_most_promising_are_scored_at_a_time(monkeypatch):
+    scored = []
+
+    def counted(architecture):
+        scored.append(architecture)
+        return score(architecture)
+
+    own = RemovalSampler(SPACE, prices(range(1, 6)), counted, baseline=0.9)
+    own.propose(nothing_known())
+    along_the_path = set(scored)
+    monkeypatch.setattr(module, "ROUNDS", 1)
+    proposed = own.propose(nothing_known(taken=along_the_path))
+    shortlist = [each for each in scored if each not in along_the_path]
+    assert len(shortlist) == 4
+    assert proposed in shortlist
+
+
+def test_where_no_volume_is_gained_the_nearest_to_the_front_comes_first():
+    # No memory is saved, so the area of each price is zero, and so is each improvement.
+    by_number = {n: Price(100 + 5 * n, 1 + n / 20, 1.0, 1000, 100, 100) for n in range(2)}
+    own = RemovalSampler(SPACE, PriceTable.by_number(LAYERS, by_number), score, baseline=0.9)
+    worst = Architecture.of([0])
+    known = nothing_known(observed={worst: accuracy(worst)}, taken={worst})
+    order = []
+    for _ in range(5):
+        order.append(own.propose(known))
+        known.taken.add(order[-1])
+    assert order == [Architecture.of([layer]) for layer in (2, 4, 3, 5, 1)]
 
 
 def test_in_a_large_space_the_neighbors_of_the_best_are_searched(monkeypatch):

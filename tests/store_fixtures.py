@@ -79,6 +79,12 @@ def store(url):
     return SqlStudyStore.open(url)
 
 
+def claim_and_record(store, study, record, weights=None, **more):
+    """Claim a trial for its run and record it, as a search does."""
+    store.claim(study, record.architecture, record.trial, run=record.run, budget=None)
+    return store.record(study, record, weights, **more)
+
+
 @pytest.fixture
 def make_info():
     def make(name="deit-images", **changes):

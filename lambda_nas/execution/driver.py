@@ -204,11 +204,7 @@ def _prior_score(
         store.save_prior(name, saved)
     scored = cast("list[dict[str, Any]]", saved["scored"])
     known = {Architecture.of(row["removed"]): float(row["score"]) for row in scored}
-    known |= {
-        trial.architecture: trial.score
-        for trial in store.trial_records(name)
-        if trial.score is not None
-    }
+    known |= {trial.architecture: trial.score for trial in store.trial_records(name)}
 
     def score(architecture: Architecture) -> float:
         if architecture in known:

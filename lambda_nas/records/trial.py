@@ -21,19 +21,19 @@ class TrialRecord:
     """An evaluated trial and all its rungs, in order.
 
     Attributes:
-        stopped: Why it was stopped early; ``None`` if it completed all rungs.
-        score: Score of the prior; ``None`` if unknown.
-        run: The run that evaluated it.
-        elapsed_s: Seconds since the start of that run when the trial was recorded.
+        score: The prior's score of the architecture.
+        run: Id of the run that measured the trial.
+        elapsed_s: How long the run had lasted when it recorded the trial.
+        stopped: Why the trial was stopped before its last rung; ``None`` if it completed all.
     """
 
     trial: int
     architecture: Architecture
     rungs: tuple[RungResult, ...]
+    score: float
+    run: int
+    elapsed_s: float
     stopped: str | None = None
-    score: float | None = None
-    run: int | None = None
-    elapsed_s: float | None = None
 
     @property
     def removal(self) -> RemovalSet:

@@ -14,14 +14,14 @@ from sqlalchemy.exc import (
     PendingRollbackError,
     SQLAlchemyError,
 )
-from sqlalchemy.orm import Session, scoped_session, sessionmaker
+from sqlalchemy.orm import Session
 
 from lambda_nas.errors import ConnectionLostError, LambdaNasError, StorageError
 from lambda_nas.store.engine import BUSY_TIMEOUT_S, WRITE
 
 
 class Database:
-    """Our tables and Optuna's in one database."""
+    """The database that holds our tables and Optuna's."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -29,7 +29,7 @@ class Database:
 
     @property
     def url(self) -> str:
-        """The URL, password and all."""
+        """The URL, including the password."""
         return self._engine.url.render_as_string(hide_password=False)
 
     @property
@@ -38,7 +38,7 @@ class Database:
 
     @cached_property
     def optuna(self) -> RDBStorage:
-        """Optuna's storage, its tables made if need be."""
+        """Optuna's storage; creates its tables if they are missing."""
         sqlite = self._engine.dialect.name == "sqlite"
         waiting = {"connect_args": {"timeout": BUSY_TIMEOUT_S}} if sqlite else {}
         for last in (False, False, True):
@@ -48,17 +48,17 @@ class Database:
             except ConnectionLostError:
                 raise
             except StorageError:
-                # Another process was making the tables at the same moment.
+                # Another process was creating the tables at the same moment.
                 if last:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
-        """Open a session that writes nothing.
+        """Open a session that only reads.
 
         Raises:
-            StorageError: If the database fails, or what it holds can't be read.
+            StorageError: If the database fails, or its contents can't be read.
         """
         with self.translated_errors(), Session(self._engine) as session:
             try:
@@ -68,37 +68,37 @@ class Database:
             except (ValueError, TypeError, LookupError) as error:
                 kind = type(error).__name__
                 raise StorageError(
-                    f"what the study database {self._shown} holds can't be read ({kind}: "
-                    f"{_first_line(error)}): restore it from a copy, or begin anew with another "
-                    "--storage"
+                    f"the contents of the study database {self._shown} can't be read ({kind}: "
+                    f"{_first_line(error)})",
+                    advice="restore it from a copy, or start over with another `storage`",
                 ) from error
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
-        """Open a transaction: all that happens in it does, or nothing.
+        """Open a transaction.
 
-        There is one writer at a time on SQLite; elsewhere lock the study's row first.
+        SQLite allows one writer at a time; elsewhere lock the study's row first.
         """
         with self._transaction() as (_, session):
             yield session
 
     @contextmanager
     def writing_with_optuna(self) -> Iterator[Session]:
-        """Open a transaction that all that Optuna's storage does meanwhile is part of.
+        """Open a transaction that includes what Optuna's storage does in this thread meanwhile.
 
-        For one thread: whoever else uses Optuna's storage meanwhile would be part of it, too.
+        SQLAlchemy's registry gives each thread one session. The one made here, of the transaction's
+        connection, is what Optuna's storage finds until it is removed; the commits of its methods
+        only release savepoints.
         """
-        own = self.optuna.scoped_session
+        sessions = self.optuna.scoped_session
         with self._transaction() as (connection, session):
-            joined = scoped_session(
-                sessionmaker(bind=connection, join_transaction_mode="create_savepoint")
-            )
-            self.optuna.scoped_session = joined
+            # A session that exists can't be given another connection.
+            sessions.remove()
+            sessions(bind=connection, join_transaction_mode="create_savepoint")
             try:
                 yield session
             finally:
-                joined.remove()
-                self.optuna.scoped_session = own
+                sessions.remove()
 
     @contextmanager
     def _transaction(self) -> Iterator[tuple[Connection, Session]]:
@@ -112,10 +112,10 @@ class Database:
 
     @contextmanager
     def translated_errors(self) -> Iterator[None]:
-        """Turn what SQLAlchemy and Optuna raise of a database into our errors.
+        """Turn the errors that SQLAlchemy and Optuna raise about the database into ours.
 
         Raises:
-            ConnectionLostError: If the server is gone, or goes in the middle.
+            ConnectionLostError: If the server can't be reached any more.
             StorageError: If the database fails otherwise.
         """
         try:
@@ -128,7 +128,7 @@ class Database:
     def _translate(self, error: BaseException) -> StorageError:
         reason = _first_line(getattr(error, "orig", None) or error)
         server = self._engine.dialect.name != "sqlite"
-        # The last is what ending a transaction on a connection that broke in it comes to.
+        # The last is raised when a transaction ends whose connection broke.
         if server and (
             isinstance(error, OperationalError | InterfaceError | PendingRollbackError)
             or (isinstance(error, DBAPIError) and error.connection_invalidated)

@@ -1,4 +1,4 @@
-"""Whether a study holds together: what each finished transaction must have left true."""
+"""Checks the invariants of a study: what must be true after each transaction."""
 
 import math
 from collections import Counter
@@ -10,7 +10,6 @@ from optuna.trial import FrozenTrial, TrialState
 
 from lambda_nas.cost.constraints import layers_removed
 from lambda_nas.models.search_space import SearchSpace
-from lambda_nas.records.front import non_dominated
 from lambda_nas.records.run import Claim
 from lambda_nas.records.study import StudyRecord
 from lambda_nas.records.trial import TrialRecord
@@ -22,13 +21,13 @@ _TOLERANCE = 1e-9
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found.
+    """The result of a check.
 
     Attributes:
-        problems: What must not be.
-        in_flight: Trials that were begun and not ended: of a search that runs, or of one that was
-            killed and whose next run takes them up.
-        trials: Evaluated trials that were looked at.
+        problems: One sentence per violated invariant.
+        in_flight: Number of trials that began and have not ended, because a search is running or
+            was killed; the next run of a killed search requeues them.
+        trials: Number of evaluated trials that were checked.
     """
 
     problems: tuple[str, ...]
@@ -39,17 +38,16 @@ class Findings:
 def examine(store: SqlStudyStore, name: str) -> Findings:
     """Check a study's invariants.
 
-    - Each trial that Optuna has as complete has all its measurements, and the same values.
-    - Each set is measured once.
-    - The front is exactly the non-dominated trials.
-    - Prices agree within a cost signature and with the unpruned model's.
-    - Each set in flight is in the hands of one run, and not measured.
+    - Each trial that is complete in Optuna has all its measurements, and the same values.
+    - Each architecture is measured once.
+    - Prices agree with the unpruned model's, and no measured cost signature lacks its price.
+    - Each claim is of a trial that is running in Optuna, and of no measured architecture.
 
     Raises:
-        InputError: If there is no such study.
+        InputError: If no study has this name.
         StorageError: If the database fails.
     """
-    # A search may be running: all is read as of one moment.
+    # A search may be running: everything is read in one transaction.
     with store.transaction(name):
         study, claims = store.load(name), store.claims(name)
         trials = _optuna_trials(store, name)
@@ -57,7 +55,6 @@ def examine(store: SqlStudyStore, name: str) -> Findings:
     problems = [
         *_check_trials(study, trials),
         *_check_sets(study, claims),
-        *_check_front(study),
         *_check_prices(study),
         *_check_claims(claims, trials),
     ]
@@ -74,43 +71,43 @@ def _optuna_trials(store: SqlStudyStore, name: str) -> dict[int, FrozenTrial]:
 
 
 def _check_trials(study: StudyRecord, trials: Mapping[int, FrozenTrial]) -> Iterator[str]:
-    stored = {history.trial: history for history in study.trials}
+    stored = {record.trial: record for record in study.trials}
     for number, trial in trials.items():
         if trial.state == TrialState.COMPLETE and number not in stored:
             yield f"trial {number} is complete in Optuna and has no measurements"
     rungs = study.info.settings.get("rungs")
     merged = study.prices.merged
     search_space = SearchSpace(study.info.layers, merged.mergings if merged else ())
-    for number, history in stored.items():
-        yield from _check_rungs(history, rungs)
-        expected = TrialState.COMPLETE if history.stopped is None else TrialState.PRUNED
+    for number, record in stored.items():
+        yield from _check_rungs(record, rungs)
+        expected = TrialState.COMPLETE if record.stopped is None else TrialState.PRUNED
         told = trials.get(number)
         if told is None or told.state != expected:
             state = told.state.name if told else "unknown"
             yield f"trial {number} is measured and {state} in Optuna, not {expected.name}"
             continue
-        if search_space.to_architecture(told.params) != history.architecture:
-            measured = history.architecture
+        if search_space.to_architecture(told.params) != record.architecture:
+            measured = record.architecture
             yield f"trial {number} measured {measured}, which is not what Optuna asked for"
-        if history.stopped is None and history.rungs:
-            values = objectives(study.point(history))
+        if record.stopped is None and record.rungs:
+            values = objectives(study.point(record))
             if not all(map(_close, told.values, values)):
                 yield f"trial {number} has {told.values} in Optuna and {list(values)} here"
 
 
-def _check_rungs(history: TrialRecord, rungs: object) -> Iterator[str]:
-    found = [rung.rung for rung in history.rungs]
+def _check_rungs(record: TrialRecord, rungs: object) -> Iterator[str]:
+    found = [rung.rung for rung in record.rungs]
     if not found or found != list(range(len(found))):
-        yield f"trial {history.trial} has measurements at rungs {found}"
-    elif history.stopped is None and rungs is not None and len(found) != rungs:
-        yield f"trial {history.trial} has {len(found)} measurements of {rungs}"
-    for rung in history.rungs:
+        yield f"trial {record.trial} has measurements at rungs {found}"
+    elif record.stopped is None and rungs is not None and len(found) != rungs:
+        yield f"trial {record.trial} has {len(found)} measurements of {rungs}"
+    for rung in record.rungs:
         if not 0 <= rung.accuracy <= 1:
-            yield f"trial {history.trial} has accuracy {rung.accuracy} at rung {rung.rung}"
+            yield f"trial {record.trial} has accuracy {rung.accuracy} at rung {rung.rung}"
 
 
 def _check_sets(study: StudyRecord, claims: list[Claim]) -> Iterator[str]:
-    measured = Counter(history.architecture for history in study.trials)
+    measured = Counter(record.architecture for record in study.trials)
     for architecture, times in measured.items():
         if times > 1:
             yield f"{architecture} is measured {times} times"
@@ -119,22 +116,12 @@ def _check_sets(study: StudyRecord, claims: list[Claim]) -> Iterator[str]:
             yield f"{claim.architecture} is measured and in flight as trial {claim.trial}"
 
 
-def _check_front(study: StudyRecord) -> Iterator[str]:
-    finished = [study.point(history) for history in study.trials if history.stopped is None]
-    expected = {point.trial for point in non_dominated(finished)}
-    found = {point.trial for point in study.front}
-    for trial in sorted(found - expected):
-        yield f"trial {trial} is on the front and dominated"
-    for trial in sorted(expected - found):
-        yield f"trial {trial} is not dominated and not on the front"
-
-
 def _check_prices(study: StudyRecord) -> Iterator[str]:
     unpruned = study.prices.unpruned
     for signature, price in study.prices.by_signature.items():
         if not _close(price.speedup, price.throughput / unpruned.throughput):
             yield f"the price of {layers_removed(signature)} contradicts the unpruned model's"
-    measured = {study.prices.signature(history.removal) for history in study.trials}
+    measured = {study.prices.signature(record.removal) for record in study.trials}
     for signature in sorted(measured - {*study.prices.by_signature}):
         yield f"{layers_removed(signature)}: measured, and there is no price"
 
@@ -146,5 +133,5 @@ def _check_claims(claims: list[Claim], trials: Mapping[int, FrozenTrial]) -> Ite
             yield f"trial {claim.trial} is in flight and not running in Optuna"
 
 
-def _close(one: float, other: float) -> bool:
-    return math.isclose(one, other, rel_tol=_TOLERANCE)
+def _close(value: float, other: float) -> bool:
+    return math.isclose(value, other, rel_tol=_TOLERANCE)

@@ -1,4 +1,4 @@
-"""Opening a database: its URL, its settings, its schema version."""
+"""Opens a database: parses its URL, sets it up, and migrates our tables."""
 
 import re
 import sqlite3
@@ -15,10 +15,11 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from lambda_nas.errors import InputError, StorageError
 
+MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "lambda_alembic_version"
 BUSY_TIMEOUT_S = 30
 WRITE = "lambda_nas_write"
-"""Execution option of a transaction that will write."""
+"""Name of the execution option of a transaction that writes."""
 # Any number, as long as no other program locks the same one in this PostgreSQL database.
 _MIGRATION_LOCK = 0x1A3BDA
 
@@ -28,7 +29,7 @@ def open_engine(text: str, *, create: bool) -> Engine:
 
     Args:
         text: An SQLAlchemy URL.
-        create: Whether a missing SQLite file may be made.
+        create: Whether a missing SQLite file is created.
 
     Raises:
         InputError: If the URL can't be understood.
@@ -41,7 +42,9 @@ def open_engine(text: str, *, create: bool) -> Engine:
     try:
         engine = create_engine(url, pool_pre_ping=True)
     except (NoSuchModuleError, ModuleNotFoundError, SQLAlchemyError) as error:
-        raise InputError(f"--storage {shown}: no driver for it is installed ({error})") from error
+        raise InputError(
+            f"no driver for it is installed ({error})", parameter="storage", value=shown
+        ) from error
     if url.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _tune_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
@@ -52,8 +55,8 @@ def open_engine(text: str, *, create: bool) -> Engine:
     except (SQLAlchemyError, OSError) as error:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         raise StorageError(
-            f"can't use the study database {shown} ({reason}): check that it is reachable and "
-            "writable"
+            f"can't use the study database {shown} ({reason})",
+            advice="check that it is reachable and writable",
         ) from error
     return engine
 
@@ -65,8 +68,11 @@ def _parse(text: str) -> URL:
         shown = re.sub(r":[^:/@]*@", ":***@", text)
         # Not chained: the cause would show the password again.
         raise InputError(
-            f"--storage {shown} is no database URL; write for example "
-            "sqlite:///studies/lambda_nas.db or postgresql+psycopg://user@host/name"
+            "not a database URL",
+            parameter="storage",
+            value=shown,
+            allowed="for example sqlite:///studies/lambda_nas.db or "
+            "postgresql+psycopg://user@host/name",
         ) from None
 
 
@@ -76,13 +82,13 @@ def _prepare_file(url: URL, *, create: bool) -> None:
     path = Path(url.database)
     if not create and not path.is_file():
         raise StorageError(
-            f"there is no study database {path}: run `lambda-nas search`, or give --storage"
+            f"there is no study database {path}", advice="run a search first, or give `storage`"
         )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise StorageError(
-            f"can't make the folder of the study database {path} ({error})"
+            f"can't create the folder of the study database {path} ({error})"
         ) from error
 
 
@@ -90,21 +96,21 @@ def _tune_sqlite(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_S * 1000}")
     _use_wal(connection)
     connection.execute("PRAGMA foreign_keys=ON")
-    # The driver would begin too late: after the first reads, and not before DDL at all.
+    # Left to itself the driver begins a transaction after the first reads, and none before DDL.
     connection.isolation_level = None
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    # A reader that turned writer would be refused if another one wrote meanwhile.
+    # SQLite refuses to let a reader write if another process has written meanwhile.
     write = connection.get_execution_options().get(WRITE)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
 def _use_wal(connection: sqlite3.Connection) -> None:
-    """Switch the file to write-ahead logging, as patiently as the busy timeout.
+    """Switch the file to write-ahead logging; wait for other writers up to the busy timeout.
 
-    SQLite itself does not wait here: while another process writes to a new file that is not in this
-    mode yet, it says at once that the database is locked.
+    SQLite itself does not wait here: while another process writes to a file that is not in this
+    mode yet, it reports at once that the database is locked.
     """
     deadline = time.monotonic() + BUSY_TIMEOUT_S
     while True:
@@ -120,8 +126,7 @@ def _use_wal(connection: sqlite3.Connection) -> None:
 
 def _migrate(engine: Engine, shown: str) -> None:
     config = Config()
-    location = str(Path(__file__).parent / "migrations")
-    config.set_main_option("script_location", location.replace("%", "%%"))
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     scripts = ScriptDirectory.from_config(config)
     head = scripts.get_current_head()
     with engine.connect() as connection:
@@ -139,7 +144,8 @@ def _migrate(engine: Engine, shown: str) -> None:
         except CommandError:
             raise StorageError(
                 f"the study database {shown} has schema {current}, newer than {head}, the newest "
-                "this lambda-nas knows: upgrade lambda-nas"
+                "that this lambda-nas knows",
+                advice="upgrade lambda-nas",
             ) from None
         config.attributes["connection"] = connection
         alembic.command.upgrade(config, "head")
@@ -155,6 +161,6 @@ def _lock(connection: Connection) -> None:
     if connection.dialect.name == "postgresql":
         connection.execute(select(func.pg_advisory_xact_lock(_MIGRATION_LOCK)))
     elif connection.dialect.name in ("mysql", "mariadb"):
-        # Ends with the connection: it is not given back to the pool.
+        # The lock ends with the connection, which does not go back to the pool.
         connection.execute(select(func.get_lock("lambda_nas_migration", BUSY_TIMEOUT_S)))
         connection.detach()

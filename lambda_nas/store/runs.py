@@ -1,4 +1,4 @@
-"""Runs and what they have claimed."""
+"""Runs and their claims."""
 
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -8,14 +8,14 @@ from sqlalchemy.orm import Session
 
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.records.run import Claim, ClaimCounts, ClaimResult, Run, RunInfo
-from lambda_nas.store import schema
+from lambda_nas.store.schema import ClaimRow, RunRow, TrialRow
 
 _INFO_FIELDS = tuple(RunInfo.__dataclass_fields__)
 
 
 def begin(session: Session, study_id: int, info: RunInfo) -> int:
-    """Add a run; return its id."""
-    row = schema.RunRow(study_id=study_id, spent={}, **asdict(info))
+    """Add a run and return its id."""
+    row = RunRow(study_id=study_id, spent={}, **asdict(info))
     session.add(row)
     session.flush()
     return row.id
@@ -24,44 +24,45 @@ def begin(session: Session, study_id: int, info: RunInfo) -> int:
 def record_heartbeat(
     session: Session, run: int, seconds: float, spent: Mapping[str, float], *, ended: bool
 ) -> None:
-    """Count one up."""
+    """Count a heartbeat and store how long the run has lasted."""
     session.execute(
-        update(schema.RunRow)
-        .where(schema.RunRow.id == run)
-        .values(
-            heartbeats=schema.RunRow.heartbeats + 1, seconds=seconds, spent=dict(spent), ended=ended
-        )
+        update(RunRow)
+        .where(RunRow.id == run)
+        .values(heartbeats=RunRow.heartbeats + 1, seconds=seconds, spent=dict(spent), ended=ended)
     )
+
+
+def mark_dead(session: Session, run: int) -> None:
+    """Record that a run's driver is gone."""
+    session.execute(update(RunRow).where(RunRow.id == run).values(ended=True))
 
 
 def of_study(session: Session, study_id: int) -> tuple[Run, ...]:
     """Return the runs of a study in order."""
-    query = (
-        select(schema.RunRow).where(schema.RunRow.study_id == study_id).order_by(schema.RunRow.id)
-    )
+    query = select(RunRow).where(RunRow.study_id == study_id).order_by(RunRow.id)
     return tuple(_run(row) for row in session.scalars(query))
 
 
 def claims(session: Session, study_id: int) -> list[Claim]:
-    """Return the claims of a study by trial."""
+    """Return the claims of a study by trial number."""
     query = (
-        select(schema.ClaimRow, schema.RunRow)
-        .join(schema.RunRow, schema.RunRow.id == schema.ClaimRow.run_id)
-        .where(schema.ClaimRow.study_id == study_id)
-        .order_by(schema.ClaimRow.trial)
+        select(ClaimRow, RunRow)
+        .join(RunRow, RunRow.id == ClaimRow.run_id)
+        .where(ClaimRow.study_id == study_id)
+        .order_by(ClaimRow.number)
     )
     return [
-        Claim(Architecture.parse(claim.removed), claim.trial, _run(run))
+        Claim(Architecture.parse(claim.architecture), claim.number, _run(run))
         for claim, run in session.execute(query).tuples()
     ]
 
 
 def count(session: Session, study_id: int) -> ClaimCounts:
-    """Count what is evaluated and what is claimed."""
+    """Count the evaluated trials and the claims."""
     return ClaimCounts(
         *(
             session.scalar(select(func.count()).where(table.study_id == study_id)) or 0
-            for table in (schema.TrialRow, schema.ClaimRow)
+            for table in (TrialRow, ClaimRow)
         )
     )
 
@@ -75,31 +76,31 @@ def claim(
     run: int,
     budget: int | None,
 ) -> ClaimResult:
-    """Put a set into the hands of a run, unless it is measured or in another's."""
-    removed = architecture.written()
-    for table in (schema.TrialRow, schema.ClaimRow):
-        there = select(table.trial).where(table.study_id == study_id, table.removed == removed)
+    """Claim an architecture for a run unless it is evaluated or claimed already."""
+    written = architecture.written()
+    for table in (TrialRow, ClaimRow):
+        there = select(table.number).where(
+            table.study_id == study_id, table.architecture == written
+        )
         if session.scalar(there) is not None:
             return ClaimResult.TAKEN
     counts = count(session, study_id)
     if budget is not None and counts.evaluated + counts.claimed >= budget:
         return ClaimResult.SPENT
-    session.add(schema.ClaimRow(study_id=study_id, removed=removed, trial=trial, run_id=run))
+    session.add(ClaimRow(study_id=study_id, architecture=written, number=trial, run_id=run))
     return ClaimResult.GRANTED
 
 
 def release(session: Session, study_id: int, trial: int) -> bool:
-    """Drop the claim of a trial; say whether there was one."""
-    mine = select(schema.ClaimRow).where(
-        schema.ClaimRow.study_id == study_id, schema.ClaimRow.trial == trial
-    )
-    claim = session.scalar(mine)
-    if claim is not None:
-        session.delete(claim)
-    return claim is not None
+    """Delete the claim of a trial; return whether there was one."""
+    query = select(ClaimRow).where(ClaimRow.study_id == study_id, ClaimRow.number == trial)
+    row = session.scalar(query)
+    if row is not None:
+        session.delete(row)
+    return row is not None
 
 
-def _run(row: schema.RunRow) -> Run:
+def _run(row: RunRow) -> Run:
     return Run(
         id=row.id,
         info=RunInfo(**{field: getattr(row, field) for field in _INFO_FIELDS}),

@@ -1,4 +1,4 @@
-"""Tables. All are named ``lambda_*``: Optuna has a table ``studies`` of its own."""
+"""The tables. All names begin with ``lambda_``: Optuna has tables ``studies`` and ``trials``."""
 
 from datetime import UTC, datetime
 from typing import Any, ClassVar
@@ -16,12 +16,12 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 
 NAME = 255
-# 64 layers and more, with their commas.
-REMOVED = 255
+# Enough for 64 layers and more with their commas. MySQL indexes no text of unknown length.
+ARCHITECTURE = 255
 
 
 class Base(DeclarativeBase):
-    """Base of all our tables."""
+    """Base class of all rows."""
 
     # MySQL's FLOAT has 24 bits.
     type_annotation_map: ClassVar = {float: Double}
@@ -34,9 +34,9 @@ def _now() -> datetime:
 class StudyRow(Base):
     """One search over one model and one data set.
 
-    ``stages`` are the model's removable layers in groups of equal cost, one group in studies from
-    before revision 0004, where it is null; ``layers`` are those that the search may remove.
-    ``merged`` is what merging tokens changes of the prices, null where it is no choice.
+    ``stages`` groups the model's removable layers by cost; ``layers`` lists those that the search
+    may remove. ``merged`` holds the prices of token merging and is null if the search space has
+    none.
     """
 
     __tablename__ = "lambda_studies"
@@ -49,7 +49,7 @@ class StudyRow(Base):
     data_fingerprint: Mapped[str] = mapped_column(String(64))
     device: Mapped[str] = mapped_column(Text)
     layers: Mapped[list[int]] = mapped_column(JSON)
-    stages: Mapped[list[list[int]] | None] = mapped_column(JSON)
+    stages: Mapped[list[list[int]]] = mapped_column(JSON)
     merged: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     seed: Mapped[int]
     baseline_accuracy: Mapped[float]
@@ -58,10 +58,10 @@ class StudyRow(Base):
 
 
 class RunRow(Base):
-    """One driver process that worked on a study: who measured what, and whether it still lives.
+    """One driver process that worked on a study.
 
-    ``heartbeats`` counts up while the driver lives; ``seconds`` is how long it has. ``spent`` is
-    seconds by stage of the work before any trial.
+    ``heartbeats`` increases while the driver is alive; ``seconds`` is how long it has been.
+    ``spent`` maps each stage of the work before the first trial to the seconds it took.
     """
 
     __tablename__ = "lambda_runs"
@@ -78,33 +78,34 @@ class RunRow(Base):
     workers: Mapped[int]
     command: Mapped[str] = mapped_column(Text)
     started_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), default=_now)
-    heartbeats: Mapped[int] = mapped_column("beats", BigInteger, default=0)
+    heartbeats: Mapped[int] = mapped_column(BigInteger, default=0)
     seconds: Mapped[float] = mapped_column(default=0.0)
     ended: Mapped[bool] = mapped_column(default=False)
     spent: Mapped[dict[str, float]] = mapped_column(JSON)
 
 
 class ClaimRow(Base):
-    """What a driver is measuring: no other may, until it is recorded or given up.
+    """An architecture that a run is evaluating as a trial: no other run may.
 
-    ``removed`` is as in ``Architecture``.
+    The row goes when the trial is recorded or given up. ``architecture`` is written as in
+    ``TrialRow``.
     """
 
     __tablename__ = "lambda_claims"
 
     study_id: Mapped[int] = mapped_column(ForeignKey(StudyRow.id), primary_key=True)
-    removed: Mapped[str] = mapped_column(String(REMOVED), primary_key=True)
-    trial: Mapped[int]
+    architecture: Mapped[str] = mapped_column(String(ARCHITECTURE), primary_key=True)
+    number: Mapped[int]
     run_id: Mapped[int] = mapped_column(ForeignKey(RunRow.id), index=True)
 
 
 class PriceRow(Base):
-    """What a cost signature costs.
+    """The price of a cost signature.
 
     ``signature`` is the number of layers removed in each of the study's stages, such as ``1,0,2``.
     """
 
-    __tablename__ = "lambda_signatures"
+    __tablename__ = "lambda_prices"
     __table_args__ = (UniqueConstraint("study_id", "signature"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -119,62 +120,48 @@ class PriceRow(Base):
 
 
 class PriorRow(Base):
-    """Everything known before any rung."""
+    """A study's prior."""
 
     __tablename__ = "lambda_priors"
 
-    id: Mapped[int] = mapped_column(primary_key=True)
-    study_id: Mapped[int] = mapped_column(ForeignKey(StudyRow.id), unique=True)
+    study_id: Mapped[int] = mapped_column(ForeignKey(StudyRow.id), primary_key=True)
     content: Mapped[dict[str, Any]] = mapped_column(JSON)
 
 
 class TrialRow(Base):
-    """What a trial has measured: a removal set, with tokens merged or not.
+    """An evaluated trial; ``number`` is Optuna's.
 
-    ``removed`` is ``0,2,4``, or ``0,2,4 r=8 start=0``; ``stopped`` says why a trial did not go to
-    its last rung. ``score`` is the prior's, ``elapsed_s`` how long its run had lasted when it was
-    recorded; both, and the run, are unknown of trials from before revision 0003.
+    ``architecture`` is ``0,2,4``, or ``0,2,4 r=8 start=0`` with token merging. ``stopped`` says why
+    a trial ended before its last rung. ``score`` is the prior's; ``elapsed_s`` is how long the run
+    had lasted when it recorded the trial.
     """
 
-    __tablename__ = "lambda_architectures"
+    __tablename__ = "lambda_trials"
     __table_args__ = (
-        UniqueConstraint("study_id", "removed"),
-        UniqueConstraint("study_id", "trial"),
+        UniqueConstraint("study_id", "architecture"),
+        UniqueConstraint("study_id", "number"),
     )
 
     id: Mapped[int] = mapped_column(primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey(StudyRow.id))
-    trial: Mapped[int]
-    removed: Mapped[str] = mapped_column(
-        # MySQL indexes no text of unknown length.
-        Text().with_variant(String(REMOVED), "mysql", "mariadb")
-    )
-    removed_count: Mapped[int]
+    number: Mapped[int]
+    architecture: Mapped[str] = mapped_column(String(ARCHITECTURE))
     weights: Mapped[str | None] = mapped_column(Text)
     stopped: Mapped[str | None] = mapped_column(Text)
-    score: Mapped[float | None]
-    run_id: Mapped[int | None] = mapped_column(ForeignKey(RunRow.id))
-    elapsed_s: Mapped[float | None]
+    score: Mapped[float]
+    run_id: Mapped[int] = mapped_column(ForeignKey(RunRow.id))
+    elapsed_s: Mapped[float]
     measurements: Mapped[list["MeasurementRow"]] = relationship(order_by="MeasurementRow.rung")
 
 
 class MeasurementRow(Base):
-    """The accuracy of an architecture at a rung."""
+    """The accuracy of a trial at a rung."""
 
     __tablename__ = "lambda_measurements"
-    __table_args__ = (UniqueConstraint("architecture_id", "rung"),)
+    __table_args__ = (UniqueConstraint("trial_id", "rung"),)
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    architecture_id: Mapped[int] = mapped_column(ForeignKey(TrialRow.id))
+    trial_id: Mapped[int] = mapped_column(ForeignKey(TrialRow.id))
     rung: Mapped[int]
     accuracy: Mapped[float]
     seconds: Mapped[float]
-
-
-class FrontMember(Base):
-    """An architecture that no other dominates."""
-
-    __tablename__ = "lambda_fronts"
-
-    architecture_id: Mapped[int] = mapped_column(ForeignKey(TrialRow.id), primary_key=True)
-    study_id: Mapped[int] = mapped_column(ForeignKey(StudyRow.id), index=True)

@@ -1,11 +1,11 @@
-"""Studies, prices, priors, measurements and fronts, in and out of the database."""
+"""Stores studies, prices, priors, runs and trials in a database."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 
 from optuna.storages import RDBStorage
-from sqlalchemy import delete, select, update
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from lambda_nas.cost.price_table import PriceTable
@@ -16,30 +16,31 @@ from lambda_nas.records.front import non_dominated
 from lambda_nas.records.run import Claim, ClaimCounts, ClaimResult, Run, RunInfo
 from lambda_nas.records.study import StudyInfo, StudyRecord
 from lambda_nas.records.trial import ParetoTrial, TrialRecord
-from lambda_nas.store import reading, runs, schema
+from lambda_nas.store import reading, runs
 from lambda_nas.store.database import Database
 from lambda_nas.store.engine import open_engine
+from lambda_nas.store.schema import MeasurementRow, PriceRow, PriorRow, StudyRow, TrialRow
 
 
 class SqlStudyStore:
-    """Our tables in one database; each method is one transaction."""
+    """The studies in one database. Each method is one transaction."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     @classmethod
     def open(cls, url: str, *, create: bool = True) -> "SqlStudyStore":
-        """Open a database, making or migrating our tables.
+        """Open a database, and create or migrate our tables.
 
         Raises:
             InputError: If the URL can't be understood.
-            StorageError: If the database can't be used, or is missing and not to be created.
+            StorageError: If the database can't be used, or is missing and ``create`` is false.
         """
         return cls(Database(open_engine(url, create=create)))
 
     @property
     def url(self) -> str:
-        """The database's URL, password and all."""
+        """The database's URL, including the password."""
         return self._database.url
 
     @property
@@ -48,19 +49,19 @@ class SqlStudyStore:
         return self._database.optuna
 
     def translated_errors(self) -> AbstractContextManager[None]:
-        """Turn what Optuna raises of the database into a ``StorageError``."""
+        """Turn the errors that Optuna raises about the database into ``StorageError``."""
         return self._database.translated_errors()
 
     def has(self, name: str) -> bool:
-        """Say whether there is a study of this name."""
+        """Return whether there is a study of this name."""
         with self._database.reading() as session:
-            query = select(schema.StudyRow.id).where(schema.StudyRow.name == name)
+            query = select(StudyRow.id).where(StudyRow.name == name)
             return session.scalar(query) is not None
 
     def create_study(self, info: StudyInfo, prices: PriceTable) -> None:
-        """Add a study with the prices of all its cost signatures, the baseline's among them.
+        """Add a study with the prices of all its cost signatures, including the baseline's.
 
-        One that another process has added meanwhile stays as it is.
+        If another process has added the study meanwhile, it stays as it is.
         """
         stages = [list(stage) for stage in prices.stages]
         merged = prices.merged and asdict(prices.merged)
@@ -68,14 +69,12 @@ class SqlStudyStore:
         del values["baseline"]
         try:
             with self._database.writing() as session:
-                row = schema.StudyRow(**values)
+                row = StudyRow(**values)
                 session.add(row)
                 session.flush()
                 for signature, price in prices.by_signature.items():
                     written = ",".join(map(str, signature))
-                    session.add(
-                        schema.PriceRow(study_id=row.id, signature=written, **asdict(price))
-                    )
+                    session.add(PriceRow(study_id=row.id, signature=written, **asdict(price)))
         except StorageError:
             if not self.has(info.name):
                 raise
@@ -84,31 +83,33 @@ class SqlStudyStore:
         """Return what a study is about.
 
         Raises:
-            InputError: If there is none of this name; lists those there are.
+            InputError: If no study has this name; the error lists those there are.
         """
         with self._database.reading() as session:
-            return reading.info(session, reading.study(session, name))
+            return reading.study_info(session, reading.study_row(session, name))
 
     def studies(self) -> list[StudyInfo]:
-        """Return what all studies are about, oldest first."""
+        """Return what each study is about, oldest first."""
         with self._database.reading() as session:
-            rows = session.scalars(select(schema.StudyRow).order_by(schema.StudyRow.id))
-            return [reading.info(session, row) for row in rows]
+            rows = session.scalars(select(StudyRow).order_by(StudyRow.id))
+            return [reading.study_info(session, row) for row in rows]
 
     def load(self, name: str) -> StudyRecord:
-        """Return all that is stored of a study, as of one moment.
+        """Return everything that is stored of a study, read in one transaction.
 
         Raises:
-            InputError: If there is none of this name; lists those there are.
+            InputError: If no study has this name; the error lists those there are.
         """
         with self._database.reading() as session:
-            row = reading.study(session, name)
+            row = reading.study_row(session, name)
+            prices = reading.price_table(session, row)
+            trials = reading.trial_rows(session, row.id)
             return StudyRecord(
-                info=reading.info(session, row),
-                prices=reading.prices(session, row),
+                info=reading.study_info(session, row),
+                prices=prices,
                 prior=reading.prior(session, row.id),
-                trials=tuple(reading.trial_records(session, row.id)),
-                front=tuple(reading.front(session, row)),
+                trials=tuple(map(reading.trial_record, trials)),
+                front=tuple(non_dominated(reading.pareto_trials(trials, prices))),
                 runs=runs.of_study(session, row.id),
             )
 
@@ -121,118 +122,121 @@ class SqlStudyStore:
         data_fingerprint: str,
         device: str,
     ) -> None:
-        """Refuse to go on with a study over another model, other data or another device.
+        """Check that a study is about this model and these data and was priced on this device.
 
         Raises:
-            StudyMismatchError: Names what the study has and what was given.
+            StudyMismatchError: If not; names what the study has and what was given.
         """
         info = self.study(name)
         if info.model_fingerprint != model_fingerprint:
             raise StudyMismatchError(
                 f"study {name} is about model {info.model} ({info.model_fingerprint}), not "
-                f"{model} ({model_fingerprint}): choose another --study"
+                f"{model} ({model_fingerprint})",
+                advice="choose another `study`",
             )
         if info.data_fingerprint != data_fingerprint:
             raise StudyMismatchError(
                 f"study {name} was measured on data {info.data} ({info.data_fingerprint}), not "
-                f"{data} ({data_fingerprint}): choose another --study"
+                f"{data} ({data_fingerprint})",
+                advice="choose another `study`",
             )
         if info.device != device:
             raise StudyMismatchError(
                 f"study {name} was priced on {info.device}, and this is {device}; throughputs of "
-                "different devices do not belong on one front: choose another --study here"
+                "different devices can't be compared on one front",
+                advice="choose another `study` here",
             )
 
     def check_mergings(self, name: str, mergings: Sequence[Merging]) -> None:
-        """Refuse to go on with other ways to merge tokens than those that have prices.
+        """Check that a study has prices for exactly these ways to merge tokens.
 
         Raises:
-            StudyMismatchError: Names what the study has and what was given.
+            StudyMismatchError: If not; names what the study has and what was given.
         """
         merged = self.prices(name).merged
         own = merged.mergings if merged else ()
         if own != tuple(mergings):
             there, given = (", ".join(map(str, each)) or "none" for each in (own, mergings))
             raise StudyMismatchError(
-                f"study {name} was begun with token merging: {there}; now given: {given}: give the "
-                "same --space, or choose another --study"
+                f"study {name} was begun with token merging: {there}; now given: {given}",
+                advice="give the same `space`, or choose another `study`",
             )
 
     def prices(self, study: str) -> PriceTable:
         """Return the prices by cost signature."""
         with self._database.reading() as session:
-            return reading.prices(session, reading.study(session, study))
+            return reading.price_table(session, reading.study_row(session, study))
 
     def save_prior(self, study: str, content: dict[str, object]) -> None:
-        """Keep the prior of a study in place of the one it has."""
+        """Save the prior of a study; it replaces the one that the study may have."""
         with self._database.writing() as session:
-            study_id = reading.study(session, study, lock=True).id
-            session.execute(delete(schema.PriorRow).where(schema.PriorRow.study_id == study_id))
-            session.add(schema.PriorRow(study_id=study_id, content=content))
+            study_id = reading.study_row(session, study, lock=True).id
+            session.merge(PriorRow(study_id=study_id, content=content))
 
     def prior(self, study: str) -> dict[str, object] | None:
-        """Return the prior of a study if it has been measured."""
+        """Return the prior of a study, or ``None`` if it has not been saved."""
         with self._database.reading() as session:
-            return reading.prior(session, reading.study(session, study).id)
+            return reading.prior(session, reading.study_row(session, study).id)
 
     def begin_run(self, study: str, info: RunInfo) -> int:
-        """Add a run; return its id."""
+        """Add a run and return its id."""
         with self._database.writing() as session:
-            return runs.begin(session, reading.study(session, study).id, info)
+            return runs.begin(session, reading.study_row(session, study).id, info)
 
     def record_heartbeat(
         self, run: int, seconds: float, spent: Mapping[str, float], *, ended: bool = False
     ) -> None:
-        """Say that a run lives after so many seconds, or that it has ended."""
+        """Record that a run is alive after so many seconds, or that it has ended."""
         with self._database.writing() as session:
             runs.record_heartbeat(session, run, seconds, spent, ended=ended)
 
     def mark_dead(self, run: int) -> None:
-        """Say of a run that its driver is gone."""
+        """Record that a run's driver is gone."""
         with self._database.writing() as session:
-            session.execute(update(schema.RunRow).where(schema.RunRow.id == run).values(ended=True))
+            runs.mark_dead(session, run)
 
     def runs(self, study: str) -> Sequence[Run]:
         """Return the runs of a study in order."""
         with self._database.reading() as session:
-            return runs.of_study(session, reading.study(session, study).id)
+            return runs.of_study(session, reading.study_row(session, study).id)
 
     def count(self, study: str) -> ClaimCounts:
-        """Count what is evaluated, and what is claimed by some run."""
+        """Count the evaluated architectures and those that runs have claimed."""
         with self._database.reading() as session:
-            return runs.count(session, reading.study(session, study).id)
+            return runs.count(session, reading.study_row(session, study).id)
 
     def claim(
         self, study: str, architecture: Architecture, trial: int, *, run: int, budget: int | None
     ) -> ClaimResult:
-        """Ask to measure a set, for the only time; ``budget`` is of the whole study."""
+        """Claim the right to evaluate an architecture; ``budget`` is that of the whole study."""
         with self._database.writing() as session:
-            study_id = reading.study(session, study, lock=True).id
+            study_id = reading.study_row(session, study, lock=True).id
             return runs.claim(session, study_id, architecture, trial, run=run, budget=budget)
 
     def claims(self, study: str) -> list[Claim]:
-        """Return the sets that are being measured, or were when their run was killed."""
+        """Return the claims of running trials and of those whose run was killed."""
         with self._database.reading() as session:
-            return runs.claims(session, reading.study(session, study).id)
+            return runs.claims(session, reading.study_row(session, study).id)
 
     @contextmanager
     def transaction(self, study: str) -> Iterator[None]:
-        """Open a transaction that Optuna's storage joins; nobody else changes the study meanwhile.
+        """Open a transaction that Optuna's storage joins; it locks the study.
 
-        Optuna's own tables are as anybody's: the trials of another driver may still begin.
+        Optuna's own tables are not locked: another driver may still begin trials.
         """
         with self._database.writing_with_optuna() as session:
-            reading.study(session, study, lock=True)
+            reading.study_row(session, study, lock=True)
             yield
 
     def settle(self, study: str, trial: int, tell: Callable[[], object]) -> bool:
-        """Give up a trial's claim, if it has one, and tell Optuna, in one transaction.
+        """Release a trial's claim, if it has one, and tell Optuna, in one transaction.
 
         Returns:
-            Whether there was one; without, nothing is told.
+            Whether the trial had a claim; if not, Optuna is told nothing.
         """
         with self._database.writing_with_optuna() as session:
-            released = runs.release(session, reading.study(session, study, lock=True).id, trial)
+            study_id = reading.study_row(session, study, lock=True).id
+            released = runs.release(session, study_id, trial)
             if released:
                 tell()
             return released
@@ -240,64 +244,55 @@ class SqlStudyStore:
     def record(
         self,
         study: str,
-        history: TrialRecord,
+        record: TrialRecord,
         weights: str | None,
         *,
         tell: Callable[[], object] = lambda: None,
     ) -> list[ParetoTrial] | None:
-        """Keep an evaluated trial, bring the front up to date, and tell Optuna: one transaction.
+        """Store a claimed trial that was evaluated, and tell Optuna, in one transaction.
 
         Returns:
-            The front, or ``None`` if the trial's run has lost its claim: nothing is kept then.
+            The front, or ``None`` if the claim has passed to another run: nothing is stored then.
         """
         with self._database.writing_with_optuna() as session:
-            row = reading.study(session, study, lock=True)
-            if not runs.release(session, row.id, history.trial) and history.run is not None:
+            row = reading.study_row(session, study, lock=True)
+            if not runs.release(session, row.id, record.trial):
                 return None
-            session.add(_architecture(row.id, history, weights))
+            session.add(_trial_row(row.id, record, weights))
             session.flush()
-            front = _renew_front(session, row)
             tell()
-            return front
+            return non_dominated(_pareto_trials(session, row))
 
     def trials(self, study: str) -> list[ParetoTrial]:
-        """Return all trials that went to the end, in order."""
+        """Return the trials that completed their last rung, in order."""
         with self._database.reading() as session:
-            points = reading.points(session, reading.study(session, study)).values()
-            return sorted(points, key=lambda point: point.trial)
+            return _pareto_trials(session, reading.study_row(session, study))
 
     def trial_records(self, study: str) -> list[TrialRecord]:
-        """Return all evaluated trials in order, those that were stopped early too."""
+        """Return all evaluated trials in order, including those that were stopped early."""
         with self._database.reading() as session:
-            return reading.trial_records(session, reading.study(session, study).id)
+            rows = reading.trial_rows(session, reading.study_row(session, study).id)
+            return [reading.trial_record(row) for row in rows]
 
     def front(self, study: str) -> list[ParetoTrial]:
-        """Return the front as it was stored, slowest first."""
-        with self._database.reading() as session:
-            return reading.front(session, reading.study(session, study))
+        """Return the front, slowest trial first."""
+        return non_dominated(self.trials(study))
 
 
-def _architecture(study_id: int, history: TrialRecord, weights: str | None) -> schema.TrialRow:
-    return schema.TrialRow(
+def _pareto_trials(session: Session, study: StudyRow) -> list[ParetoTrial]:
+    prices = reading.price_table(session, study)
+    return reading.pareto_trials(reading.trial_rows(session, study.id), prices)
+
+
+def _trial_row(study_id: int, record: TrialRecord, weights: str | None) -> TrialRow:
+    return TrialRow(
         study_id=study_id,
-        trial=history.trial,
-        removed=history.architecture.written(),
-        removed_count=len(history.removal),
+        number=record.trial,
+        architecture=record.architecture.written(),
         weights=weights,
-        stopped=history.stopped,
-        score=history.score,
-        run_id=history.run,
-        elapsed_s=history.elapsed_s,
-        measurements=[schema.MeasurementRow(**asdict(rung)) for rung in history.rungs],
+        stopped=record.stopped,
+        score=record.score,
+        run_id=record.run,
+        elapsed_s=record.elapsed_s,
+        measurements=[MeasurementRow(**asdict(rung)) for rung in record.rungs],
     )
-
-
-def _renew_front(session: Session, study: schema.StudyRow) -> list[ParetoTrial]:
-    by_id = reading.points(session, study)
-    front = non_dominated(list(by_id.values()))
-    trials = {point.trial for point in front}
-    session.execute(delete(schema.FrontMember).where(schema.FrontMember.study_id == study.id))
-    for architecture_id, point in by_id.items():
-        if point.trial in trials:
-            session.add(schema.FrontMember(study_id=study.id, architecture_id=architecture_id))
-    return front

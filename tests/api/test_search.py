@@ -169,7 +169,7 @@ def test_weights_that_are_gone(searched, stored):
         ({"data": "nowhere"}, InputError, "nowhere"),
         ({"model": "deit_tinny"}, InputError, "timm has no model deit_tinny"),
         ({"space": "nope"}, InputError, "there is no such search space"),
-        ({"storage": "nonsense"}, InputError, "^storage nonsense is no database URL"),
+        ({"storage": "nonsense"}, InputError, "^storage nonsense: not a database URL"),
         ({"max_params": 1, "study": "new"}, InfeasibleError, "nearest to max_params 1: "),
     ],
 )

@@ -33,7 +33,7 @@ def test_budget(lambda_nas, budget):
         (("search", "--model", "deit_tinny", "--data", "."), 2, "timm has no model deit_tinny"),
         (("search", "--space", "deit_tiny"), 2, "--data is missing"),
         (("search", "--space", "nope"), 2, "there is no such search space"),
-        (("search", "--storage", "nonsense"), 2, "--storage nonsense is no database URL"),
+        (("search", "--storage", "nonsense"), 2, "--storage nonsense: not a database URL"),
         (
             ("search", "--storage", "postgresql+psycopg://127.0.0.1:1/x"),
             1,

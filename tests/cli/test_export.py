@@ -9,6 +9,7 @@ import safetensors.torch
 import timm
 import torch
 from huggingface_hub import metadata_load
+from store_fixtures import claim_and_record
 
 from lambda_nas.cost.measurement import Price
 from lambda_nas.cost.price_table import PriceTable
@@ -29,7 +30,7 @@ REMOVAL = RemovalSet.of([1])
 
 
 @pytest.fixture
-def pruned(monkeypatch, tmp_path):
+def pruned(monkeypatch, tmp_path, who):
     """A study in the working directory; the network that its only trial has left."""
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
@@ -60,8 +61,9 @@ def pruned(monkeypatch, tmp_path):
     safetensors.torch.save_file(model.state_dict(), tmp_path / "weights.safetensors")
     store = SqlStudyStore.open("sqlite:///studies/lambda_nas.db")
     store.create_study(info, PRICES)
-    history = TrialRecord(0, Architecture(REMOVAL), (RungResult(0, 0.795, 1.0),))
-    store.record(info.name, history, str(tmp_path / "weights.safetensors"))
+    run = store.begin_run(info.name, who)
+    record = TrialRecord(0, Architecture(REMOVAL), (RungResult(0, 0.795, 1.0),), 0.5, run, 1.0)
+    claim_and_record(store, info.name, record, str(tmp_path / "weights.safetensors"))
     return model
 
 

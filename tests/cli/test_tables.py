@@ -4,6 +4,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+from store_fixtures import claim_and_record
 
 from lambda_nas.cli import main, output
 from lambda_nas.cost.measurement import Price
@@ -34,12 +35,14 @@ INFO = StudyInfo(
 
 
 @pytest.fixture
-def printed(monkeypatch, capsys, tmp_path):
+def printed(monkeypatch, capsys, tmp_path, who):
     monkeypatch.chdir(tmp_path)
     store = SqlStudyStore.open("sqlite:///studies/lambda_nas.db")
     store.create_study(INFO, PRICES)
     removal = Architecture.of(range(11))
-    store.record(INFO.name, TrialRecord(0, removal, (RungResult(0, 0.75, 1.0),)), None)
+    run = store.begin_run(INFO.name, who)
+    record = TrialRecord(0, removal, (RungResult(0, 0.75, 1.0),), 0.5, run, 1.0)
+    claim_and_record(store, INFO.name, record)
 
     def call(*args, width):
         monkeypatch.setattr(sys, "argv", ["lambda-nas", *args])

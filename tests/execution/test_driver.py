@@ -221,7 +221,8 @@ def test_a_driver_that_was_taken_for_dead_keeps_nothing(source, tmp_path):
     [removal] = unmeasured(store)
     trial, run = begin_as_a_dead_driver(store, study, removal)
     search(source, tmp_path, 3)
-    late = TrialRecord(trial.number, Architecture(removal), (RungResult(0, 1.0, 1.0),), run=run)
+    rungs = (RungResult(0, 1.0, 1.0),)
+    late = TrialRecord(trial.number, Architecture(removal), rungs, 0.5, run, 1.0)
     before = store.load("study")
     assert store.record("study", late, None, tell=lambda: pytest.fail("told")) is None
     assert store.load("study") == before
@@ -251,7 +252,8 @@ def test_optuna_is_told_in_the_transaction_that_records(source, tmp_path):
         study.tell(trial, [0.5, 100.0, 1.0])
         raise KeyboardInterrupt
 
-    record = TrialRecord(trial.number, Architecture(removal), (RungResult(0, 0.5, 1.0),), run=run)
+    rungs = (RungResult(0, 0.5, 1.0),)
+    record = TrialRecord(trial.number, Architecture(removal), rungs, 0.5, run, 1.0)
     with pytest.raises(KeyboardInterrupt):
         store.record("study", record, None, tell=tell_and_fail)
     fresh = optuna.load_study(study_name="study", storage=SqlStudyStore.open(store.url).optuna)

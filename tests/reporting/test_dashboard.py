@@ -5,12 +5,14 @@ import signal
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 
 import optuna
 import pytest
 from browser import visit
 from optuna_dashboard import get_note, save_note
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
+from store_fixtures import claim_and_record
 
 from lambda_nas.api.dashboard_sync import DashboardSync, sync_study
 from lambda_nas.errors import StorageError
@@ -35,13 +37,9 @@ def store(url, make_study):
     store = SqlStudyStore.open(url)
     store.create_study(study.info, study.prices)
     store.save_prior("study", dict(study.prior))
-    for run in study.runs:
-        store.begin_run("study", run.info)
+    runs = {run.id: store.begin_run("study", run.info) for run in study.runs}
     for trial in study.trials:
-        history = TrialRecord(
-            trial.trial, trial.architecture, trial.rungs, trial.stopped, trial.score
-        )
-        store.record("study", history, None)
+        claim_and_record(store, "study", replace(trial, run=runs[trial.run]))
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     optuna.create_study(study_name="study", storage=store.optuna, directions=DIRECTIONS)
     return store
@@ -76,7 +74,7 @@ def test_note_and_plots(store):
 def test_a_plot_that_became_smaller_is_whole(store, make_study):
     optuna_study = optuna.load_study(study_name="study", storage=store.optuna)
     many = [
-        TrialRecord(number, Architecture.of([0]), (RungResult(0, 0.5, 1.0),))
+        TrialRecord(number, Architecture.of([0]), (RungResult(0, 0.5, 1.0),), 0.5, 7, 1.0)
         for number in range(200)
     ]
     publish(make_study(many), optuna_study, store.url)

@@ -8,10 +8,12 @@ from lambda_nas.records.trial import RungResult, TrialRecord
 from lambda_nas.reporting import figures
 from lambda_nas.reporting.figures._front import Series, _edge, _places
 
+UNREMARKABLE = {"score": 0.5, "run": 7, "elapsed_s": 1.0}
+
 
 def trial(number, removed, *accuracies, **more):
     rungs = [RungResult(rung, top1, 1.0) for rung, top1 in enumerate(accuracies)]
-    return TrialRecord(number, Architecture.of(removed), tuple(rungs), **more)
+    return TrialRecord(number, Architecture.of(removed), tuple(rungs), **UNREMARKABLE | more)
 
 
 def test_front_data(make_study):
@@ -149,14 +151,6 @@ def test_hypervolume_data(make_study):
     )
 
 
-def test_trials_of_an_old_database_are_on_no_clock(make_study):
-    study = make_study([trial(0, [0], 0.5), trial(1, [2, 3], 0.5)], runs=[])
-    data = figures.hypervolume_data(study)
-    assert (data.seconds, data.by_time) == ([], [])
-    assert len(data.by_trial) == 2
-    assert len(figures.hypervolume(study).data) == 1
-
-
 def test_time_data(make_study):
     data = figures.time_data(make_study())
     assert data.stages == {"Starting Ray": 9.0, "Measuring the prior": 8.0}
@@ -167,12 +161,6 @@ def test_time_data(make_study):
     assert (
         "divided by the number of workers" in figures.time(make_study()).layout.title.subtitle.text
     )
-
-
-def test_time_of_trials_without_a_run(make_study):
-    data = figures.time_data(make_study([trial(0, [0], 0.5, 0.6)], runs=[]))
-    assert data == ({}, {0: 1.0, 1: 1.0}, 0.0, 1)
-    assert figures.REST not in figures.time(make_study([trial(0, [0], 0.5)], runs=[])).data[0].y
 
 
 def test_prior_shows_each_field_at_its_layers(make_study):
@@ -216,10 +204,6 @@ def test_all_figures_leave_out_what_has_no_data(make_study):
         "Time spent",
     ]
     assert figures.all_figures(make_study([], runs=[], prior=None)) == {}
-    old = make_study([trial(0, [0], 0.5)], runs=[], prior=None)
-    assert list(figures.all_figures(old)) == [
-        *("Pareto front", "Removed layers", "Hypervolume", "Time spent")
-    ]
 
 
 def test_figures_carry_no_template(make_study):

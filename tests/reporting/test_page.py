@@ -18,7 +18,9 @@ DRAWN = """document.querySelectorAll('.figure').length > 0 &&
 
 
 def trial(number, removed, top1, **more):
-    return TrialRecord(number, Architecture.of(removed), (RungResult(0, top1, 1.0),), **more)
+    rungs = (RungResult(0, top1, 1.0),)
+    known = {"score": 0.5, "run": 7, "elapsed_s": 1.0}
+    return TrialRecord(number, Architecture.of(removed), rungs, **known | more)
 
 
 def words(page):

@@ -32,7 +32,7 @@ def study(store, make_info, prices, who):
         answer = store.claim(STUDY, one, trial.number, run=run, budget=None)
         assert answer is ClaimResult.GRANTED
         rungs = tuple(RungResult(rung, value, 1.0) for rung, value in enumerate(accuracies))
-        history = TrialRecord(trial.number, one, rungs, stopped, run=run)
+        history = TrialRecord(trial.number, one, rungs, 0.5, run, 1.0, stopped)
         if stopped:
             state = {"state": optuna.trial.TrialState.PRUNED}
         elif accuracies:
@@ -76,22 +76,16 @@ def test_a_sound_study_is_sound(study):
             "UPDATE trials SET state = 'COMPLETE' WHERE number = 3",
             "trial 3 is complete in Optuna and has no measurements",
         ),
-        ("DELETE FROM lambda_fronts", "trial 1 is not dominated and not on the front"),
         (
-            "INSERT INTO lambda_fronts SELECT id, study_id FROM lambda_architectures "
-            "WHERE removed = '0'",
-            "trial 0 is on the front and dominated",
-        ),
-        (
-            "UPDATE lambda_signatures SET speedup = 9 WHERE signature = '2'",
+            "UPDATE lambda_prices SET speedup = 9 WHERE signature = '2'",
             "the price of 2 layers removed contradicts the unpruned model's",
         ),
         (
-            "UPDATE lambda_architectures SET removed = '1,0' WHERE removed = '0'",
+            "UPDATE lambda_trials SET architecture = '1,0' WHERE architecture = '0'",
             "{0,1} is measured 2 times",
         ),
         (
-            "UPDATE lambda_claims SET removed = '2'",
+            "UPDATE lambda_claims SET architecture = '2'",
             "{2} is measured and in flight as trial 3",
         ),
         (

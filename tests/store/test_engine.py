@@ -1,5 +1,6 @@
 import gc
 import logging
+import shutil
 import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -13,8 +14,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy import create_engine
 
 from lambda_nas.errors import InputError, StorageError
-from lambda_nas.models.architecture import Architecture
-from lambda_nas.records.trial import RungResult, TrialRecord
+from lambda_nas.store import engine
 from lambda_nas.store.engine import VERSION_TABLE, open_engine
 from lambda_nas.store.schema import Base
 from lambda_nas.store.study_store import SqlStudyStore
@@ -66,13 +66,30 @@ def test_opening_waits_for_a_writer_of_a_new_file(tmp_path):
         assert opened.result(timeout=10).studies() == []
 
 
-def test_newer_schema_is_refused_naming_both(url):
-    engine = open_engine(url, create=True)
-    with engine.begin() as connection:
-        connection.exec_driver_sql(f"UPDATE {VERSION_TABLE} SET version_num = '9999'")
-    with pytest.raises(
-        StorageError, match=r"^the study database .+ has schema 9999, newer than 0006"
-    ):
+LATER = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+def upgrade():
+    op.add_column("lambda_studies", sa.Column("note", sa.Text, nullable=True))
+"""
+
+
+def test_an_older_schema_is_migrated_and_a_newer_one_refused(
+    url, make_info, prices, tmp_path, monkeypatch
+):
+    SqlStudyStore.open(url).create_study(make_info(), prices)
+    with monkeypatch.context() as later:
+        later.setattr(engine, "MIGRATIONS", shutil.copytree(engine.MIGRATIONS, tmp_path / "later"))
+        (tmp_path / "later" / "versions" / "0002_later.py").write_text(LATER)
+        assert SqlStudyStore.open(url).study("deit-images") == make_info()
+        with create_engine(url).connect() as connection:
+            assert connection.exec_driver_sql("SELECT note FROM lambda_studies").all() == [(None,)]
+
+    with pytest.raises(StorageError, match=r"^the study database .+ schema 0002, newer than 0001"):
         SqlStudyStore.open(url)
 
 
@@ -86,14 +103,14 @@ def test_a_failed_migration_leaves_no_table(sqlite_url, tmp_path):
     (tmp_path / "new folder").mkdir()
     path = tmp_path / "new folder" / "study.db"
     with sqlite3.connect(path) as connection:
-        connection.execute("CREATE TABLE lambda_fronts (id)")
-    with pytest.raises(StorageError, match="lambda_fronts already exists"):
+        connection.execute("CREATE TABLE lambda_measurements (id)")
+    with pytest.raises(StorageError, match="lambda_measurements already exists"):
         SqlStudyStore.open(sqlite_url)
     with sqlite3.connect(path) as connection:
         tables = connection.execute(
             "SELECT name FROM sqlite_master WHERE type = 'table'"
         ).fetchall()
-    assert tables == [("lambda_fronts",)]
+    assert tables == [("lambda_measurements",)]
 
 
 def test_missing_file_is_not_made_for_a_reader(sqlite_url, tmp_path):
@@ -117,20 +134,18 @@ def test_a_folder_is_no_database(tmp_path):
 
 def test_a_parent_that_is_a_file(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match="can't make the folder of the study database"):
+    with pytest.raises(StorageError, match="can't create the folder of the study database"):
         SqlStudyStore.open(f"sqlite:///{tmp_path}/file/study.db")
 
 
-def test_read_only_file_can_be_read_but_not_written(sqlite_url, make_info, prices):
+def test_read_only_file_can_be_read_but_not_written(sqlite_url, make_info, prices, who):
     SqlStudyStore.open(sqlite_url).create_study(make_info(), prices)
     path = sqlite_url.removeprefix("sqlite:///")
     store = SqlStudyStore.open(f"sqlite:///file:{path}?mode=ro&uri=true")
 
     assert store.study("deit-images") == make_info()
     with pytest.raises(StorageError, match="attempt to write a readonly database"):
-        store.record(
-            "deit-images", TrialRecord(0, Architecture.of([0]), (RungResult(0, 0.5, 1.0),)), None
-        )
+        store.begin_run("deit-images", who)
 
 
 def test_read_only_file_without_our_tables(tmp_path):
@@ -150,9 +165,12 @@ def test_unreachable_server_hides_the_password():
 @pytest.mark.parametrize(
     ("url", "message"),
     [
-        ("studies/lambda_nas.db", "is no database URL; write for example"),
-        ("", "is no database URL"),
-        ("postgresql://me:secret@host:port/x", r"me:\*\*\*@host:port/x is no database URL"),
+        (
+            "studies/lambda_nas.db",
+            "^storage studies/.*: not a database URL; expected for example",
+        ),
+        ("", "not a database URL"),
+        ("postgresql://me:secret@host:port/x", r"me:\*\*\*@host:port/x: not a database URL"),
         ("nosuch://me:secret@host/x", r"me:\*\*\*@host/x: no driver for it is installed"),
     ],
 )

@@ -20,8 +20,8 @@ def claim(store, removed, trial, run, budget=None):
     return store.claim(STUDY, Architecture.of(removed), trial, run=run, budget=budget)
 
 
-def history(removed, trial, run=None):
-    return TrialRecord(trial, Architecture.of(removed), (RungResult(0, 0.5, 1.0),), run=run)
+def history(removed, trial, run):
+    return TrialRecord(trial, Architecture.of(removed), (RungResult(0, 0.5, 1.0),), 0.5, run, 1.0)
 
 
 def test_a_run_comes_back_as_it_went_in(store, run, who):

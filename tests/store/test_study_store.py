@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import optuna
 import pytest
 from sqlalchemy import create_engine, delete, select, update
+from store_fixtures import claim_and_record
 
 from lambda_nas.cost.merged_prices import MergedPrices
 from lambda_nas.cost.merging_work import BlockWork, MergingWork
@@ -18,17 +19,21 @@ from lambda_nas.records.trial import RungResult, TrialRecord
 from lambda_nas.store import schema
 from lambda_nas.store.study_store import SqlStudyStore
 
+RUN = 1
+"""Id of the first run in a new database."""
+
 
 @pytest.fixture
-def study(store, make_info, prices):
+def study(store, make_info, prices, who):
     store.create_study(make_info(), prices)
+    assert store.begin_run("deit-images", who) == RUN
     return "deit-images"
 
 
 def history(trial, removed, rungs, **more):
     if isinstance(rungs, float):
         rungs = [RungResult(0, rungs, 1.0)]
-    return TrialRecord(trial, Architecture.of(removed), tuple(rungs), **more)
+    return TrialRecord(trial, Architecture.of(removed), tuple(rungs), 0.5, RUN, 2.0, **more)
 
 
 def test_a_study_comes_back_as_it_went_in(store, make_info, prices, url):
@@ -73,7 +78,7 @@ def test_the_prior_comes_back_and_is_replaced(store, study):
 
 def test_a_trial_counts_with_its_best_rung(store, study, make_point, url):
     rungs = [RungResult(0, 0.25, 1.5), RungResult(1, 0.75, 2.5), RungResult(2, 0.5, 3.5)]
-    front = store.record(study, history(4, [4, 0, 2], rungs), "/weights/4")
+    front = claim_and_record(store, study, history(4, [4, 0, 2], rungs), "/weights/4")
 
     expected = make_point(4, [0, 2, 4], 0.75, rung=1, weights="/weights/4")
     assert front == store.front(study) == store.trials(study) == [expected]
@@ -89,49 +94,84 @@ def test_a_trial_counts_with_its_best_rung(store, study, make_point, url):
 
 def test_a_stopped_trial_keeps_its_rungs_and_is_no_point(store, study, make_point):
     low, high = [RungResult(0, 0.25, 1.5), RungResult(1, 0.5, 2.5)], [RungResult(0, 0.75, 1.0)]
-    store.record(study, history(7, [2, 4], low), "/weights/7")
+    claim_and_record(store, study, history(7, [2, 4], low), "/weights/7")
     # The best of all: what keeps it off the front is that it was stopped, whatever its accuracy.
-    front = store.record(study, history(3, [1, 2], high, stopped="rung 0: hopeless"), None)
+    stopped = history(3, [1, 2], high, stopped="rung 0: hopeless")
+    front = claim_and_record(store, study, stopped)
 
     expected = [make_point(7, [2, 4], 0.5, rung=1, weights="/weights/7")]
     assert front == store.front(study) == store.trials(study) == expected
     assert store.trial_records(study) == [
-        TrialRecord(3, Architecture.of([1, 2]), tuple(high), "rung 0: hopeless"),
-        TrialRecord(7, Architecture.of([2, 4]), tuple(low)),
+        stopped,
+        history(7, [2, 4], low),
     ]
 
 
 def test_the_empty_set_can_be_recorded(store, study, make_point):
-    store.record(study, history(0, [], 0.5), None)
+    claim_and_record(store, study, history(0, [], 0.5))
     assert store.trials(study) == [make_point(0, [], 0.5)]
 
 
 def test_front_is_right_after_each_trial(store, study, make_info, make_point, prices):
     store.create_study(make_info("other"), prices)
-    store.record("other", history(0, [0], 1.0), None)
+    claim_and_record(store, "other", history(0, [0], 1.0))
     generator = random.Random(0)
     sets = [RemovalSet.of(generator.sample(range(12), 1 + trial % 5)) for trial in range(40)]
     points = []
     for trial, removal in enumerate(dict.fromkeys(sets)):
         accuracy = generator.randrange(20) / 20
         points.append(make_point(trial, removal, accuracy))
-        front = store.record(study, history(trial, removal, accuracy), None)
+        front = claim_and_record(store, study, history(trial, removal, accuracy))
         assert front == store.front(study) == non_dominated(points)
     assert store.trials(study) == points
     assert len(store.front("other")) == 1
 
 
-def test_a_set_is_recorded_once(store, study):
-    store.record(study, history(0, [1], 0.5), None)
+def test_a_trial_that_can_not_be_stored_leaves_nothing_behind(store, study):
+    claim_and_record(store, study, history(0, [1], 0.5))
+    twice = [RungResult(0, 0.5, 1.0)] * 2
     with pytest.raises(StorageError, match=r"study database .* failed"):
-        store.record(study, history(1, [1], 0.9), None)
-    # The failed transaction has left nothing behind.
+        claim_and_record(store, study, history(1, [2], twice))
     assert [point.trial for point in store.trials(study)] == [0]
+    assert [claim.trial for claim in store.claims(study)] == [1]
+
+
+def test_optuna_is_told_in_the_same_transaction(store, study):
+    theirs = optuna.create_study(study_name=study, storage=store.optuna)
+    number = theirs.ask().number
+
+    def tell_and_fail():
+        theirs.tell(number, 1.0)
+        theirs.enqueue_trial({})
+        assert len(theirs.get_trials()) == 2
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        claim_and_record(store, study, history(number, [1], 0.5), tell=tell_and_fail)
+    [trial] = optuna.load_study(study_name=study, storage=store.optuna).get_trials()
+    assert trial.state == optuna.trial.TrialState.RUNNING
+    assert store.trials(study) == []
+
+
+def test_only_the_thread_of_a_transaction_is_part_of_it(store, study, url):
+    theirs = optuna.create_study(study_name=study, storage=store.optuna)
+    if url.startswith("sqlite"):
+        pytest.skip("SQLite has one writer at a time")
+
+    def tell_and_fail():
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(theirs.enqueue_trial, {}).result()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        claim_and_record(store, study, history(0, [1], 0.5), tell=tell_and_fail)
+    assert len(theirs.get_trials()) == 1
 
 
 def test_two_searches_record_into_one_front(study, url, store):
     def record(trial):
-        return SqlStudyStore.open(url).record(study, history(trial, [trial], trial / 10), None)
+        opened = SqlStudyStore.open(url)
+        return claim_and_record(opened, study, history(trial, [trial], trial / 10))
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(record, range(8)))
@@ -192,7 +232,7 @@ def test_optuna_lives_in_the_same_database(ours_first, url, make_info, prices):
     assert opened.study("deit-images") == make_info()
 
 
-def test_prices_and_trials_with_merged_tokens(store, make_info, prices):
+def test_prices_and_trials_with_merged_tokens(store, study, make_info, prices):
     work = MergingWork(640, BlockWork(30, 90), (BlockWork(28, 80),), (BlockWork(20, 70),))
     merged = MergedPrices(0.9, 0.01, (Merging(8, start=1),), {8: work})
     store.create_study(make_info("merging"), replace(prices, merged=merged))
@@ -203,7 +243,7 @@ def test_prices_and_trials_with_merged_tokens(store, make_info, prices):
             store.check_mergings("merging", other)
     sets = [Architecture.of(removed, Merging(8, start=1)) for removed in ([], [0, 1])]
     for trial, one in enumerate([*sets, Architecture.of([0, 1])]):
-        store.record("merging", TrialRecord(trial, one, (RungResult(0, 0.5, 1.0),)), None)
+        claim_and_record(store, "merging", replace(history(trial, [], 0.5), architecture=one))
     assert [trial.architecture for trial in store.trial_records("merging")][:2] == sets
 
 
@@ -218,10 +258,10 @@ def test_prices_and_trials_with_merged_tokens(store, make_info, prices):
     ],
 )
 def test_what_can_not_be_is_told(store, study, url, damage, reason):
-    store.record(study, history(0, [0, 1], 0.5), None)
+    claim_and_record(store, study, history(0, [0, 1], 0.5))
     with create_engine(url).begin() as connection:
         connection.execute(damage)
-    with pytest.raises(StorageError, match=rf"holds can't be read \({reason}.*restore it"):
+    with pytest.raises(StorageError, match=rf"can't be read \({reason}.*restore it"):
         store.load(study)
 
 

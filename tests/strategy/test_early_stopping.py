@@ -18,7 +18,7 @@ def price(size):
 
 def record(layers, *accuracies, trial=0, stopped=None):
     rungs = tuple(RungResult(rung, value, 1.0) for rung, value in enumerate(accuracies))
-    return TrialRecord(trial, Architecture.of(layers), rungs, stopped)
+    return TrialRecord(trial, Architecture.of(layers), rungs, 0.5, 1, 1.0, stopped)
 
 
 def member(layers, accuracy, *, trial=3):

@@ -21,8 +21,7 @@ class HypervolumeData(NamedTuple):
 
     Attributes:
         by_trial: Hypervolume after each trial, in the order of their numbers.
-        seconds: Run time until each trial was recorded, ascending, with earlier runs included;
-            trials of unknown time are left out.
+        seconds: Run time until each trial was recorded, ascending, with earlier runs included.
         by_time: Hypervolume after each of these trials.
     """
 
@@ -35,11 +34,7 @@ def hypervolume_data(study: StudyRecord) -> HypervolumeData:
     """Compute the hypervolume over the trials and over the run time."""
     before = _seconds_before(study.runs)
     timed = sorted(
-        (
-            (before[trial.run] + trial.elapsed_s, trial)
-            for trial in study.trials
-            if trial.run in before and trial.elapsed_s is not None
-        ),
+        ((before[trial.run] + trial.elapsed_s, trial) for trial in study.trials),
         key=lambda pair: (pair[0], pair[1].trial),
     )
     return HypervolumeData(
@@ -49,7 +44,7 @@ def hypervolume_data(study: StudyRecord) -> HypervolumeData:
     )
 
 
-def _seconds_before(runs: tuple[Run, ...]) -> dict[int | None, float]:
+def _seconds_before(runs: tuple[Run, ...]) -> dict[int, float]:
     """Return for each run how long the earlier runs lasted in total."""
     starts = accumulate((run.seconds for run in runs), initial=0.0)
     return {run.id: start for run, start in zip(runs, starts, strict=False)}

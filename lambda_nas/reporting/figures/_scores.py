@@ -1,6 +1,5 @@
 """The prior's score of each trial against its measured accuracy."""
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ FEWEST = 3
 
 
 class ScoresData(NamedTuple):
-    """Score and top-1 in percent of the trials whose score is known.
+    """Score and top-1 in percent of the trials.
 
     Attributes:
         completed: Trials that completed all rungs, at their best rung.
@@ -41,15 +40,14 @@ class Points(NamedTuple):
 
 
 def scores_data(study: StudyRecord) -> ScoresData:
-    """Collect the trials with a score."""
-    scored = [trial for trial in study.trials if trial.score is not None]
-    completed = _points([trial for trial in scored if trial.stopped is None])
-    first = [trial.rungs[0].accuracy for trial in scored]
+    """Collect the scores of the trials."""
+    completed = _points([trial for trial in study.trials if trial.stopped is None])
+    first = [trial.rungs[0].accuracy for trial in study.trials]
     return ScoresData(
         completed,
-        _points([trial for trial in scored if trial.stopped is not None]),
+        _points([trial for trial in study.trials if trial.stopped is not None]),
         best=spearman(completed.score, completed.accuracy),
-        first=spearman([_score(trial) for trial in scored], first),
+        first=spearman([trial.score for trial in study.trials], first),
     )
 
 
@@ -62,18 +60,14 @@ def spearman(x: Sequence[float], y: Sequence[float]) -> float | None:
 
 def _points(trials: Sequence[TrialRecord]) -> Points:
     return Points(
-        [_score(trial) for trial in trials],
+        [trial.score for trial in trials],
         [100 * trial.accuracy for trial in trials],
         [f"trial {trial.trial}: {trial.architecture}" for trial in trials],
     )
 
 
-def _score(trial: TrialRecord) -> float:
-    return math.nan if trial.score is None else trial.score
-
-
 def scores(study: StudyRecord) -> go.Figure:
-    """Draw measured accuracy against the prior's score; empty if no score is known."""
+    """Draw measured accuracy against the prior's score; empty without trials."""
     data = scores_data(study)
     figure = go.Figure()
     for points, name, marker in (

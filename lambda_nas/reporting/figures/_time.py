@@ -29,27 +29,20 @@ class TimeData(NamedTuple):
 
 
 def time_data(study: StudyRecord) -> TimeData:
-    """Sum the stages of the runs and the rungs of the trials.
-
-    A trial without a run, from an old database, counts in the rungs but not in any run's time.
-    """
+    """Sum the stages of the runs and the rungs of the trials."""
     stages: Counter[str] = Counter()
     for run in study.runs:
         stages.update(run.spent)
     workers = {run.id: run.info.workers for run in study.runs}
     rungs: Counter[int] = Counter()
-    inside = 0.0
     for trial in study.trials:
-        at_once = workers.get(trial.run, 1) if trial.run is not None else 1
         for rung in trial.rungs:
-            rungs[rung.rung] += rung.seconds / at_once  # type: ignore[assignment]
-        if trial.run in workers:
-            inside += sum(rung.seconds for rung in trial.rungs) / at_once
+            rungs[rung.rung] += rung.seconds / workers[trial.run]  # type: ignore[assignment]
     total = sum(run.seconds for run in study.runs)
     return TimeData(
         dict(stages),
         dict(sorted(rungs.items())),
-        rest=max(0.0, total - sum(stages.values()) - inside),
+        rest=max(0.0, total - sum(stages.values()) - sum(rungs.values())),
         workers=max(workers.values(), default=1),
     )
 
@@ -87,7 +80,7 @@ def _rung_name(rung: int) -> str:
 
 def _facts(study: StudyRecord, data: TimeData) -> str:
     if not study.runs:
-        return "rungs only, because no run was recorded"
+        return "no run has begun"
     total = sum(run.seconds for run in study.runs)
     many = "; time of the rungs divided by the number of workers" if data.workers > 1 else ""
     return f"{duration(total)} in {len(study.runs)} run{'s'[: len(study.runs) != 1]}{many}"

@@ -1,4 +1,4 @@
-"""What Alembic runs to migrate; ``lambda_nas.store.engine`` hands it the connection."""
+"""Alembic runs this to migrate, on the connection that ``lambda_nas.store.engine`` passes."""
 
 from alembic import context
 

@@ -1,20 +1,78 @@
 """Find the attention layers a vision transformer can live without, on your hardware.
 
-Importing the package registers its architectures with timm, so that an exported folder loads.
+What the package offers is imported when it is first used, so that importing it takes no time. timm
+learns our architectures at once if it is imported already, else when it is.
 """
 
-from importlib.metadata import PackageNotFoundError, version
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-# The function takes the place of the package `lambda_nas.search` as an attribute, and keeps it: the
-# package has just been imported, and Python sets the attribute the first time only. What imports
-# from the package (`from lambda_nas.search.x import y`) does not look at the attribute.
-from lambda_nas.api.search import open_study, search
-from lambda_nas.api.study import Measurement, ParetoPoint, Study
-from lambda_nas.pretrained import entry_points as registry
+from lambda_nas.pretrained.registration import register_with_timm
 
-__all__ = ["Measurement", "ParetoPoint", "Study", "__version__", "open_study", "registry", "search"]
+if TYPE_CHECKING:
+    from lambda_nas.api.bench import bench as bench
+    from lambda_nas.api.evaluate import evaluate as evaluate
+    from lambda_nas.api.export import Exported as Exported
+    from lambda_nas.api.export import export as export
+    from lambda_nas.api.prior import MeasuredPrior as MeasuredPrior
+    from lambda_nas.api.prior import prior as prior
+    from lambda_nas.api.report import report as report
+    from lambda_nas.api.search import search as search
+    from lambda_nas.api.study import Measurement as Measurement
+    from lambda_nas.api.study import ParetoPoint as ParetoPoint
+    from lambda_nas.api.study import Study as Study
+    from lambda_nas.api.study import open_study as open_study
+    from lambda_nas.api.train import Trained as Trained
+    from lambda_nas.api.train import train as train
 
-try:
-    __version__ = version("lambda-nas")
-except PackageNotFoundError:  # A checkout on the path, not installed.
-    __version__ = "0+unknown"
+    __version__: str
+
+_MODULES = {
+    "bench": "bench",
+    "evaluate": "evaluate",
+    "export": "export",
+    "Exported": "export",
+    "MeasuredPrior": "prior",
+    "prior": "prior",
+    "report": "report",
+    "search": "search",
+    "Measurement": "study",
+    "ParetoPoint": "study",
+    "Study": "study",
+    "open_study": "study",
+    "Trained": "train",
+    "train": "train",
+}
+"""The module of ``lambda_nas.api`` that each public name is in."""
+
+__all__ = [
+    "__version__",
+    *_MODULES,
+]
+
+register_with_timm()
+
+if not TYPE_CHECKING:  # Type checkers would take any name for known.
+
+    def __getattr__(name):  # noqa: ANN001, ANN202
+        if name == "__version__":
+            value = _version()
+        elif name in _MODULES:
+            value = getattr(import_module(f"lambda_nas.api.{_MODULES[name]}"), name)
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        globals()[name] = value
+        return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("lambda-nas")
+    except PackageNotFoundError:  # A checkout on the path, not installed.
+        return "0+unknown"

@@ -1,48 +1,58 @@
-"""What a person asks for, on the command line or in Python, made ready for the search."""
+"""What a search is asked for: checked, and resolved to the settings of a session."""
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from lambda_nas.api.session import (
-    Source,
-    Stage,
-    default_study_name,
-    open_source,
-    resolve_layers,
-    resolve_mergings,
-)
+from lambda_nas.api.session import Session, Source, Stage, default_study_name, open_source
 from lambda_nas.cost.constraints import Constraints
 from lambda_nas.errors import InputError
 from lambda_nas.execution.settings import Budget, Settings
+from lambda_nas.models.merging import Merging
+from lambda_nas.models.removal import RemovalSet
+from lambda_nas.models.surgery import check_removal, removable_layers
 from lambda_nas.pretrained.entry_points import DIGITS_ARCHITECTURE
 from lambda_nas.store import DEFAULT_STORAGE
 from lambda_nas.store.study_store import SqlStudyStore
 from lambda_nas.strategy.space_files import SpaceConfig, load_space
+from lambda_nas.token_merging.blocks import check_mergeable
+
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+_BYTES = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "ki": 2**10, "mi": 2**20, "gi": 2**30}
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Request:
-    """The wishes, as they were given.
+class SearchConfig:
+    """A search as it was asked for.
 
     Attributes:
+        budget: When to stop.
         model: A name as ``load_model`` takes it, or a network that timm built.
         data: An image folder; without model and data the embedded digits are searched.
-        space: A shipped space's name, a YAML file, or the space itself.
-        study: Its name; by default that of model and data.
-        gpus_per_trial: By default one shared by the workers, if there is any.
+        checkpoint: A file of weights for the model.
+        pretrained: Whether to load timm's weights; by default unless there is a checkpoint.
+        class_map: A text file of class names in the order of the head.
+        space: Name of a shipped space, a YAML file, or the space itself.
+        study: Name of the study; by default that of model and data.
+        storage: SQLAlchemy URL of the study database.
+        workers: Trials that run at the same time.
+        gpus_per_trial: By default the workers share one GPU, if there is one.
+        ray_address: The Ray cluster to join; ``None`` starts one for this search.
+        constraints: Limits on the price of an architecture.
+        seed: Random seed for the data split and the sampler.
     """
 
     budget: Budget
     model: str | nn.Module | None = None
-    data: Path | None = None
-    checkpoint: Path | None = None
-    pretrained: bool = False
-    class_map: Path | None = None
-    space: str | SpaceConfig | None = None
+    data: str | Path | None = None
+    checkpoint: str | Path | None = None
+    pretrained: bool | None = None
+    class_map: str | Path | None = None
+    space: str | Path | SpaceConfig | None = None
     study: str | None = None
     storage: str = DEFAULT_STORAGE
     workers: int = 1
@@ -52,86 +62,158 @@ class Request:
     seed: int = 0
 
 
-@dataclass(frozen=True, eq=False)
-class Job:
-    """All that ``run.search`` needs."""
-
-    source: Source
-    settings: Settings
-    store: SqlStudyStore
-    name: str
-
-
-def prepare(request: Request, stage: Stage) -> Job:
-    """Check the wishes, open the database, and load model and images.
+def open_session(config: SearchConfig, stage: Stage) -> Session:
+    """Check what was asked for, open the database, and load model and images.
 
     Raises:
         InputError: If something given can't be used, or two things don't go together.
         StorageError: If the database can't be used.
     """
-    gpus = _check_resources(request)
-    space, model = _resolve_space(request)
+    gpus = _check_resources(config)
+    space, model = _resolve_space(config)
     # Before the images: they take long to read.
-    store = SqlStudyStore.open(request.storage)
+    store = SqlStudyStore.open(config.storage)
     source = open_source(
         stage,
         model=model,
-        data=request.data,
-        checkpoint=request.checkpoint,
-        pretrained=request.pretrained,
-        class_map=request.class_map,
-        seed=request.seed,
+        data=config.data,
+        checkpoint=config.checkpoint,
+        pretrained=config.pretrained,
+        class_map=config.class_map,
+        seed=config.seed,
     )
     layers, most, seeds = resolve_layers(source, space)
     settings = Settings(
-        budget=request.budget,
+        budget=config.budget,
         max_removed=most,
         layers=layers,
         mergings=resolve_mergings(source, space),
-        workers=request.workers,
+        workers=config.workers,
         gpus_per_trial=gpus,
-        ray_address=request.ray_address,
-        constraints=request.constraints,
+        ray_address=config.ray_address,
+        constraints=config.constraints,
         seeds=seeds,
-        seed=request.seed,
+        seed=config.seed,
     )
-    return Job(source, settings, store, request.study or default_study_name(source))
+    return Session(source, settings, store, config.study or default_study_name(source))
 
 
-def _check_resources(request: Request) -> float:
-    """Refuse what this machine can't do; return each trial's part of a GPU."""
-    constraints, workers = request.constraints, request.workers
+def _check_resources(config: SearchConfig) -> float:
+    """Refuse what this machine can't do; return the GPUs per trial."""
+    constraints, workers = config.constraints, config.workers
     if constraints.min_throughput is not None and constraints.min_speedup is not None:
-        raise InputError("give --min-throughput or --min-speedup, not both")
+        raise InputError("give `min_throughput` or `min_speedup`, not both")
     if workers < 1:
-        raise InputError(f"--workers {workers}: at least one has to work")
+        raise InputError("at least one has to work", parameter="workers", value=workers)
     cores = os.cpu_count() or 1
-    if request.ray_address is None and workers > cores:
-        raise InputError(f"--workers {workers}: this machine has {cores} cores, one a worker")
-    return _gpus(request.gpus_per_trial, sharers=1 if request.ray_address else workers)
+    if config.ray_address is None and workers > cores:
+        raise InputError(
+            f"this machine has {cores} cores, one per worker", parameter="workers", value=workers
+        )
+    return _gpus(config.gpus_per_trial, sharers=1 if config.ray_address else workers)
 
 
 def _gpus(given: float | None, *, sharers: int) -> float:
-    """Return each trial's part of a GPU; without a say one GPU is shared, if there is one."""
+    """Return the GPUs per trial; by default one GPU is shared, if there is one."""
     if given is None:
         return 1 / sharers if torch.cuda.is_available() else 0.0
     if given and not torch.cuda.is_available():
         raise InputError(
-            f"--gpus-per-trial {given:g}: PyTorch sees no GPU here, and prices are measured where "
-            "the search is started; start it on a machine with a GPU"
+            "PyTorch sees no GPU here, and prices are measured where the search is started; start "
+            "it on a machine with a GPU",
+            parameter="gpus_per_trial",
+            value=f"{given:g}",
         )
     if given > 1 and given != int(given):
-        raise InputError(f"--gpus-per-trial {given:g}: above one it has to be whole GPUs")
+        raise InputError(
+            "above one it has to be whole GPUs", parameter="gpus_per_trial", value=f"{given:g}"
+        )
     return given
 
 
-def _resolve_space(request: Request) -> tuple[SpaceConfig | None, str | nn.Module | None]:
+def _resolve_space(
+    config: SearchConfig,
+) -> tuple[SpaceConfig | None, str | nn.Module | None]:
     """Return the space, the digits' own by default, and the model, which a space may name."""
-    space, model = request.space, request.model
-    if isinstance(space, str):
-        space = load_space(space)
+    space, model = config.space, config.model
+    if isinstance(space, str | Path):
+        space = load_space(str(space))
     if space is None:
-        return (load_space("digits") if model is None and request.data is None else None), model
+        return (load_space("digits") if model is None and config.data is None else None), model
     if model is None and space.model != DIGITS_ARCHITECTURE:
         model = space.model
     return space, model
+
+
+def resolve_mergings(source: Source, space: SpaceConfig | None) -> tuple[Merging, ...]:
+    """Return the ways to merge tokens that a space offers.
+
+    Raises:
+        UnsupportedModelError: If there are any, and the model can't merge tokens.
+        InputError: If one starts where no block has attention.
+    """
+    if space is None or not space.tome_r:
+        return ()
+    check_mergeable(source.model.model)
+    attention = removable_layers(source.model.model)
+    late = [start for start in space.tome_start if start > attention[-1]]
+    if late:
+        raise InputError(
+            f"no block from there on has attention, the last that has is {attention[-1]}",
+            parameter="tome_start",
+            value=late[0],
+        )
+    return space.mergings
+
+
+def resolve_layers(
+    source: Source, space: SpaceConfig | None
+) -> tuple[tuple[int, ...], int, tuple[RemovalSet, ...]]:
+    """Return removable layers, the most to remove at once, and the space's named sets."""
+    layers = removable_layers(source.model.model)
+    if space is None:
+        return layers, max(1, len(layers) // 2), ()
+    if space.removable != "all":
+        check_removal(source.model.model, RemovalSet.of(space.removable))
+        layers = tuple(sorted(space.removable))
+    seeds = tuple(RemovalSet.of(seed) for seed in space.seeds.values())
+    for seed in seeds:
+        check_removal(source.model.model, seed)
+    most = space.max_removed or len(layers)
+    return layers, min(most, len(layers)), seeds
+
+
+def parse_budget(text: str) -> Budget:
+    """Read ``40`` (evaluated trials) or ``90s``, ``30m``, ``2h`` (wall time).
+
+    Raises:
+        InputError: If it is neither, or not above zero.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
+    if match and float(match[1]) > 0:
+        return Budget(seconds=float(match[1]) * _SECONDS[match[2]])
+    if text.isascii() and text.isdigit() and int(text) > 0:
+        return Budget(trials=int(text))
+    raise InputError(
+        "not a budget",
+        parameter="budget",
+        value=text,
+        allowed="a number of trials above 0, such as 40, or a time such as 90s, 30m or 2h",
+    )
+
+
+def parse_bytes(text: str) -> int:
+    """Read a size such as ``300MB``, ``1.5GiB`` or ``200000000``, in bytes.
+
+    Raises:
+        InputError: If it is no size.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(|[kmg]i?)b?", text.lower())
+    if not match:
+        raise InputError(
+            "not a size",
+            parameter="max_memory",
+            value=text,
+            allowed="a size such as 300MB or 1.5GiB",
+        )
+    return int(float(match[1]) * _BYTES[match[2]])

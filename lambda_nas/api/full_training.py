@@ -1,4 +1,4 @@
-"""Long training of one architecture that a search has found (design, part 7, ``train``)."""
+"""The full training of one architecture that a search has found."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -17,22 +17,22 @@ from lambda_nas.token_merging.blocks import merge_tokens
 from lambda_nas.training.checkpoints import Checkpoint
 from lambda_nas.training.config import Augmentation, Losses, TrainConfig
 from lambda_nas.training.dilution import dilute, finish
-from lambda_nas.training.evaluation import evaluate
+from lambda_nas.training.evaluation import Accuracy, evaluate
 from lambda_nas.training.loop import train
 
 NATURAL = Augmentation(crop=0.7, hflip=0.5)
-SNAPSHOT_STEPS = 100
+CHECKPOINT_STEPS = 100
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast; the rest of the recipe is the one that was measured best.
+    """How long and how fast to train; the rest is as it was measured to be best.
 
     Attributes:
         epochs: Passes over the training images.
-        batch_size: Images a step.
+        batch_size: Images per step.
         lr: Peak learning rate.
-        seed: Of the order and augmentation of images.
+        seed: Random seed for the order and the augmentation of images.
     """
 
     epochs: int
@@ -40,8 +40,8 @@ class Schedule:
     lr: float = 3e-4
     seed: int = 0
 
-    def recipe(self, images: int, losses: Losses, *, natural: bool) -> TrainConfig:
-        """Return the recipe for so many images; natural ones are cropped and flipped."""
+    def config(self, images: int, losses: Losses, *, natural: bool) -> TrainConfig:
+        """Return the configuration for so many images; natural ones are cropped and flipped."""
         return TrainConfig(
             steps=max(1, self.epochs * images // self.batch_size),
             batch_size=self.batch_size,
@@ -53,9 +53,9 @@ class Schedule:
 
 
 class CheckpointFile:
-    """Keeps the last snapshot of a training in a file, whole or not at all."""
+    """Keeps the last checkpoint of a training in a file, whole or not at all."""
 
-    every = SNAPSHOT_STEPS
+    every = CHECKPOINT_STEPS
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -70,7 +70,7 @@ class CheckpointFile:
         return cls(out.parent / f".{out.name}-{digest}.pt")
 
     def load(self) -> Checkpoint | None:
-        """Return the snapshot, if there is one.
+        """Return the checkpoint, if there is one.
 
         Raises:
             InputError: If the file can't be read.
@@ -78,15 +78,15 @@ class CheckpointFile:
         if not self.path.exists():
             return None
         try:
-            snapshot: Checkpoint = torch.load(self.path, map_location="cpu", weights_only=True)
+            checkpoint: Checkpoint = torch.load(self.path, map_location="cpu", weights_only=True)
         # Unpickling and zip reading each fail in their own ways.
         except Exception as error:
             raise InputError(
-                f"the snapshot {self.path} can't be read: delete it to start over"
+                f"the checkpoint {self.path} can't be read", advice="delete it to start over"
             ) from error
-        return snapshot
+        return checkpoint
 
-    def save(self, snapshot: Checkpoint) -> None:
+    def save(self, checkpoint: Checkpoint) -> None:
         """Replace the file.
 
         Raises:
@@ -94,12 +94,12 @@ class CheckpointFile:
         """
         scratch = self.path.with_suffix(".tmp")
         try:
-            torch.save(snapshot, scratch)
+            torch.save(checkpoint, scratch)
             scratch.replace(self.path)
         # A full disk is a RuntimeError of torch's zip writer.
         except (OSError, RuntimeError) as error:
             scratch.unlink(missing_ok=True)
-            raise LambdaNasError(f"can't write the snapshot {self.path} ({error})") from error
+            raise LambdaNasError(f"can't write the checkpoint {self.path} ({error})") from error
 
 
 def train_fully(
@@ -107,26 +107,27 @@ def train_fully(
     architecture: Architecture,
     schedule: Schedule,
     *,
-    keeper: CheckpointFile,
+    checkpoints: CheckpointFile,
     out: Path,
     results: Results,
     stage: Stage,
-) -> float:
-    """Dilute the set's attention over the training images and export the network that is left.
+) -> Accuracy:
+    """Dilute an architecture's attention over the training images and export what is left.
 
-    The unpruned model is the teacher. A training that was killed goes on at its last snapshot.
+    The unpruned model is the teacher. A training that was killed is resumed at its last
+    checkpoint.
 
     Args:
         source: The unpruned model and its images.
         architecture: The layers to remove, and how tokens are merged afterwards.
         schedule: How long.
-        keeper: Of this training; its file goes when the training is over.
+        checkpoints: Of this training; the file is deleted when the training is over.
         out: Folder to write, in timm's form; must not hold anything (``check_free`` knows early).
         results: What is known for the model card, all but the accuracy.
         stage: Shows the progress.
 
     Returns:
-        Top-1 on the evaluation images, a fraction.
+        The accuracy on the evaluation images.
 
     Raises:
         InputError: If there are no training images or ``out`` can't be written.
@@ -134,22 +135,24 @@ def train_fully(
     """
     images = source.data.training
     if images is None:
-        raise InputError(f"{source.data_name} has no train/ and val/ below it: nothing to train on")
+        raise InputError(
+            f"{source.data_name} has no train/ and val/ below it: there is nothing to train on"
+        )
     teacher = source.model.model
     teacher.to("cuda" if torch.cuda.is_available() else "cpu")
     diluted = dilute(teacher, architecture.removal, compensation="none")
     natural = source.model.name != DIGITS_ARCHITECTURE
-    recipe = schedule.recipe(len(images), losses_for(teacher), natural=natural)
-    keeper.path.parent.mkdir(parents=True, exist_ok=True)
+    config = schedule.config(len(images), losses_for(teacher), natural=natural)
+    checkpoints.path.parent.mkdir(parents=True, exist_ok=True)
     with stage("Training", 100) as advance:
         show = in_percent(advance)
         train(
             diluted,
             images,
-            recipe,
+            config,
             teacher=teacher,
-            on_step=lambda step, _: show(step + 1, recipe.steps),
-            checkpoints=keeper,
+            on_step=lambda step, _: show(step + 1, config.steps),
+            checkpoints=checkpoints,
         )
     pruned, merging = finish(diluted), architecture.merging
     judged = merge_tokens(pruned, merging) if merging else pruned
@@ -164,5 +167,5 @@ def train_fully(
         out=out,
         results=replace(results, accuracy=found.top1),
     )
-    keeper.path.unlink(missing_ok=True)
-    return found.top1
+    checkpoints.path.unlink(missing_ok=True)
+    return found

@@ -3,10 +3,10 @@
 import logging
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from html import escape
-from typing import Any
+from typing import Any, Protocol
 
 from lambda_nas.execution.progress import Progress
 from lambda_nas.models.architecture import Architecture
@@ -19,6 +19,13 @@ Show = Callable[[str, str], None]
 """Puts a text, and the same in HTML, in the place of those before."""
 
 
+class ShownProgress(Progress, Protocol):
+    """Progress that somebody looks at, and what else they have to be told."""
+
+    def notes(self, texts: Iterable[str]) -> None:
+        """Tell what is to know of the model and the images."""
+
+
 class Quiet:
     """Says nothing but what went wrong."""
 
@@ -28,8 +35,12 @@ class Quiet:
         del label, total
         yield lambda: None
 
+    def notes(self, texts: Iterable[str]) -> None:
+        """Say nothing."""
+        del texts
+
     def trials(self, counts: TrialCounts, front: Sequence[ParetoTrial]) -> None:
-        """Keep it to oneself."""
+        """Say nothing."""
         del counts, front
 
     def failed(self, architecture: Architecture, reason: str) -> None:
@@ -69,6 +80,13 @@ class CellProgress(Quiet):
 
         yield advance
 
+    def notes(self, texts: Iterable[str]) -> None:
+        """Print the notes below the cell, where they stay."""
+        from lambda_nas.api.terminal_progress import note
+
+        for text in texts:
+            note(text)
+
     def trials(self, counts: TrialCounts, front: Sequence[ParetoTrial]) -> None:
         """Show how many trials are done, stopped, pruned and failed, and the front."""
         text, html = _bar(str(counts), counts.evaluated, self._budget_trials)
@@ -83,7 +101,7 @@ def _bar(label: str, done: int, total: int | None) -> tuple[str, str]:
 
 
 @contextmanager
-def in_cell(budget_trials: int | None) -> Iterator[Progress]:
+def in_cell(budget_trials: int | None) -> Iterator[ShownProgress]:
     """Open a place below the cell that is run."""
     from IPython.display import display
 
@@ -99,12 +117,14 @@ def in_cell(budget_trials: int | None) -> Iterator[Progress]:
 
 
 @contextmanager
-def _quiet() -> Iterator[Progress]:
+def _quiet() -> Iterator[ShownProgress]:
     yield Quiet()
 
 
-def watched(budget_trials: int | None, *, visible: bool) -> AbstractContextManager[Progress]:
-    """Return progress for where this is called: a notebook, a terminal, or nobody."""
+def progress_shown(
+    *, visible: bool, budget_trials: int | None = None
+) -> AbstractContextManager[ShownProgress]:
+    """Return progress for where this is called: in a notebook, on a terminal, or none at all."""
     if not visible:
         return _quiet()
     if in_notebook():

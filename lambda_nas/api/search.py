@@ -1,23 +1,20 @@
-"""Searches from Python: what ``lambda-nas search`` does, and what it found as an object."""
+"""Searches a model (``lambda-nas search``)."""
 
-# `import lambda_nas` imports this: whatever is heavy is imported where a function needs it.
 import logging
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from torch import nn
 
-from lambda_nas.api.keywords import in_python_words
-from lambda_nas.api.study import Study
-from lambda_nas.api.units import parse_budget, parse_bytes
+from lambda_nas.api import session
+from lambda_nas.api.config import SearchConfig, open_session, parse_budget, parse_bytes
+from lambda_nas.api.notebook_progress import progress_shown
+from lambda_nas.api.study import Study, read_study
 from lambda_nas.cost.constraints import Constraints
 from lambda_nas.store import DEFAULT_STORAGE
-
-if TYPE_CHECKING:
-    from lambda_nas.strategy.space_files import SpaceConfig
+from lambda_nas.strategy.space_files import SpaceConfig
 
 
 def search(
@@ -25,9 +22,11 @@ def search(
     data: str | Path | None = None,
     *,
     budget: int | str = 12,
-    space: "str | Path | SpaceConfig | None" = None,
+    space: str | Path | SpaceConfig | None = None,
     study: str | None = None,
     storage: str = DEFAULT_STORAGE,
+    checkpoint: str | Path | None = None,
+    pretrained: bool | None = None,
     class_map: str | Path | None = None,
     workers: int = 1,
     gpus_per_trial: float | None = None,
@@ -38,115 +37,97 @@ def search(
     min_speedup: float | None = None,
     seed: int = 0,
     progress: bool = True,
+    command: str | None = None,
 ) -> Study:
     """Search for attention layers that a vision transformer can live without.
 
-    Without model and data it runs on handwritten digits, with nothing to download. The same call
-    takes an interrupted study up where it stopped, and a larger budget goes on with it.
+    Without model and data it searches the handwritten digits, with nothing to download. Run the
+    same search again to resume it, or with a larger budget to continue it.
 
     Args:
         model: A network that timm built, with its weights, on any device; it is copied, never
-            changed. Or a name: ``local-dir:DIR``, ``hf-hub:ID``, or timm's own, with timm's
-            weights.
-        data: An image folder, a folder a class; with ``train/`` and ``val/`` below it there is
-            training, too.
+            changed. Or a name: ``local-dir:DIR``, ``hf-hub:ID``, or timm's own.
+        data: An image folder, one folder per class; with ``train/`` and ``val/`` below it, trials
+            are trained as well.
         budget: Evaluated trials in the whole study (``40``), or wall time (``"90s"``, ``"30m"``,
             ``"2h"``).
-        space: Which layers may go: the name of a space that ships with the package, a YAML file,
-            or the space itself.
-        study: Its name; by default that of model and data.
+        space: Which layers may be removed: the name of a space that ships with the package, a
+            YAML file, or the space itself.
+        study: Name of the study; by default that of model and data.
         storage: SQLAlchemy URL of the study database, by default
             ``sqlite:///studies/lambda_nas.db`` below the working directory.
+        checkpoint: A file of weights to load into the model of that name.
+        pretrained: Load timm's weights for one of its names; by default unless ``checkpoint`` is
+            given.
         class_map: A text file of class names in the order of the head.
-        workers: Trials at a time; they share the cores.
-        gpus_per_trial: By default one GPU shared by the workers, if there is one.
+        workers: Trials that run at the same time; they share the cores.
+        gpus_per_trial: GPUs per trial; by default the workers share one GPU, if there is one.
         ray_address: A Ray cluster to join, ``HOST:PORT`` or ``auto``.
-        max_params: Parameters at most.
-        max_memory: Bytes at the peak of a forward at most, or a size such as ``"300MB"``.
-        min_throughput: Images a second at least.
-        min_speedup: Throughput at least, over that of the unpruned model.
-        seed: Of the split and the sampler.
-        progress: Whether to show it, in a notebook's cell or on the terminal.
+        max_params: Maximum number of parameters.
+        max_memory: Maximum memory at the peak of a forward pass: bytes, or a size such as
+            ``"300MB"``.
+        min_throughput: Minimum throughput in images per second.
+        min_speedup: Minimum speed-up over the unpruned model.
+        seed: Random seed for the data split and the sampler.
+        progress: Whether to show progress, in a notebook's cell or on the terminal.
+        command: What to write in the study's report on how to resume it; by default this call.
 
     Returns:
-        The study, with all that earlier calls found.
+        The study, with all that earlier searches found.
 
     Raises:
         InputError: If something given can't be used.
         UnsupportedModelError: If the model has no attention layer that can be removed.
         StudyMismatchError: If the study exists with another model, other data or another device.
-        InfeasibleError: If nothing is within the limits.
+        InfeasibleError: If no architecture is within the limits.
         StorageError: If the database can't be used.
         ClusterError: If there is a cluster to join and it can't be joined.
         TrialsFailedError: If trial after trial fails.
     """
-    from lambda_nas.api import session as run
-    from lambda_nas.api.config import Request, prepare
-    from lambda_nas.api.notebook_progress import watched
-
-    with in_python_words(), _quiet_dependencies():
-        request = Request(
-            budget=parse_budget(str(budget)),
-            model=model,
-            data=None if data is None else Path(data),
-            # Nobody wants random weights pruned.
-            pretrained=isinstance(model, str) or (data is not None and model is None),
-            class_map=None if class_map is None else Path(class_map),
-            space=str(space) if isinstance(space, Path) else space,
-            study=study,
-            storage=storage,
-            workers=workers,
-            gpus_per_trial=gpus_per_trial,
-            ray_address=ray_address,
-            constraints=Constraints(
-                max_params,
-                parse_bytes(None if max_memory is None else str(max_memory)),
-                min_throughput,
-                min_speedup,
-            ),
-            seed=seed,
-        )
-        with watched(request.budget.trials, visible=progress) as shown:
-            job = prepare(request, shown.stage)
-            if progress:
-                _tell(job.source.notes)
-            run.search(
-                job.source,
-                job.settings,
-                store=job.store,
-                name=job.name,
+    config = SearchConfig(
+        budget=parse_budget(str(budget)),
+        model=model,
+        data=data,
+        checkpoint=checkpoint,
+        pretrained=pretrained,
+        class_map=class_map,
+        space=space,
+        study=study,
+        storage=storage,
+        workers=workers,
+        gpus_per_trial=gpus_per_trial,
+        ray_address=ray_address,
+        constraints=Constraints(
+            max_params,
+            None if max_memory is None else parse_bytes(str(max_memory)),
+            min_throughput,
+            min_speedup,
+        ),
+        seed=seed,
+    )
+    with (
+        _quiet_dependencies(),
+        progress_shown(visible=progress, budget_trials=config.budget.trials) as shown,
+    ):
+        opened = open_session(config, shown.stage)
+        shown.notes(opened.source.notes)
+        try:
+            result = session.search(
+                opened.source,
+                opened.settings,
+                store=opened.store,
+                name=opened.name,
                 progress=shown,
-                command=_call(job.name, request.model, data, budget),
+                command=command or _call(opened.name, model, data, budget),
             )
-        return Study(job.store.load(job.name))
-
-
-def open_study(name: str, *, storage: str = DEFAULT_STORAGE) -> Study:
-    """Open a study that was searched before, here or on the command line.
-
-    Args:
-        name: Of the study.
-        storage: SQLAlchemy URL of the study database.
-
-    Raises:
-        InputError: If there is none of this name; lists those there are.
-        StorageError: If the database is missing or can't be used.
-    """
-    from lambda_nas.store.study_store import SqlStudyStore
-
-    with in_python_words():
-        return Study(SqlStudyStore.open(storage, create=False).load(name))
-
-
-def _tell(notes: Iterable[str]) -> None:
-    from lambda_nas.api.terminal_progress import note as tell
-
-    for note in notes:
-        tell(note)
+        except KeyboardInterrupt as interrupt:
+            interrupt.add_note(f"study {opened.name} is safe: run the same search again to resume")
+            raise
+    return read_study(opened.store, opened.name, ended=result.stopped)
 
 
 def _call(study: str, model: object, data: object, budget: object) -> str:
-    """Write how the study is taken up, for its note and its report."""
+    """Write how the study is resumed, for its note and its report."""
     given = {"model": "model" if isinstance(model, nn.Module) else model and repr(model)}
     given |= {"data": data and repr(str(data)), "budget": repr(budget), "study": repr(study)}
     words = ", ".join(f"{key}={value}" for key, value in given.items() if value)

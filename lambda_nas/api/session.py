@@ -1,4 +1,4 @@
-"""Puts a search together: model, images, settings, store, and the search itself."""
+"""A session of a search: its model and images, the study that it begins or resumes, and its run."""
 
 import os
 import platform
@@ -14,7 +14,6 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lambda_nas.api.dashboard_sync import DashboardSync
 from lambda_nas.data.image_folder import ImageData, ImageLimits, load_images
 from lambda_nas.errors import InputError
 from lambda_nas.execution.cluster import ray_running
@@ -24,17 +23,14 @@ from lambda_nas.execution.progress import Progress, Stopwatch, in_percent
 from lambda_nas.execution.settings import SearchTask, Settings
 from lambda_nas.execution.study_store import RunHandle
 from lambda_nas.models.blockwise import is_blockwise
-from lambda_nas.models.merging import Merging
-from lambda_nas.models.removal import RemovalSet
-from lambda_nas.models.surgery import check_removal, removable_layers
+from lambda_nas.models.surgery import removable_layers
 from lambda_nas.pretrained.digits import digits_images, digits_model
 from lambda_nas.pretrained.from_module import from_module
 from lambda_nas.pretrained.loading import LoadedModel, load_model
 from lambda_nas.records.run import RunInfo
 from lambda_nas.records.study import StudyInfo
+from lambda_nas.reporting.dashboard_sync import DashboardSync
 from lambda_nas.store.study_store import SqlStudyStore
-from lambda_nas.strategy.space_files import SpaceConfig
-from lambda_nas.token_merging.blocks import check_mergeable
 from lambda_nas.training.config import LambdaSchedule, Losses, TrainConfig
 
 Stage = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
@@ -80,16 +76,17 @@ def open_source(
     stage: Stage,
     *,
     model: str | nn.Module | None,
-    data: Path | None,
-    checkpoint: Path | None = None,
-    pretrained: bool = False,
-    class_map: Path | None = None,
+    data: str | Path | None,
+    checkpoint: str | Path | None = None,
+    pretrained: bool | None = None,
+    class_map: str | Path | None = None,
     seed: int = 0,
     limits: ImageLimits | None = None,
 ) -> Source:
     """Load a model and an image folder, or the embedded default when neither is given.
 
-    A model that is a network already is taken as it is, in a copy.
+    A model that is a network already is taken as it is, in a copy. timm's weights are loaded for
+    one of its names if ``pretrained`` says so, by default unless there is a ``checkpoint``.
 
     Raises:
         InputError: If only one of the two is given, something is given that goes with them, or
@@ -99,18 +96,24 @@ def open_source(
         _refuse_alone(checkpoint=checkpoint, pretrained=pretrained, class_map=class_map)
         return open_digits()
     if model is None or data is None:
-        missing = "--model" if model is None else "--data"
-        raise InputError(f"{missing} is missing: give both --model and --data, or neither")
+        missing = "model" if model is None else "data"
+        raise InputError(
+            f"`{missing}` is missing", advice="give both `model` and `data`, or neither"
+        )
     if isinstance(model, str):
-        loaded = load_model(model, pretrained=pretrained, checkpoint=checkpoint)
+        loaded = load_model(
+            model,
+            pretrained=checkpoint is None if pretrained is None else pretrained,
+            checkpoint=None if checkpoint is None else Path(checkpoint),
+        )
     else:
         loaded = from_module(model)
     removable_layers(loaded.model)
     with stage("Reading images", 100) as advance:
         images = load_images(
-            data,
+            Path(data),
             loaded.model,
-            class_map=class_map,
+            class_map=None if class_map is None else Path(class_map),
             seed=seed,
             limits=limits,
             on_image=in_percent(advance),
@@ -118,58 +121,40 @@ def open_source(
     return Source(loaded, images, str(data))
 
 
-def _refuse_alone(*, checkpoint: Path | None, pretrained: bool, class_map: Path | None) -> None:
+def _refuse_alone(
+    *, checkpoint: str | Path | None, pretrained: bool | None, class_map: str | Path | None
+) -> None:
     """Refuse what says nothing about the embedded default and would silently be left out."""
     given = [
-        *([f"--checkpoint {checkpoint}"] if checkpoint is not None else []),
-        *(["--pretrained"] if pretrained else []),
-        *([f"--class-map {class_map}"] if class_map is not None else []),
+        *([f"`checkpoint={checkpoint}`"] if checkpoint is not None else []),
+        *(["`pretrained`"] if pretrained else []),
+        *([f"`class_map={class_map}`"] if class_map is not None else []),
     ]
     if given:
-        raise InputError(f"{' and '.join(given)}: give --model and --data with it")
-
-
-def resolve_mergings(source: Source, space: SpaceConfig | None) -> tuple[Merging, ...]:
-    """Return the ways to merge tokens that a space offers.
-
-    Raises:
-        UnsupportedModelError: If there are any, and the model can't merge tokens.
-        InputError: If one starts where no block has attention.
-    """
-    if space is None or not space.tome_r:
-        return ()
-    check_mergeable(source.model.model)
-    attention = removable_layers(source.model.model)
-    late = [start for start in space.tome_start if start > attention[-1]]
-    if late:
-        raise InputError(
-            f"tome_start {late[0]}: no block from there on has attention, the last that has is "
-            f"{attention[-1]}"
-        )
-    return space.mergings
-
-
-def resolve_layers(
-    source: Source, space: SpaceConfig | None
-) -> tuple[tuple[int, ...], int, tuple[RemovalSet, ...]]:
-    """Return removable layers, the most to remove at once, and the space's named sets."""
-    layers = removable_layers(source.model.model)
-    if space is None:
-        return layers, max(1, len(layers) // 2), ()
-    if space.removable != "all":
-        check_removal(source.model.model, RemovalSet.of(space.removable))
-        layers = tuple(sorted(space.removable))
-    seeds = tuple(RemovalSet.of(seed) for seed in space.seeds.values())
-    for seed in seeds:
-        check_removal(source.model.model, seed)
-    most = space.max_removed or len(layers)
-    return layers, min(most, len(layers)), seeds
+        raise InputError(" and ".join(given), advice="give `model` and `data` with it")
 
 
 def default_study_name(source: Source) -> str:
     """Name a study after its model and data, so that the same command finds it again."""
     model = re.split(r"[:/\\]", source.model.name.rstrip("/\\"))[-1]
     return f"{model}-{Path(source.data_name).name}".strip("-")
+
+
+@dataclass(frozen=True, eq=False)
+class Session:
+    """All that a search needs: ``search`` runs it.
+
+    Attributes:
+        source: The unpruned model and its images.
+        settings: How to search.
+        store: The open study database.
+        name: Of the study.
+    """
+
+    source: Source
+    settings: Settings
+    store: SqlStudyStore
+    name: str
 
 
 def search(

@@ -6,16 +6,19 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from lambda_nas.api.keywords import in_python_words
 from lambda_nas.cost.measurement import Price
-from lambda_nas.errors import InputError
 from lambda_nas.exports.front_trial import build_point, export_point
 from lambda_nas.exports.network import Format
 from lambda_nas.models.merging import Merging
+from lambda_nas.records.front import hypervolume
 from lambda_nas.records.selection import choose
 from lambda_nas.records.study import StudyInfo, StudyRecord
-from lambda_nas.records.trial import ParetoTrial
+from lambda_nas.records.trial import ParetoTrial, TrialCounts
+from lambda_nas.reporting.formatting import describe
 from lambda_nas.reporting.front_table import FRONT_HEAD, front_rows, front_title, html_table
+from lambda_nas.store import DEFAULT_STORAGE
+from lambda_nas.store.study_store import SqlStudyStore
+from lambda_nas.strategy.optuna_trials import count_stored
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -39,7 +42,7 @@ class ParetoPoint(Measurement):
     Attributes:
         trial: Its number in the study.
         removed: The layers without attention.
-        merging: How the others merge tokens, if they do.
+        merging: How the other layers merge tokens, if they do.
         rung: 0 if the closed-form repair alone was best, else the slice of training.
     """
 
@@ -50,14 +53,32 @@ class ParetoPoint(Measurement):
     _info: StudyInfo = field(repr=False, compare=False)
     _member: ParetoTrial = field(repr=False, compare=False)
 
+    @classmethod
+    def of(cls, info: StudyInfo, member: ParetoTrial) -> "ParetoPoint":
+        """Return a stored member of a study's front."""
+        return cls(
+            trial=member.trial,
+            removed=member.removal.layers,
+            merging=member.architecture.merging or None,
+            accuracy=member.accuracy,
+            rung=member.rung,
+            **asdict(member.price),
+            _info=info,
+            _member=member,
+        )
+
+    @property
+    def summary(self) -> str:
+        """What was done to the unpruned model, in a few words."""
+        return describe(self._member.architecture)
+
     def model(self) -> nn.Module:
         """Build the network with the weights that its trial left, in eval mode on the CPU.
 
         Raises:
-            InputError: If the weights are gone: they lie on the machine that searched.
+            InputError: If the weights are gone: they are on the machine that searched.
         """
-        with in_python_words():
-            return build_point(self._info, self._member)
+        return build_point(self._info, self._member)
 
     def export(self, out: str | Path, *, format: Format = "timm", plain: bool = False) -> Path:
         """Write the network, by default as ``timm.create_model("local-dir:OUT")`` loads it.
@@ -65,7 +86,7 @@ class ParetoPoint(Measurement):
         Args:
             out: The folder; it must not hold anything yet.
             format: ``timm``, ``onnx`` or ``pt2``.
-            plain: For timm without lambda-nas: the same outputs, no speed-up.
+            plain: Write for timm without lambda-nas: the same outputs, no speed-up.
 
         Returns:
             The folder.
@@ -75,84 +96,112 @@ class ParetoPoint(Measurement):
             ExportError: If the network can't be translated or the file gives other outputs.
         """
         folder = Path(out)
-        with in_python_words():
-            export_point(self._info, self._member, folder, format=format, plain=plain)
+        export_point(self._info, self._member, folder, format=format, plain=plain)
         return folder
 
 
 class Study:
-    """A search's results, as of the moment that it was opened.
+    """The results of a search, as of the moment that the study was opened.
 
     In a notebook it shows itself as the table of its front.
+
+    Attributes:
+        record: All that is stored of it.
+        counts: Finished trials by state.
+        ended: Why the search that returned it ended; ``None`` for one that was only opened.
     """
 
-    def __init__(self, stored: StudyRecord) -> None:
-        self._stored = stored
+    def __init__(
+        self, record: StudyRecord, counts: TrialCounts, *, ended: str | None = None
+    ) -> None:
+        self.record = record
+        self.counts = counts
+        self.ended = ended
 
     @property
     def name(self) -> str:
         """Its name in the database."""
-        return self._stored.info.name
+        return self.record.info.name
 
     @property
     def baseline(self) -> Measurement:
         """The unpruned model; its speed-up is 1."""
-        info = self._stored.info
+        info = self.record.info
         return Measurement(accuracy=info.baseline_accuracy, **asdict(info.baseline))
 
     @property
     def front(self) -> list[ParetoPoint]:
-        """The non-dominated over accuracy, throughput and memory, slowest first."""
-        return [self._point(member) for member in self._stored.front]
+        """The trials that no other beats in accuracy, throughput and memory, slowest first."""
+        return [ParetoPoint.of(self.record.info, member) for member in self.record.front]
+
+    @property
+    def hypervolume(self) -> float:
+        """The hypervolume of the front relative to the unpruned model."""
+        return hypervolume(self.record.front, self.record.info.baseline)
 
     def best(
-        self, *, max_drop: float | None = None, min_speedup: float | None = None
+        self,
+        *,
+        trial: int | None = None,
+        max_drop: float | None = None,
+        min_speedup: float | None = None,
     ) -> ParetoPoint:
-        """Pick the fastest within a drop, or the most accurate that is fast enough.
+        """Pick the fastest within a drop, the most accurate that is fast enough, or a trial.
 
         Args:
-            max_drop: Top-1 that may be lost against the unpruned model, a fraction: 0.01, the
-                default, is one point. (The command line's ``--max-drop`` counts points.)
-            min_speedup: Throughput at least, over that of the unpruned model.
+            trial: Number of a trial on the front.
+            max_drop: Top-1 that may be lost against the unpruned model, a fraction; by default
+                0.01, one point. (The command line counts points.)
+            min_speedup: Minimum speed-up over the unpruned model.
 
         Raises:
-            InputError: If both are given, or the drop is no fraction.
+            InputError: If more than one is given, the drop is no fraction, or the trial is not on
+                the front.
             InfeasibleError: If no member of the front qualifies; names the nearest.
         """
-        points = None
-        if max_drop is not None:
-            if not -1 < max_drop < 1:
-                raise InputError(f"max_drop {max_drop:g} is no fraction: 0.01 is one point")
-            # Else 0.29 were 28.999999999999996 points.
-            points = round(100 * max_drop, 6)
-        with in_python_words():
-            chosen = choose(
-                self._stored.info, self._stored.front, max_drop=points, min_speedup=min_speedup
-            )
-        return self._point(chosen)
+        info = self.record.info
+        chosen = choose(
+            info, self.record.front, trial=trial, max_drop=max_drop, min_speedup=min_speedup
+        )
+        return ParetoPoint.of(info, chosen)
 
     def plot(self) -> "go.Figure":
         """Draw the front among all trials, with plotly."""
         from lambda_nas.reporting import figures
 
-        return figures.front(self._stored)
-
-    def _point(self, member: ParetoTrial) -> ParetoPoint:
-        return ParetoPoint(
-            trial=member.trial,
-            removed=member.removal.layers,
-            merging=member.architecture.merging or None,
-            accuracy=member.accuracy,
-            rung=member.rung,
-            **asdict(member.price),
-            _info=self._stored.info,
-            _member=member,
-        )
+        return figures.front(self.record)
 
     def __repr__(self) -> str:
-        trials, front = len(self._stored.trials), len(self._stored.front)
+        trials, front = len(self.record.trials), len(self.record.front)
         return f"<Study {self.name}: {trials} trials, {front} on the front>"
 
     def _repr_html_(self) -> str:
-        info, front = self._stored.info, self._stored.front
+        info, front = self.record.info, self.record.front
         return html_table(FRONT_HEAD, front_rows(info, front), front_title(info))
+
+
+def open_study(name: str, *, storage: str = DEFAULT_STORAGE) -> Study:
+    """Open a study that was searched before, from Python or on the command line.
+
+    Args:
+        name: Of the study.
+        storage: SQLAlchemy URL of the study database.
+
+    Raises:
+        InputError: If there is none of this name; lists those there are.
+        StorageError: If the database is missing or can't be used.
+    """
+    return read_study(SqlStudyStore.open(storage, create=False), name)
+
+
+def read_study(store: SqlStudyStore, name: str, *, ended: str | None = None) -> Study:
+    """Read a study of an open database.
+
+    Raises:
+        InputError: If there is none of this name; lists those there are.
+        StorageError: If the database can't be used.
+    """
+    record = store.load(name)
+    with store.translated_errors():
+        counts = count_stored(name, store.optuna)
+    return Study(record, counts, ended=ended)

@@ -1,6 +1,6 @@
 """Progress on the terminal; silent when stderr is not one."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 
@@ -62,6 +62,11 @@ class SearchProgress:
         self._live_on = False
 
     stage = staticmethod(stage)
+
+    def notes(self, texts: Iterable[str]) -> None:
+        """Print the notes above the bar."""
+        for text in texts:
+            note(text)
 
     def __enter__(self) -> "SearchProgress":
         return self

@@ -1,4 +1,7 @@
-"""The command line: one file a verb. See the design's part 7: scripts depend on it."""
+"""The command line, one file per command. See the design's part 7: scripts depend on it.
+
+Command modules import nothing heavy before they are called: ``--help`` reads them all.
+"""
 
 from lambda_nas.cli.app import main
 

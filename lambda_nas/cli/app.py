@@ -3,25 +3,61 @@
 import logging
 import os
 import warnings
+from typing import Annotated
 
 import typer
 from typer.core import TyperGroup
 
+import lambda_nas
+from lambda_nas.cli.commands import (
+    bench,
+    dashboard,
+    doctor,
+    evaluate,
+    export,
+    prior,
+    report,
+    search,
+    show,
+    spaces,
+    studies,
+    train,
+)
 from lambda_nas.cli.exit_codes import INTERRUPTED
+from lambda_nas.cli.wording import wording
 from lambda_nas.errors import LambdaNasError
+
+COMMANDS = (
+    search,
+    prior,
+    studies,
+    show,
+    report,
+    dashboard,
+    doctor,
+    train,
+    export,
+    evaluate,
+    bench,
+    spaces,
+)
 
 
 class Group(TyperGroup):
     """Ends a user's mistake in one line and the right exit code, never in a traceback."""
 
     def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
-        """Run a verb."""
+        """Run a command."""
         try:
             return super().invoke(ctx)
         except LambdaNasError as error:
-            typer.secho(f"error: {error}", err=True, fg="red")
+            text = error.worded(wording(self, ctx.invoked_subcommand))
+            typer.secho(f"error: {text}", err=True, fg="red")
             raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
+            # The functions note how their work is resumed.
+            for note in getattr(interrupt, "__notes__", ()):
+                typer.echo(f"interrupted: {note}", err=True)
             raise typer.Exit(INTERRUPTED) from None
 
 
@@ -31,43 +67,33 @@ def main() -> None:
     app = typer.Typer(
         cls=Group,
         no_args_is_help=True,
-        add_completion=False,
         pretty_exceptions_enable=False,
         rich_markup_mode="rich",
         help="Find the attention layers a vision transformer can live without, on your hardware.",
     )
-    from lambda_nas.cli.commands import (
-        bench,
-        dashboard,
-        doctor,
-        evaluate,
-        export,
-        prior,
-        report,
-        search,
-        show,
-        spaces,
-        studies,
-        train,
-    )
-
-    commands = (
-        search,
-        prior,
-        studies,
-        show,
-        report,
-        dashboard,
-        doctor,
-        train,
-        export,
-        evaluate,
-        bench,
-        spaces,
-    )
-    for command in commands:
+    app.callback()(options)
+    for command in COMMANDS:
         command.register(app)
     app()
+
+
+def show_version(wanted: bool) -> None:
+    """Print the version and leave, if it is wanted."""
+    if wanted:
+        typer.echo(f"lambda-nas {lambda_nas.__version__}")
+        raise typer.Exit
+
+
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Show the version and exit.", callback=show_version, is_eager=True
+        ),
+    ] = False,
+) -> None:
+    """Take the options that belong to no command."""
+    del version
 
 
 def quiet_dependencies() -> None:

@@ -7,35 +7,70 @@ import typer
 
 from lambda_nas.store import DEFAULT_STORAGE as DEFAULT_STORAGE
 
+WHOLE = 0.999999
+"""The largest drop that can be asked for: the functions take 1 for a slip of 1 point."""
+
+StudyArgument = Annotated[
+    str, typer.Argument(help="Name of the study; `lambda-nas studies` lists them.")
+]
 ModelOption = Annotated[
     str | None,
     typer.Option(
-        "--model", help="timm NAME, local-dir:DIR or hf-hub:ID.", show_default="digits ViT"
+        "--model",
+        help="Model to load: a timm NAME, local-dir:DIR or hf-hub:ID.",
+        show_default="the digits ViT",
+    ),
+]
+StudyModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        help="The unpruned model: a timm NAME, local-dir:DIR or hf-hub:ID.",
+        show_default="the study's",
     ),
 ]
 CheckpointOption = Annotated[
-    Path | None, typer.Option("--checkpoint", help="Weights file: .safetensors, or .pth.")
+    Path | None,
+    typer.Option("--checkpoint", help="File of weights to load: .safetensors or .pth."),
 ]
 PretrainedOption = Annotated[
-    bool, typer.Option("--pretrained", help="Load timm's own weights for a plain NAME.")
+    bool, typer.Option("--pretrained", help="Load timm's weights for a plain NAME.")
 ]
 DataOption = Annotated[
-    Path | None, typer.Option("--data", help="Image folder, a folder a class, or train/ and val/.")
+    Path | None,
+    typer.Option(
+        "--data", help="Image folder: one folder per class, or train/ and val/ with those in them."
+    ),
+]
+StudyDataOption = Annotated[
+    Path | None,
+    typer.Option("--data", help="Folder with train/ and val/.", show_default="the study's"),
 ]
 ClassMapOption = Annotated[
-    Path | None, typer.Option("--class-map", help="Text file: the head's class names in order.")
+    Path | None,
+    typer.Option("--class-map", help="Text file of class names in the order of the head."),
 ]
 StorageOption = Annotated[
     str, typer.Option("--storage", help="SQLAlchemy URL of the study database.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
-OutOption = Annotated[Path, typer.Option(help="Folder to write; must not hold anything.")]
-TrialOption = Annotated[int | None, typer.Option(help="This trial of the front.")]
+OutOption = Annotated[Path, typer.Option(help="Folder to write; it must be empty or absent.")]
+TrialOption = Annotated[int | None, typer.Option(help="Take this trial of the front.")]
 MaxDropOption = Annotated[
     float | None,
-    typer.Option(help="The fastest that loses at most this many points.", show_default="1"),
+    typer.Option(
+        help="Take the fastest trial that loses at most this many points of top-1.",
+        show_default="1",
+    ),
 ]
 MinSpeedupOption = Annotated[
-    float | None, typer.Option(help="The most accurate that is at least this much faster.")
+    float | None, typer.Option(help="Take the most accurate trial with at least this speed-up.")
 ]
-StudyArgument = Annotated[str, typer.Argument(help="Name of the study; see `lambda-nas studies`.")]
+PlotOption = Annotated[
+    Path | None, typer.Option("--plot", help="Write a figure as well: .html, .png or .svg.")
+]
+
+
+def as_fraction(points: float | None) -> float | None:
+    """Return points of top-1 as the fraction that the functions take."""
+    return None if points is None else min(points / 100, WHOLE)

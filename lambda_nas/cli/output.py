@@ -1,7 +1,6 @@
 """What people and machines are shown: tables and JSON on stdout, everything else on stderr."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
 
 from rich.box import SIMPLE_HEAD
@@ -9,11 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lambda_nas.api.study import ParetoPoint, Study
 from lambda_nas.api.terminal_progress import note as note
 from lambda_nas.api.terminal_progress import stderr as stderr
-from lambda_nas.models.architecture import Architecture
-from lambda_nas.records.study import StudyInfo
-from lambda_nas.records.trial import ParetoTrial
 from lambda_nas.reporting.front_table import FRONT_HEAD, front_rows, front_title
 
 stdout = Console(highlight=False)
@@ -27,13 +24,51 @@ def print_json(value: object) -> None:
     print(json.dumps(value, indent=2))  # noqa: T201
 
 
-def merging_json(one: Architecture) -> dict[str, int] | None:
+def merging_json(point: ParetoPoint) -> dict[str, int] | None:
     """Return how an architecture merges tokens as JSON, ``None`` if it doesn't."""
-    return asdict(one.merging) if one.merging else None
+    return asdict(point.merging) if point.merging else None
 
 
-def front_table(info: StudyInfo, front: Sequence[ParetoTrial]) -> Table:
+def study_json(study: Study) -> dict[str, object]:
+    """Return a study in the form of the design's part 7."""
+    info, base, counts = study.record.info, study.baseline, study.counts
+    return {
+        "study": study.name,
+        "model": info.model,
+        "data": info.data,
+        "device": info.device,
+        "baseline": {
+            name: getattr(base, name)
+            for name in ("accuracy", "throughput", "memory_bytes", "params", "macs")
+        },
+        "front": [_point_json(point) for point in study.front],
+        "trials": {
+            "complete": counts.complete,
+            "pruned": counts.pruned,
+            "failed": counts.failed,
+        },
+        "hypervolume": study.hypervolume,
+    }
+
+
+def _point_json(point: ParetoPoint) -> dict[str, object]:
+    return {
+        "trial": point.trial,
+        "removed": list(point.removed),
+        "merging": merging_json(point),
+        "accuracy": point.accuracy,
+        "throughput": point.throughput,
+        "speedup": point.speedup,
+        "memory_bytes": point.memory_bytes,
+        "params": point.params,
+        "macs": point.macs,
+        "rung": point.rung,
+    }
+
+
+def front_table(study: Study) -> Table:
     """Return the baseline and the front, cheapest last."""
+    info, front = study.record.info, study.record.front
     # With lines between the columns, the last one would not fit into 80.
     table = Table(
         title=escape(front_title(info)),

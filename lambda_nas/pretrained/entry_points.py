@@ -2,11 +2,14 @@
 
 Both use ``build_model_with_cfg``, because an entry point that ignores ``pretrained`` would silently
 return random weights.
+
+This module is imported as soon as timm is, whichever of our modules imports timm first. So it
+imports other modules of ours in its functions only.
 """
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import timm
 from timm.models import (
@@ -18,11 +21,9 @@ from timm.models import (
 from timm.models.vision_transformer import VisionTransformer, checkpoint_filter_fn
 from torch import Tensor, nn
 
-from lambda_nas.models.merging import Merging
-from lambda_nas.models.removal import RemovalSet
-from lambda_nas.models.surgery import removable_layers, remove_attention
-from lambda_nas.token_merging.blocks import merge_tokens
-from lambda_nas.training.folding import scale_norms
+if TYPE_CHECKING:
+    from lambda_nas.models.merging import Merging
+    from lambda_nas.models.removal import RemovalSet
 
 PRUNED_ARCHITECTURE = "lambda_nas_pruned"
 DIGITS_ARCHITECTURE = "digits_vit"
@@ -72,6 +73,9 @@ def lambda_nas_pruned(
         LayerIndexError: If a layer does not exist in the base.
         InputError: If tokens are to be merged but no block with attention is left to merge them.
     """
+    from lambda_nas.models.merging import Merging
+    from lambda_nas.models.removal import RemovalSet
+
     if not pretrained_cfg:
         known = get_pretrained_cfg(base)
         pretrained_cfg = known.to_dict(remove_source=True) if known else {}
@@ -116,11 +120,15 @@ def digits_vit(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:  #
 
 def _build_pruned(
     base: str,
-    removal: RemovalSet,
-    doubled: RemovalSet,
-    merging: Merging | None,
+    removal: "RemovalSet",
+    doubled: "RemovalSet",
+    merging: "Merging | None",
     **kwargs: Any,  # noqa: ANN401
 ) -> nn.Module:
+    from lambda_nas.models.surgery import removable_layers, remove_attention
+    from lambda_nas.token_merging.blocks import merge_tokens
+    from lambda_nas.training.folding import scale_norms
+
     model = timm.create_model(base, pretrained=False, **kwargs)
     removable_layers(model)
     if removal:

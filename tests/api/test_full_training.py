@@ -1,4 +1,4 @@
-"""Snapshots on disk; the long training itself is tested from the command line."""
+"""Checkpoints on disk; the long training itself is tested from the command line."""
 
 import resource
 from contextlib import nullcontext
@@ -14,31 +14,31 @@ from lambda_nas.models.architecture import Architecture
 from lambda_nas.training.config import Augmentation, Losses
 
 
-def test_a_snapshot_comes_back_and_a_later_one_replaces_it(tmp_path):
+def test_a_checkpoint_comes_back_and_a_later_one_replaces_it(tmp_path):
     file = CheckpointFile(tmp_path / "state.pt")
     assert file.load() is None
     for step in (100, 200):
         file.save({"step": step, "model": {"weight": torch.full((2,), float(step))}})
-    snapshot = file.load()
-    assert snapshot["step"] == 200
-    assert torch.equal(snapshot["model"]["weight"], torch.tensor([200.0, 200.0]))
+    checkpoint = file.load()
+    assert checkpoint["step"] == 200
+    assert torch.equal(checkpoint["model"]["weight"], torch.tensor([200.0, 200.0]))
     assert [path.name for path in tmp_path.iterdir()] == ["state.pt"]
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"cos\nsystem\n(S'id'\ntR."])
-def test_a_damaged_snapshot_is_named(tmp_path, content):
+def test_a_damaged_checkpoint_is_named(tmp_path, content):
     (tmp_path / "state.pt").write_bytes(content)
     with pytest.raises(InputError, match=r"state\.pt can't be read: delete it to start over"):
         CheckpointFile(tmp_path / "state.pt").load()
 
 
-def test_a_full_disk_leaves_the_last_snapshot(tmp_path):
+def test_a_full_disk_leaves_the_last_checkpoint(tmp_path):
     file = CheckpointFile(tmp_path / "state.pt")
     file.save({"step": 100})
     constraints = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, constraints[1]))
     try:
-        with pytest.raises(LambdaNasError, match=r"can't write the snapshot .*state\.pt"):
+        with pytest.raises(LambdaNasError, match=r"can't write the checkpoint .*state\.pt"):
             file.save({"step": 200, "model": torch.zeros(1_000_000)})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, constraints)
@@ -47,8 +47,8 @@ def test_a_full_disk_leaves_the_last_snapshot(tmp_path):
 
 
 def test_a_schedule_counts_steps_over_all_epochs():
-    assert Schedule(epochs=3, batch_size=64).recipe(100, Losses(), natural=True).steps == 4
-    assert Schedule(epochs=1, batch_size=64).recipe(10, Losses(), natural=True).steps == 1
+    assert Schedule(epochs=3, batch_size=64).config(100, Losses(), natural=True).steps == 4
+    assert Schedule(epochs=1, batch_size=64).config(10, Losses(), natural=True).steps == 1
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_natural_images_are_cropped_and_flipped(source, tmp_path, monkeypatch, m
             replace(source, model=named, data=data),
             Architecture.of([1]),
             Schedule(epochs=1),
-            keeper=CheckpointFile(tmp_path / "state.pt"),
+            checkpoints=CheckpointFile(tmp_path / "state.pt"),
             out=tmp_path / "out",
             results=None,
             stage=lambda *_: nullcontext(lambda: None),

@@ -1,6 +1,6 @@
 """Progress outside of terminals."""
 
-from lambda_nas.api.notebook_progress import CellProgress, Quiet, in_notebook, watched
+from lambda_nas.api.notebook_progress import CellProgress, Quiet, in_notebook, progress_shown
 from lambda_nas.cost.measurement import Price
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.records.trial import ParetoTrial, TrialCounts
@@ -35,7 +35,7 @@ def test_trials_show_the_best_of_the_front():
 
 
 def test_quiet_tells_of_failed_trials_only(caplog):
-    with watched(3, visible=False) as progress:
+    with progress_shown(budget_trials=3, visible=False) as progress:
         assert isinstance(progress, Quiet)
         with progress.stage("x", 1) as advance:
             advance()

@@ -12,7 +12,7 @@ from torchvision.transforms.functional import to_pil_image
 
 import lambda_nas
 from lambda_nas.api.notebook_progress import Quiet
-from lambda_nas.cli.commands.show import study_json
+from lambda_nas.cli.output import study_json
 from lambda_nas.errors import (
     InfeasibleError,
     InputError,
@@ -77,7 +77,7 @@ def stored(searched):
 
 
 def test_the_front_is_what_the_store_and_the_command_line_have(searched, stored):
-    shown = study_json(SqlStudyStore.open("sqlite:///studies/lambda_nas.db"), NAME)
+    shown = study_json(lambda_nas.open_study(NAME))
     assert searched.name == NAME
     assert shown["baseline"].items() <= vars(searched.baseline).items()
     assert searched.baseline.speedup == 1
@@ -117,15 +117,21 @@ def test_best_takes_the_fastest_of_the_close_and_the_best_of_the_fast(searched):
     assert searched.best(min_speedup=0.1) == most_accurate
 
 
-def test_what_is_advised_takes_the_nearest(stored):
+def test_what_is_advised_takes_the_nearest(searched, stored):
     accuracies = {point.trial: 0.6 - 0.001234 * point.trial for point in stored.front}
     front = [replace(point, accuracy=accuracies[point.trial]) for point in stored.front]
     info = replace(stored.info, baseline_accuracy=0.7)
-    study = lambda_nas.Study(replace(stored, info=info, front=tuple(front)))
-    with pytest.raises(InfeasibleError, match=r"loses at most 1\.0 points; the nearest") as raised:
+    study = lambda_nas.Study(replace(stored, info=info, front=tuple(front)), searched.counts)
+    with pytest.raises(InfeasibleError, match="loses at most 1 point; the nearest") as raised:
         study.best()
     advised = re.search(r"max_drop ([\d.]+) or trial (\d+) takes it", str(raised.value))
     assert study.best(max_drop=float(advised[1])).trial == int(advised[2])
+
+
+def test_what_the_search_says_of_itself(searched):
+    assert searched.ended == "budget spent"
+    assert searched.counts.evaluated == 3
+    assert lambda_nas.open_study(NAME).ended is None
 
 
 def test_a_study_shows_itself(searched):
@@ -150,7 +156,7 @@ def test_the_same_call_goes_on(searched, stored, model):
 
 def test_weights_that_are_gone(searched, stored):
     member = replace(stored.front[0], weights="/nowhere")
-    (point,) = lambda_nas.Study(replace(stored, front=(member,))).front
+    (point,) = lambda_nas.Study(replace(stored, front=(member,)), searched.counts).front
     with pytest.raises(InputError, match=r"^the weights of trial \d+ are not at /nowhere: export"):
         point.model()
 
@@ -158,9 +164,9 @@ def test_weights_that_are_gone(searched, stored):
 @pytest.mark.parametrize(
     ("wishes", "error", "message"),
     [
-        ({"budget": 0}, InputError, "^budget 0: expected a number of trials above 0"),
-        ({"budget": "soon"}, InputError, "^budget soon: expected"),
-        ({"max_memory": "much"}, InputError, "^max_memory much: expected a size"),
+        ({"budget": 0}, InputError, "^budget 0: not a budget; expected a number of trials"),
+        ({"budget": "soon"}, InputError, "^budget soon: not a budget; expected"),
+        ({"max_memory": "much"}, InputError, "^max_memory much: not a size; expected a size"),
         ({"workers": 0}, InputError, "^workers 0: at least one"),
         ({"workers": 1000}, InputError, "^workers 1000: this machine has"),
         ({"min_speedup": 1, "min_throughput": 1}, InputError, "^give min_throughput or min_speed"),
@@ -185,7 +191,9 @@ def test_another_model_under_the_same_name(searched):
 
 
 def test_best_wants_one_wish_and_a_fraction(searched):
-    with pytest.raises(InputError, match=r"^max_drop 1 is no fraction: 0\.01 is one point$"):
+    with pytest.raises(
+        InputError, match=r"^max_drop 1: not a fraction; expected for example 0\.01, which"
+    ):
         searched.best(max_drop=1)
     with pytest.raises(InputError, match="give one of trial, max_drop and min_speedup"):
         searched.best(max_drop=0.01, min_speedup=1.1)

@@ -15,13 +15,15 @@ def elsewhere(monkeypatch, tmp_path):
 def test_budget(lambda_nas, budget):
     code, out, err = lambda_nas("search", "--budget", budget)
     assert (code, out) == (2, "")
-    assert err.startswith(f"error: --budget {budget}: expected a number of trials above 0")
+    assert err.startswith(
+        f"error: --budget {budget}: not a budget; expected a number of trials above 0"
+    )
 
 
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
-        (("search", "--max-memory", "much"), 2, "--max-memory much: expected a size"),
+        (("search", "--max-memory", "much"), 2, "--max-memory much: not a size; expected a size"),
         (("search", "--workers", "1000"), 2, "--workers 1000: this machine has"),
         pytest.param(
             ("search", "--gpus-per-trial", "1", "--ray-address", "127.0.0.1:1"),

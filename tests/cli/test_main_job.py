@@ -91,7 +91,7 @@ def resumed(interrupted):
 def test_ctrl_c_exits_130_and_says_how_to_go_on(interrupted):
     _, code, stderr = interrupted
     assert code == 130
-    assert f"interrupted; study {STUDY} is safe: the same command takes it up again" in stderr
+    assert f"interrupted: study {STUDY} is safe: run the same search again to resume" in stderr
     assert "Traceback" not in stderr
 
 
@@ -157,7 +157,7 @@ def test_the_last_line_tells_the_pruned_from_the_stopped(interrupted, resumed):
     stopped = resumed[1] - counts["complete"]
     assert (
         f"{counts['complete']} trials done, {stopped} stopped early, "
-        f"{counts['pruned'] - stopped} pruned by the prior, {counts['failed']} failed; "
+        f"{counts['pruned'] - stopped} rejected by the prior, {counts['failed']} failed; "
         "ended: budget spent"
     ) in call("search", "--budget", str(resumed[1]), folder=folder)
 
@@ -189,7 +189,7 @@ def test_a_killed_training_goes_on_and_exports_what_it_tells(interrupted, lambda
     done = subprocess.run(
         [*LAMBDA_NAS, *command], cwd=folder, capture_output=True, text=True, check=True
     )
-    assert "note: going on at the snapshot .trained-" in done.stderr
+    assert "note: resuming at the checkpoint .trained-" in done.stderr
     assert not list(folder.glob(".trained*"))
     told = json.loads(done.stdout)
     model = timm.create_model(f"local-dir:{folder / 'trained'}", pretrained=True)

@@ -14,11 +14,11 @@ from optuna_dashboard import get_note, save_note
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 from store_fixtures import claim_and_record
 
-from lambda_nas.api.dashboard_sync import DashboardSync, sync_study
 from lambda_nas.errors import StorageError
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.records.trial import RungResult, TrialCounts, TrialRecord
 from lambda_nas.reporting.dashboard import merge_note, publish, write_note
+from lambda_nas.reporting.dashboard_sync import DashboardSync, sync_study
 from lambda_nas.store.study_store import SqlStudyStore
 from lambda_nas.strategy.optuna_trials import DIRECTIONS
 

@@ -3,15 +3,15 @@
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from lambda_nas.api.terminal_progress import stage
-from lambda_nas.cli import output
+import lambda_nas
 from lambda_nas.cli.options import JsonOption
+
+COLUMNS = ("throughput", "latency_ms", "memory_bytes", "params", "macs", "speedup")
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verb."""
+    """Add the command."""
     app.command(
         epilog="[bold]Example[/bold]\n\nlambda-nas bench local-dir:deit_tiny local-dir:exported"
     )(bench)
@@ -19,42 +19,30 @@ def register(app: typer.Typer) -> None:
 
 def bench(
     models: Annotated[
-        list[str], typer.Argument(help="Models; the first is what the others are compared to.")
+        list[str], typer.Argument(help="Models to compare; speed-ups are over the first.")
     ],
-    batch_size: Annotated[int, typer.Option(min=1)] = 32,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 32,
     json: JsonOption = False,
 ) -> None:
     """Compare models' throughput, latency, memory and size, interleaved.
 
     A plain timm NAME is built with random weights: they don't change the price.
     """
-    import torch
+    prices = lambda_nas.bench(models, batch_size=batch_size)
 
-    from lambda_nas.cost.measurement import measure_prices
-    from lambda_nas.execution.progress import in_percent
-    from lambda_nas.pretrained.loading import build_for_pricing
+    from rich.table import Table
 
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    loaded = [build_for_pricing(name).eval().to(device) for name in models]
-    samples = [torch.zeros(batch_size, *_input_size(model), device=device) for model in loaded]
-    with stage("Measuring", 100) as advance:
-        prices = measure_prices(loaded, samples, on_step=in_percent(advance))
-    rows = [
-        {
-            "model": name,
-            "throughput": price.throughput,
-            "latency_ms": price.latency_ms,
-            "memory_bytes": price.memory_bytes,
-            "params": price.params,
-            "macs": price.macs,
-            "speedup": price.speedup,
-        }
-        for name, price in zip(models, prices, strict=True)
-    ]
+    from lambda_nas.cli import output
+
     if json:
-        output.print_json(rows)
+        output.print_json(
+            [
+                {"model": name} | {column: getattr(price, column) for column in COLUMNS}
+                for name, price in zip(models, prices, strict=True)
+            ]
+        )
         return
-    table = Table("model", "images/s", "ms a batch", "memory", "params", "MACs", "speed-up")
+    table = Table("model", "images/s", "ms per batch", "memory", "params", "MACs", "speed-up")
     for name, price in zip(models, prices, strict=True):
         table.add_row(
             name,
@@ -66,9 +54,3 @@ def bench(
             f"{price.speedup:.2f}x",
         )
     output.stdout.print(table)
-
-
-def _input_size(model: "object") -> tuple[int, int, int]:
-    from timm.data import resolve_model_data_config
-
-    return tuple(resolve_model_data_config(model)["input_size"])

@@ -2,19 +2,19 @@
 
 import typer
 
-from lambda_nas.cli import output
 from lambda_nas.cli.options import DEFAULT_STORAGE, JsonOption, StorageOption, StudyArgument
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verb."""
+    """Add the command."""
     app.command(epilog="[bold]Example[/bold]\n\nlambda-nas doctor deit_tiny-images")(doctor)
 
 
 def doctor(
     study: StudyArgument, storage: StorageOption = DEFAULT_STORAGE, json: JsonOption = False
 ) -> None:
-    """Check that a study holds together; exits with 1 if it doesn't."""
+    """Check that a study is consistent; exit with 1 if it isn't."""
+    from lambda_nas.cli import output
     from lambda_nas.store.doctor import examine
     from lambda_nas.store.study_store import SqlStudyStore
 

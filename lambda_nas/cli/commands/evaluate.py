@@ -5,45 +5,33 @@ from typing import Annotated
 
 import typer
 
-from lambda_nas.api.terminal_progress import stage
-from lambda_nas.cli import output
+import lambda_nas
 from lambda_nas.cli.options import ClassMapOption, JsonOption, PretrainedOption
-
-BATCH_SIZE = 64
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verb."""
+    """Add the command."""
     app.command(
         "eval", epilog="[bold]Example[/bold]\n\nlambda-nas eval local-dir:exported --data images"
     )(evaluate)
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="timm NAME, local-dir:DIR or hf-hub:ID.")],
-    data: Annotated[Path, typer.Option(help="Image folder; val/ below it if there is one.")],
+    model: Annotated[
+        str, typer.Argument(help="Model to load: a timm NAME, local-dir:DIR or hf-hub:ID.")
+    ],
+    data: Annotated[
+        Path, typer.Option(help="Image folder, one folder per class; val/ in it is used if there.")
+    ],
     class_map: ClassMapOption = None,
     pretrained: PretrainedOption = True,
     json: JsonOption = False,
 ) -> None:
-    """Measure a model's top-1 and top-5 on an image folder."""
-    import torch
+    """Measure a model's top-1 and top-5 accuracy on an image folder."""
+    found = lambda_nas.evaluate(model, data, class_map=class_map, pretrained=pretrained)
 
-    from lambda_nas.data.image_folder import load_evaluation
-    from lambda_nas.execution.progress import in_percent
-    from lambda_nas.pretrained.loading import load_model
-    from lambda_nas.training.evaluation import evaluate as measure
+    from lambda_nas.cli import output
 
-    network = load_model(model, pretrained=pretrained).model
-    with stage("Reading images", 100) as advance:
-        images, notes = load_evaluation(
-            data, network, class_map=class_map, on_image=in_percent(advance)
-        )
-    for text in notes:
-        output.note(text)
-    network.to("cuda" if torch.cuda.is_available() else "cpu")
-    with stage("Evaluating", -(-len(images) // BATCH_SIZE)) as advance:
-        found = measure(network, images, batch_size=BATCH_SIZE, on_batch=lambda _: advance())
     if json:
         output.print_json({"top1": found.top1, "top5": found.top5, "images": found.images})
         return

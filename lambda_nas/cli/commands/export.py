@@ -4,8 +4,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from lambda_nas.api.terminal_progress import stage
-from lambda_nas.cli import output
+import lambda_nas
 from lambda_nas.cli.options import (
     DEFAULT_STORAGE,
     JsonOption,
@@ -15,6 +14,7 @@ from lambda_nas.cli.options import (
     StorageOption,
     StudyArgument,
     TrialOption,
+    as_fraction,
 )
 
 EPILOG = """[bold]Examples[/bold]
@@ -36,7 +36,7 @@ LOADING = {
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verb."""
+    """Add the command."""
     app.command(epilog=EPILOG)(export)
 
 
@@ -48,49 +48,48 @@ def export(
     min_speedup: MinSpeedupOption = None,
     format: Annotated[
         Literal["timm", "onnx", "pt2"],
-        typer.Option(help="A timm folder, an ONNX file, or a file of torch.export."),
+        typer.Option(help="Write a timm folder, an ONNX file, or a file of torch.export."),
     ] = "timm",
     plain: Annotated[
         bool,
-        typer.Option("--plain", help="For timm without lambda-nas: same outputs, no speed-up."),
+        typer.Option(
+            "--plain", help="Write for timm without lambda-nas: same outputs, no speed-up."
+        ),
     ] = False,
     storage: StorageOption = DEFAULT_STORAGE,
     json: JsonOption = False,
 ) -> None:
     """Write an architecture of a study as a model that timm, ONNX runtimes or PyTorch load."""
-    from lambda_nas.exports.front_trial import export_point
-    from lambda_nas.exports.network import check_request
-    from lambda_nas.records.selection import choose
-    from lambda_nas.reporting.formatting import describe
-    from lambda_nas.store.study_store import SqlStudyStore
-
-    check_request(out, format=format, plain=plain)
-    store = SqlStudyStore.open(storage, create=False)
-    info = store.study(study)
-    point = choose(
-        info, store.front(study), trial=trial, max_drop=max_drop, min_speedup=min_speedup
+    done = lambda_nas.export(
+        study,
+        out,
+        trial=trial,
+        max_drop=as_fraction(max_drop),
+        min_speedup=min_speedup,
+        format=format,
+        plain=plain,
+        storage=storage,
     )
-    with stage("Writing", 1) as advance:
-        export_point(info, point, out, format=format, plain=plain)
-        advance()
+    from lambda_nas.cli import output
+
+    point = done.point
     if json:
         output.print_json(
             {
                 "out": str(out),
                 "format": format,
                 "trial": point.trial,
-                "removed": list(point.removal),
-                "merging": output.merging_json(point.architecture),
+                "removed": list(point.removed),
+                "merging": output.merging_json(point),
                 "accuracy": point.accuracy,
-                "speedup": point.price.speedup,
+                "speedup": point.speedup,
             }
         )
         return
     output.stdout.print(
-        f"trial {point.trial}: {describe(point.architecture)}, "
-        f"top-1 {100 * point.accuracy:.2f}% "
-        f"({100 * (point.accuracy - info.baseline_accuracy):+.2f}), "
-        f"speed-up {point.price.speedup:.2f}x -> {out}",
+        f"trial {point.trial}: {point.summary}, top-1 {100 * point.accuracy:.2f}% "
+        f"({100 * (point.accuracy - done.baseline.accuracy):+.2f}), "
+        f"speed-up {point.speedup:.2f}x -> {out}",
         soft_wrap=True,
     )
     loading = LOADING["plain" if plain else format].format(out=out)

@@ -1,14 +1,9 @@
 """``lambda-nas spaces``."""
 
-from dataclasses import asdict
 from typing import Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.markup import escape
-from rich.table import Table
 
-from lambda_nas.cli import output
 from lambda_nas.cli.options import JsonOption
 
 EPILOG = """[bold]Examples[/bold]
@@ -20,20 +15,25 @@ lambda-nas spaces --coverage
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verb."""
+    """Add the command."""
     app.command(epilog=EPILOG)(spaces)
 
 
 def spaces(
     coverage: Annotated[
-        bool, typer.Option("--coverage", help="Which architectures of timm are covered.")
+        bool, typer.Option("--coverage", help="Show which architectures of timm are covered.")
     ] = False,
     json: JsonOption = False,
 ) -> None:
-    """List the search spaces that come with the package, or what of timm is covered."""
+    """List the search spaces that come with the package, or the architectures covered."""
     if coverage:
         _print_coverage(json=json)
         return
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    from lambda_nas.cli import output
     from lambda_nas.strategy.space_files import load_space, shipped_spaces
 
     found = [load_space(name) for name in shipped_spaces()]
@@ -51,6 +51,13 @@ def spaces(
 
 
 def _print_coverage(*, json: bool) -> None:
+    from dataclasses import asdict
+
+    from rich.box import SIMPLE_HEAD
+    from rich.markup import escape
+    from rich.table import Table
+
+    from lambda_nas.cli import output
     from lambda_nas.pretrained.coverage import families
 
     found = families()

@@ -1,24 +1,28 @@
 """``lambda-nas studies``."""
 
-import typer
-from rich.box import SIMPLE_HEAD
-from rich.markup import escape
-from rich.table import Table
+from typing import TYPE_CHECKING
 
-from lambda_nas.cli import output
+import typer
+
 from lambda_nas.cli.options import DEFAULT_STORAGE, JsonOption, StorageOption
-from lambda_nas.reporting.formatting import short_name
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 WIDE = 100
 
 
 def register(app: typer.Typer) -> None:
-    """Add the verb."""
+    """Add the command."""
     app.command(epilog="[bold]Example[/bold]\n\nlambda-nas studies --json")(studies)
 
 
 def studies(storage: StorageOption = DEFAULT_STORAGE, json: JsonOption = False) -> None:
     """List the studies of a database."""
+    from rich.markup import escape
+
+    from lambda_nas.cli import output
+    from lambda_nas.reporting.formatting import short_name
     from lambda_nas.store.study_store import SqlStudyStore
     from lambda_nas.strategy.optuna_trials import count_stored
 
@@ -56,8 +60,11 @@ def studies(storage: StorageOption = DEFAULT_STORAGE, json: JsonOption = False) 
     output.stdout.print(table)
 
 
-def _table(*, wide: bool) -> Table:
+def _table(*, wide: bool) -> "Table":
     """Return the columns; names that don't fit go on in the next line, numbers are kept whole."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for name in ("study", "model", "data", *(["device"] if wide else [])):
         table.add_column(name, overflow="fold")

@@ -1,0 +1,47 @@
+"""Compares what models cost (``lambda-nas bench``)."""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from timm.data import resolve_model_data_config
+from torch import nn
+
+from lambda_nas.api.notebook_progress import progress_shown
+from lambda_nas.cost.measurement import Price, measure_prices
+from lambda_nas.execution.progress import in_percent
+from lambda_nas.pretrained.loading import build_for_pricing
+
+
+def bench(
+    models: Sequence[str | nn.Module], *, batch_size: int = 32, progress: bool = True
+) -> list[Price]:
+    """Measure throughput, latency, memory and size of models, interleaved.
+
+    It measures on the GPU if there is one. A plain name of timm's is built with random weights:
+    they don't change the price.
+
+    Args:
+        models: Networks that timm built, or names as ``search`` takes them; speed-ups are over
+            the first.
+        batch_size: Images per forward pass.
+        progress: Whether to show progress.
+
+    Returns:
+        One price per model, in their order.
+
+    Raises:
+        InputError: If a model is unknown or doesn't load.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    networks = [
+        build_for_pricing(model) if isinstance(model, str) else copy.deepcopy(model)
+        for model in models
+    ]
+    networks = [network.eval().to(device) for network in networks]
+    samples = [
+        torch.zeros(batch_size, *resolve_model_data_config(network)["input_size"], device=device)
+        for network in networks
+    ]
+    with progress_shown(visible=progress) as shown, shown.stage("Measuring", 100) as advance:
+        return measure_prices(networks, samples, on_step=in_percent(advance))

@@ -1,0 +1,56 @@
+"""Measures a model's accuracy (``lambda-nas eval``)."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lambda_nas.api.notebook_progress import progress_shown
+from lambda_nas.data.image_folder import load_evaluation
+from lambda_nas.execution.progress import in_percent
+from lambda_nas.pretrained.from_module import from_module
+from lambda_nas.pretrained.loading import load_model
+from lambda_nas.training.evaluation import Accuracy
+from lambda_nas.training.evaluation import evaluate as measure
+
+BATCH_SIZE = 64
+
+
+def evaluate(
+    model: str | nn.Module,
+    data: str | Path,
+    *,
+    class_map: str | Path | None = None,
+    pretrained: bool = True,
+    progress: bool = True,
+) -> Accuracy:
+    """Measure a model's top-1 and top-5 accuracy on an image folder.
+
+    Args:
+        model: A network that timm built, which stays as it is; or a name: ``local-dir:DIR``,
+            ``hf-hub:ID`` or timm's own.
+        data: Image folder, one folder per class; with ``val/`` below it, that is used.
+        class_map: A text file of class names in the order of the head.
+        pretrained: Load timm's weights for one of its names.
+        progress: Whether to show progress.
+
+    Raises:
+        InputError: If model or images can't be used.
+        NonFiniteError: If a logit is NaN or infinite.
+    """
+    if isinstance(model, str):
+        network = load_model(model, pretrained=pretrained).model
+    else:
+        network = from_module(model).model
+    with progress_shown(visible=progress) as shown:
+        with shown.stage("Reading images", 100) as advance:
+            images, notes = load_evaluation(
+                Path(data),
+                network,
+                class_map=None if class_map is None else Path(class_map),
+                on_image=in_percent(advance),
+            )
+        shown.notes(notes)
+        network.to("cuda" if torch.cuda.is_available() else "cpu")
+        with shown.stage("Evaluating", -(-len(images) // BATCH_SIZE)) as advance:
+            return measure(network, images, batch_size=BATCH_SIZE, on_batch=lambda _: advance())

@@ -258,7 +258,7 @@ def test_the_set_of_a_killed_node_is_tried_again_by_the_other(cluster):
 @pytest.mark.parametrize(
     ("address", "error", "message"),
     [
-        ("ray://127.0.0.1:1", InputError, "this is for Ray's client; run the search on a machine"),
+        ("ray://127.0.0.1:1", InputError, "this is an address for Ray's client"),
         pytest.param(
             "127.0.0.1:1",
             ClusterError,

@@ -2,11 +2,11 @@
 
     python benchmarks/coverage.py --out lambda_nas/pretrained/coverage.csv
 
-Each architecture is built with random weights for the smallest images that it takes, and without
-each layer alone compared with itself under a hook that replaces what the branch adds by zeros. An
-architecture whose weights and their copy don't fit in ``--gigabytes`` is built, but not run. In one
-of more than ``ALL_LAYERS`` parameters the first and the last layer of each kind are compared.
-Begun again, the script goes on behind the last line of the table.
+Each architecture is built with random weights for the smallest images that it takes. Each layer is
+removed alone, and the result is compared with the same model under a hook that replaces the
+branch's output by zeros. An architecture whose weights and their copy don't fit in ``--gigabytes``
+is built, but not run. If it has more than ``ALL_LAYERS`` parameters, only the first and the last
+layer of each kind are compared. Run the script again to resume after the last line of the table.
 """
 
 import argparse
@@ -48,11 +48,11 @@ POST_NORMS = {
 
 @dataclass(frozen=True)
 class Row:
-    """What was found out about one architecture.
+    """The result for one architecture.
 
-    ``layers`` counts its residual self-attention layers, ``removable`` those that can go,
-    ``checked`` those compared. ``obstacle`` says why others can't go, ``failure`` why some were
-    not compared, or what was different.
+    ``layers`` counts its residual self-attention layers, ``removable`` those that can be removed,
+    ``checked`` those compared. ``obstacle`` says why the others can't be removed, ``failure`` why
+    some were not compared, or what differed.
     """
 
     architecture: str
@@ -67,7 +67,7 @@ class Row:
 
 
 def smallest(name: str, shape: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:
-    """Return the smallest image size that an architecture runs at, and how to build it so.
+    """Return the smallest image size that an architecture runs at, and arguments that build it.
 
     ``shape`` holds arguments of the architecture that make it small.
     """

@@ -1,9 +1,9 @@
-"""What the search engine saves and costs, each against its baseline in the same run.
+"""Measure what the search engine saves and costs, each against its baseline in the same run.
 
 - The NOSE path to 6 layers with cached states, against every candidate on its own.
-- The walk over all sets, against a sample of sets on their own, scaled up; both in turns.
-- What Ray, sampler and store add to a trial, 2 workers: to trials of so many seconds, and to trials
-  that cost nothing.
+- The walk over all removal sets, against a sample of them on their own, scaled up; both in turns.
+- What Ray, sampler and store add to a trial with 2 workers: to trials of a given length, and to
+  trials that take no time.
 
     python benchmarks/engine.py --model local-dir:../shared/data/deit_tiny_patch16_224 \
         --data ../shared/data/imagenet500 --class-map ../shared/data/imagenet_synsets.txt
@@ -103,7 +103,7 @@ def time_nose(model: VisionTransformer, images: ImageSet) -> tuple[float, float]
 
 @torch.inference_mode()
 def time_walk(model: VisionTransformer, batch: torch.Tensor) -> tuple[float, float]:
-    """Time every set on its own (a sample, scaled up) and the walk over all of them, in turns."""
+    """Time each removal set on its own (a sample, scaled up) and the walk over all, in turns."""
     layers = tuple(range(len(model.blocks)))
     sets = 1 << len(layers)
     sample = iter(random.Random(0).sample(range(sets), SAMPLE))
@@ -117,7 +117,7 @@ def time_walk(model: VisionTransformer, batch: torch.Tensor) -> tuple[float, flo
 
 
 class IdleTrial(Trainable):
-    """A trial that takes the time it is told, as our own tell Ray of it."""
+    """A trial that takes a given time and reports to Ray as real trials do."""
 
     seconds = 0.0
 
@@ -141,7 +141,7 @@ class IdleTrial(Trainable):
 
 
 class TimedSearcher(RemovalSearcher):
-    """Keeps how long it took itself, and when each worker ran its trials."""
+    """Records its own time, and when each worker ran its trials."""
 
     asked = asking = keeping = 0.0
     ran: ClassVar[dict[int, list[tuple[float, float]]]] = {}
@@ -168,7 +168,7 @@ class TimedSearcher(RemovalSearcher):
 
 
 class Overhead(NamedTuple):
-    """Seconds: the mean between two trials of a worker, and in all."""
+    """Seconds: the mean between two trials of a worker, and the total."""
 
     gap: float
     asking: float
@@ -212,7 +212,7 @@ def overhead(seconds: float, trials: int) -> Overhead:
 
 
 class Quiet:
-    """No progress: it is not what is measured."""
+    """Shows no progress, which is not part of the measurement."""
 
     stage = staticmethod(stage)
 

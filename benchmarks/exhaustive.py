@@ -2,8 +2,8 @@
 
 The input of block ``i`` depends only on what is removed below it, so a model of ``L`` removable
 layers has ``2^L`` outputs but only ``2^(L+1) - 2`` different block runs, where evaluating each set
-on its own takes ``L * 2^L``. Sets are numbered by their ``code``: one bit a removable layer, the
-first layer the highest bit. The walk goes through the codes upwards and can begin at any of them.
+on its own takes ``L * 2^L``. Sets are numbered by their ``code``: one bit per removable layer, the
+first layer being the highest bit. The walk visits the codes in order and can begin at any of them.
 
 Notation used for tensor shapes: ``[batch, tokens, channels]``.
 """
@@ -36,7 +36,7 @@ from lambda_nas.scoring.activation_cache import ActivationCache, States
 
 
 class SetOutput(NamedTuple):
-    """What a model gives on all images of the walk with one set removed.
+    """The outputs of a model on all images of the walk with one removal set.
 
     ``features`` (``[images, channels]``) are what the head's last layer reads.
     """
@@ -65,7 +65,7 @@ def code_of(removal: RemovalSet, layers: tuple[int, ...]) -> int:
 def every_removal(model: nn.Module, images: Tensor, *, first: int = 0) -> Iterator[SetOutput]:
     """Yield the outputs of a batch under plain removal of each set, codes from ``first`` up.
 
-    Memory: one state of the batch a block.
+    Keeps one state of the batch per block in memory.
 
     Args:
         model: In eval mode, where the images are.
@@ -108,9 +108,9 @@ def every_transplant(
 
     Args:
         cache: The unpruned model on the calibration images.
-        images: What the repaired models are run on; labels are not looked at.
+        images: What the repaired models are run on; labels are not used.
         first: The code to begin with.
-        batch_size: Images a forward.
+        batch_size: Images per forward pass.
     """
     model, layers = cache.model, cache.layers
     repair = Repair(cache)

@@ -1,8 +1,8 @@
-"""Are the prices of architectures that merge tokens right?
+"""Compare the computed prices of architectures that merge tokens with timings.
 
     python benchmarks/merged_prices.py deit_tiny_patch16_224-imagenet500
 
-Times the front of a study, all in turn within each round, and compares with its prices.
+Times the members of a study's front, all in turn within each round.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from lambda_nas.token_merging.blocks import merge_tokens
 
 
 def main() -> None:
-    """Print a Markdown table, a row a member."""
+    """Print a Markdown table with one row per member."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("study")
     parser.add_argument("--storage", default=DEFAULT_STORAGE)

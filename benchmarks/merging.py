@@ -1,10 +1,10 @@
-"""What token merging gives and costs, on top of a removal set that was repaired without training.
+"""Measure what token merging gains and costs on top of a removal set repaired without training.
 
     python benchmarks/merging.py --model local-dir:../shared/data/deit_tiny_patch16_224 \
         --data ../shared/data/imagenet500 --class-map ../shared/data/imagenet_synsets.txt
 
-Half of the images repair the pruned model, the other half are classified. All prices come from one
-run in which the models take turns, each against the unpruned model of the same round.
+Half of the images calibrate the repair, the other half are classified. All prices come from one run
+in which the models take turns; each is compared with the unpruned model of the same round.
 """
 
 import argparse
@@ -28,7 +28,7 @@ COLUMNS = ("model", "top-1", "speed-up", "images/s", "memory MB", "MACs G")
 
 
 def main() -> None:
-    """Print a Markdown table, a row a model."""
+    """Print a Markdown table with one row per model."""
     options = _options()
     unpruned = check_blockwise(load_model(options.model).model)
     data = load_images(options.data, unpruned, class_map=options.class_map)

@@ -1,7 +1,7 @@
-"""What removed attention saves in onnxruntime: the unpruned model's ONNX against the pruned one's.
+"""Measure what removing attention saves in onnxruntime.
 
-They are timed in turns, the same two networks in PyTorch beside them. Speed depends on neither
-weights nor images, so nothing is repaired.
+The ONNX files of the unpruned and the pruned model are timed in turn, together with the same two
+networks in PyTorch. Speed depends on neither weights nor images, so nothing is repaired.
 
     python benchmarks/onnx_speed.py --model local-dir:../shared/data/deit_tiny_patch16_224 \
         --removed 0,2,4
@@ -24,7 +24,7 @@ from lambda_nas.pretrained.loading import build_for_pricing
 
 
 class OnnxModel(nn.Module):
-    """An ONNX file in the place of a network."""
+    """An ONNX file that is called like a network."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()

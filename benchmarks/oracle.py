@@ -1,9 +1,9 @@
-"""The whole truth of rung 0: every removal set of a model, measured.
+"""Exhaustive evaluation of rung 0: measure every removal set of a model.
 
 Walks the binary tree of prefixes once (`benchmarks.exhaustive`): under plain removal over the
 calibration images (relative and transfer entropy and two more label-free scores) and over the
-evaluation images, and with `--transplant` once more with every set repaired. Killed and started
-again with the same command, it goes on where it was.
+evaluation images, and with `--transplant` once more with every removal set repaired. Run the same
+command again to resume.
 
     python benchmarks/oracle.py --model local-dir:../shared/data/deit_tiny_patch16_224 \
         --data ../shared/data/imagenet500 --class-map ../shared/data/imagenet_synsets.txt \
@@ -40,10 +40,11 @@ Walk = Callable[[int], Iterator[None]]
 
 
 class Walks:
-    """The three walks and what they have summed up, kept in a file beside the table.
+    """The three walks and their sums so far, kept in a file beside the table.
 
-    A walk goes batch by batch and in each through all sets, and counts the outputs it has added to
-    the sums: from this number it can go on. The last one has all images as one batch.
+    A walk goes through all removal sets for one batch after the other, and counts the outputs that
+    it has added to the sums, so it can resume from this number. The last walk has all images as one
+    batch.
     """
 
     def __init__(self, options: argparse.Namespace) -> None:
@@ -147,7 +148,7 @@ class Walks:
         scratch.replace(self._path)
 
     def finish(self) -> OracleTable:
-        """Write the table, once all is done, and remove what was kept beside it."""
+        """Write the finished table and remove the file beside it."""
         count = len(self._calibration)
         entropies = [
             GaussianEntropy(count, *map(torch.from_numpy, pair)).value
@@ -190,7 +191,7 @@ def _scores(unpruned: SetOutput, output: SetOutput, variance: Tensor) -> NDArray
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Write the table and print what it cost."""
+    """Write the table and print the time and memory it took."""
     options = _options(arguments)
     options.out.parent.mkdir(parents=True, exist_ok=True)
     walks = Walks(options)

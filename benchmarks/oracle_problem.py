@@ -1,4 +1,4 @@
-"""A search whose truth is known: an oracle table (`oracle_table.py`) with prices."""
+"""A search problem with known answers: an oracle table (`oracle_table.py`) with prices."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -17,7 +17,7 @@ from lambda_nas.records.trial import ParetoTrial
 
 
 class PriceLine(NamedTuple):
-    """The unpruned model's price, and what each layer removed takes off it."""
+    """The unpruned model's price, and what each removed layer saves."""
 
     throughput: float
     memory_bytes: int
@@ -38,11 +38,11 @@ layers removed, to four digits; by the part of the model's name."""
 class Problem:
     """The sets of 1 to L-1 layers, each with its accuracy and its price.
 
-    The class token sees the patches through attention alone: with all L layers removed every image
-    gets the same answer, so that set is no trial.
+    The class token sees the patches through attention alone: with all L layers removed, every image
+    gets the same prediction, so that removal set is not offered as a trial.
 
     Args:
-        table: The truth.
+        table: The measured accuracies.
         repair: One of ``table.repairs``.
         seed: Draws a bootstrap sample of the evaluation images: another noisy realisation of all
             accuracies. ``None`` takes the images as they are.
@@ -69,7 +69,7 @@ class Problem:
         return [removal for removal in self._sets if len(removal) in self.sizes]
 
     def accuracy(self, removal: RemovalSet) -> float:
-        """Return the truth about a set."""
+        """Return the measured accuracy of a removal set."""
         return float(self._accuracy[code_of(removal, self.layers)])
 
     def score(self, removal: RemovalSet) -> float:
@@ -94,7 +94,7 @@ class Problem:
         return np.array(shares + shares[-1:] * (budget - len(shares)))
 
     def front(self) -> list[RemovalSet]:
-        """Return the non-dominated sets; of equals all."""
+        """Return the non-dominated removal sets, including ties."""
         # Every layer removed makes a set faster and smaller: it has to beat all larger ones.
         beaten, members = 0.0, []
         for size in reversed(self.sizes):
@@ -124,7 +124,7 @@ class Problem:
 
 
 class Counted:
-    """A score that keeps which sets it was asked for."""
+    """A score that records which removal sets it was asked for."""
 
     def __init__(self, score: Callable[[RemovalSet], float]) -> None:
         self._score = score

@@ -1,4 +1,4 @@
-"""The table that `oracle.py` writes and the other scripts read: one row a removal set."""
+"""The table that `oracle.py` writes and the other scripts read: one row per removal set."""
 
 import json
 from dataclasses import dataclass, fields
@@ -21,7 +21,7 @@ class OracleTable:
     Attributes:
         about: Model, data, numbers of images, device, and how long it took.
         layers: Layers that may be removed.
-        removal_hits: `[sets, bytes]`, a bit an evaluation image: right under plain removal?
+        removal_hits: `[sets, bytes]`, one bit per evaluation image: right under plain removal?
         transplant_hits: The same after the transplant; no rows where it was not run.
         relative_entropy: `[sets]`, nats, calibration images, plain removal.
         transfer_entropy: `[sets]`, nats, at the head, signed.

@@ -26,7 +26,7 @@ SPLITS = 50
 
 
 class Score(NamedTuple):
-    """A score of every set, lower is better, and the sets that must be run to know all of it."""
+    """A score of every removal set, lower is better, and the sets that must be run for it."""
 
     name: str
     values: Array
@@ -35,7 +35,7 @@ class Score(NamedTuple):
 
 
 class Quality(NamedTuple):
-    """How a score does: Spearman overall, at each size and their mean; what its choices lose.
+    """The quality of a score: Spearman overall, per size and their mean; what its choices lose.
 
     `doubt` is the standard error of the mean's difference from that of the first score, by
     resampling the evaluation images.
@@ -49,7 +49,7 @@ class Quality(NamedTuple):
 
 
 class Fixed(NamedTuple):
-    """A set chosen beforehand among all of its size; `rank` 1 is the best.
+    """The rank of a fixed removal set among all of its size; `rank` 1 is the best.
 
     `rival` is what relative entropy chooses.
     """
@@ -64,7 +64,7 @@ class Fixed(NamedTuple):
 
 
 def scores(table: OracleTable) -> list[Score]:
-    """Return all scores, the one to beat first."""
+    """Return all scores, the reference first."""
     layers, everything = table.layers, table.sets
     entropy, transfer, error = (
         array.astype(float)
@@ -108,7 +108,7 @@ def additive(values: Array, layers: tuple[int, ...]) -> Array:
 
 
 def pairwise(values: Array, layers: tuple[int, ...]) -> Array:
-    """Return the same with what each pair has beyond its two layers.
+    """Return that sum plus what each pair of layers has beyond its two layers.
 
     Exact where a value is the squared norm of a sum of one vector a layer.
     """
@@ -120,7 +120,7 @@ def pairwise(values: Array, layers: tuple[int, ...]) -> Array:
 
 
 def guess(values: Array, table: OracleTable) -> tuple[Array, list[RemovalSet]]:
-    """Return the Gaussian process's guess of the logarithms, and the greedy path's sets."""
+    """Return the Gaussian process's predictions of the logarithms, and the greedy path's sets."""
 
     def score(one: Architecture) -> float:
         return float(values[code_of(one.removal, table.layers)])
@@ -179,7 +179,7 @@ def regret(score: Array, accuracy: Array, alike: Rows) -> float:
 
 
 def ceiling(table: OracleTable, repair: str) -> dict[int, float]:
-    """Return the most that a perfect score would reach at each size, the images being few.
+    """Return what a perfect score would reach at each size with so few images.
 
     Spearman and Brown: from how well random halves of the images agree. An estimate.
     """
@@ -195,7 +195,7 @@ def ceiling(table: OracleTable, repair: str) -> dict[int, float]:
 
 
 def fixed(table: OracleTable, repair: str) -> list[Fixed]:
-    """Say where the paper's choices stand; nothing of a model that has not its 12 layers."""
+    """Rank the paper's removal sets; return nothing for a model without 12 layers."""
     if table.layers != tuple(range(12)):
         return []
     accuracy, sizes, found = table.accuracy(repair).tolist(), rows(table), []

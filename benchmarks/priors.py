@@ -1,4 +1,4 @@
-"""How good is each score of a removal set? Judged on the whole truth that `oracle.py` wrote.
+"""Judge each score of a removal set by the exhaustive evaluation that `oracle.py` wrote.
 
 Prints, for each way to remove, how well each score orders all sets, and those of each size, by
 their accuracy (Spearman's correlation, its sign turned so that 1.00 is perfect), and the points of
@@ -94,7 +94,7 @@ def _two(by_size: dict[int, float]) -> list[str]:
 
 
 def _values(quality: Quality) -> dict[str, object]:
-    """Return JSON values, which know no NaN."""
+    """Return JSON values, in which NaN is null."""
     by_size = {size: None if isnan(fit) else fit for size, fit in quality.by_size.items()}
     return {**quality._asdict(), "by_size": by_size}
 
@@ -102,7 +102,7 @@ def _values(quality: Quality) -> dict[str, object]:
 def _figure(
     found: Sequence[Score], judged: dict[str, list[Quality]], table: OracleTable
 ) -> go.Figure:
-    """Draw Spearman by size, a line a score, over some scores against the accuracy."""
+    """Draw Spearman by size, one line per score, above some scores against the accuracy."""
     panels = [["Spearman within each size", *SCATTERED] for _ in table.repairs]
     titles = [
         f"{title}, {TITLES[repair]}"

@@ -1,6 +1,6 @@
-"""Is relative entropy a better score when it is measured after the transplant? On the digits.
+"""Test on the digits whether relative entropy is a better score after the transplant.
 
-It costs what rung 0 costs, so only some sets of each size are measured, drawn with a seed. Prints
+This costs as much as rung 0, so only a seeded sample of each size is measured. Prints
 Spearman's correlation (sign turned) of four scores with the accuracy after the transplant.
 
     python benchmarks/priors_repaired.py studies/oracle_digits/table.npz
@@ -24,7 +24,7 @@ SCORES = ("relative entropy", "relative entropy x feature error", "accuracy drop
 
 
 def main() -> None:
-    """Print a Markdown table, a row a size."""
+    """Print a Markdown table with one row per size."""
     options = _options()
     table = OracleTable.load(options.table)
     source = open_digits()

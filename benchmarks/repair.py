@@ -1,6 +1,6 @@
-"""What the transplant wins back on DeiT-Tiny, and distillation after it; both without labels.
+"""Measure what the transplant, and distillation after it, restore on DeiT-Tiny without labels.
 
-Mean top-1 over seeded splits of an image folder into calibration and evaluation halves.
+Prints the mean top-1 over seeded splits of an image folder into calibration and evaluation halves.
 
     python benchmarks/repair.py --model local-dir:../shared/data/deit_tiny_patch16_224 \
         --data ../shared/data/imagenet500 --class-map ../shared/data/imagenet_synsets.txt
@@ -43,7 +43,7 @@ TAUGHT = TrainConfig(
 
 
 def main() -> None:
-    """Print a Markdown table, a row a removal set."""
+    """Print a Markdown table with one row per removal set."""
     options = _options()
     model = check_blockwise(load_model(options.model).model)
     rows: dict[RemovalSet, list[list[float]]] = {removal: [] for removal in options.sets}
@@ -107,7 +107,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--sets", nargs="+", type=RemovalSet.parse, default=list(map(RemovalSet.of, SETS))
     )
-    parser.add_argument("--distill", action="store_true", help="minutes more a set")
+    parser.add_argument("--distill", action="store_true", help="takes minutes more per set")
     return parser.parse_args()
 
 

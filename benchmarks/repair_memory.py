@@ -1,6 +1,6 @@
-"""What the transplant of a large model needs: peak memory of the whole process, and seconds.
+"""Measure the peak memory of the process and the seconds that a large model's transplant needs.
 
-Random weights and images: neither memory nor time depends on their values.
+Weights and images are random: neither memory nor time depends on their values.
 
     python benchmarks/repair_memory.py --model deit_base_patch16_224 --images 512 --removed 8
 """

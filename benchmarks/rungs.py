@@ -1,9 +1,9 @@
-"""How should a trial be trained after its transplant? On the embedded digits, seeded.
+"""Compare ways to train a trial after its transplant, on the embedded digits, seeded.
 
 Compares, at equal numbers of steps, training the transplanted network (lambda is 0 from the start)
-with diluting the unpruned one (lambda falls from 1 to 0), and gives dilution five times the steps.
-The unpruned network teaches in all but one column, where there are labels alone. With ``--swin``
-the network is a Swin transformer of two stages, trained at the beginning.
+with diluting the unpruned one (lambda falls from 1 to 0), and also gives dilution five times the
+steps. The unpruned network is the teacher in all but one column, which uses labels alone. With
+``--swin`` the network is a Swin transformer of two stages, trained at the beginning.
 
     python benchmarks/rungs.py [--swin]
 """
@@ -75,7 +75,7 @@ def main() -> None:
 
 
 def digits_swin(training: ImageSet) -> torch.nn.Module:
-    """Return a Swin transformer, 8x8 and then 4x4 tokens, that has learned the digits."""
+    """Return a Swin transformer with 8x8 and then 4x4 tokens, trained on the digits."""
     torch.manual_seed(0)
     model = timm.create_model(
         "swin_tiny_patch4_window7_224",

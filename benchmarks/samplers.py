@@ -1,14 +1,15 @@
-"""How many trials our sampler needs, and how many Optuna's: races on oracle tables.
+"""Compare how many trials our sampler and Optuna's need, by races on oracle tables.
 
-Each seed is another bootstrap sample of the evaluation images, the same for all samplers; a share
-is that of the hypervolume of the exhaustive front on the same sample. All see the same three
-objectives. A set is charged once: proposed again it is answered again, as are the empty set and
-the one without any attention, free of charge and outside the volume.
+Each seed is another bootstrap sample of the evaluation images, the same for all samplers; the share
+is that of the hypervolume of the exhaustive front on the same sample. All samplers see the same
+three objectives. A removal set is charged once; proposed again, it gets the same answer free of
+charge. The empty set and the one without any attention are also answered free of charge, and don't
+count.
 
     python benchmarks/samplers.py studies/oracle_digits/table.npz --repair all \
         --out studies/oracle_digits/samplers.json --plot studies/oracle_digits/samplers.png
 
-`--samplers gp:5` races one sampler with 5 seeds; what `--out` holds of the others is kept.
+`--samplers gp:5` races one sampler with 5 seeds; `--out` keeps its results of the others.
 """
 
 import argparse
@@ -47,11 +48,11 @@ OPTUNA: dict[str, Callable[[int], BaseSampler]] = {
 SAMPLERS = ("ours", "nose", *OPTUNA)
 
 MAX_RETRIES = 200
-"""Sets in a row that are not charged, before one is drawn at random."""
+"""Uncharged removal sets in a row before one is drawn at random."""
 
 
 class Race(NamedTuple):
-    """The sets charged, in order, and what it took: seconds of the sampler's, and counts."""
+    """The charged removal sets in order, the sampler's seconds, and counts."""
 
     trials: list[RemovalSet]
     seconds: float = 0.0
@@ -76,7 +77,7 @@ def run(name: str, problem: Problem, seed: int, budget: int) -> Race:
 
 
 def new_sampler(problem: Problem, score: Callable[[RemovalSet], float]) -> RemovalSampler:
-    """Return ours; in a space this small it draws nothing, so it takes no seed."""
+    """Return our sampler; in a space this small it draws no random numbers, so it takes no seed."""
     prices = PriceTable.by_number(
         problem.layers, {n: problem.prices.by_signature[(n,)] for n in (0, *problem.sizes)}
     )
@@ -113,11 +114,11 @@ def race(problem: Problem, sampler: BaseSampler, seed: int, budget: int) -> Race
 
 
 def judge_gate(problem: Problem, trials: list[RemovalSet]) -> dict[str, list[float]]:
-    """Return, for each budget, how many of the front the gate shuts out, and how many of all.
+    """Return, for each budget, the shares of the front and of all sets that the gate rejects.
 
     `wrong` is the share of the members of the exhaustive front that would still add to what is
-    measured and are judged hopeless, `open` the share of those that would still add, and
-    `hopeless` the share of all unmeasured sets that are judged so.
+    measured and would be rejected, `open` the share of those that would still add, and
+    `hopeless` the share of all unmeasured sets that would be rejected.
     """
     # Not the one that raced: to be asked about all sets it has to score them all.
     sampler = new_sampler(problem, problem.score)
@@ -164,7 +165,7 @@ def summarise(problems: list[Problem], races: list[Race], budget: int) -> dict[s
 
 
 def main() -> None:
-    """Race, and write what came out of it."""
+    """Race, and write the results."""
     options = _options()
     records: dict[str, dict[str, Any]] = {}
     if options.out and options.out.exists():

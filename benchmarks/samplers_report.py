@@ -25,13 +25,13 @@ COLOURS = dict(
     zip(NAMES, ("#3b6fb6", "#e08a2e", "#9aa3ad", "#4a9c5d", "#d9534f", "#8e5ea2"), strict=True)
 )
 LEAST_MISSING = 1e-2
-"""Percent: what is drawn for a front that is found whole."""
+"""Percent missing that is drawn for a front that is found completely."""
 
 Records = Mapping[str, Mapping[str, Any]]
 
 
 def markdown(records: Records) -> str:
-    """Return two tables a race: the shares of the exhaustive hypervolume, and the gate."""
+    """Return two tables per race: the shares of the exhaustive hypervolume, and the gate."""
     parts = []
     for race, runs in _races(records).items():
         head = ["sampler", *map(str, BUDGETS), "trials to 99%", "seconds a trial", "seeds"]
@@ -53,7 +53,7 @@ def markdown(records: Records) -> str:
 
 
 def draw(records: Records) -> go.Figure:
-    """Draw the share over the trials, one panel a race: medians, and bands between quartiles."""
+    """Draw the share over the trials, one panel per race: medians, and bands between quartiles."""
     races = _races(records)
     figure = make_subplots(
         1, len(races), shared_yaxes=True, horizontal_spacing=0.03, subplot_titles=list(races)

@@ -1,7 +1,7 @@
-"""Our sampler against Optuna's TPE in whole searches: real Ray trials on digits, on the clock.
+"""Time our sampler against Optuna's TPE in whole searches: real Ray trials on the digits.
 
-Both have the same engine, rungs, early stopping and budget. A duplicate or a set outside the limits
-that TPE proposes costs it a refusal, no trial.
+Both have the same engine, rungs, early stopping and budget. If TPE proposes a duplicate or a
+removal set outside the constraints, the proposal is rejected and costs no trial.
 
     python benchmarks/samplers_wall_time.py --budget 24
 """
@@ -28,7 +28,7 @@ SHARES = (0.9, 0.95, 0.99)
 
 
 class TPEInstead(RemovalSampler):
-    """Optuna's TPE in our sampler's place; it knows no prior, so nothing is hopeless to it."""
+    """Optuna's TPE in our sampler's place; it knows no prior, so it rejects nothing."""
 
     def __init__(self, *args: object, seed: int | None = None, **options: object) -> None:
         super().__init__(*args, seed=seed, **options)  # type: ignore[arg-type]

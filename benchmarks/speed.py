@@ -1,10 +1,10 @@
-"""Is the speed that the arithmetic promises delivered?
+"""Compare the measured speed-up with the one that the multiply-accumulates imply.
 
     python benchmarks/speed.py --models deit_tiny_patch16_224 --batch-sizes 1 64
 
-Times a model without attention in 1 to 6 layers against itself, all in turn within each round, and
-prints what part of the speed-up that the multiply-accumulates imply is measured. The weights are
-random: they make no difference.
+Times a model without attention in 1 to 6 layers against the unpruned one, all in turn within each
+round, and prints which share of the implied speed-up is measured. The weights are random, because
+they make no difference.
 """
 
 import argparse
@@ -29,7 +29,9 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=MODELS)
     parser.add_argument("--batch-sizes", nargs="+", type=int, default=(1, 64))
     parser.add_argument("--modes", nargs="+", choices=("eager", "compile"), default=("eager",))
-    parser.add_argument("--seconds", type=float, default=240.0, help="a row of the table may take")
+    parser.add_argument(
+        "--seconds", type=float, default=240.0, help="time limit for each row of the table"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
     table = Table()

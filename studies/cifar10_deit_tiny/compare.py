@@ -1,7 +1,7 @@
-"""Is transplant and a short training as good as dilution given five times the steps?
+"""Compare a transplant and a short training with dilution given five times the steps.
 
-Trains every removal set in every way, and writes top-1 on the validation images to a JSON file
-after each; a run that was stopped goes on there.
+Trains every removal set in every way and writes top-1 on the validation images to a JSON file after
+each. Run it again to resume.
 
     python studies/cifar10_deit_tiny/compare.py --model local-dir:cifar10_model --data cifar10 \
         --out table.json 0,2,4 0,1,3,4,6
@@ -47,7 +47,7 @@ ARMS = (
 
 
 class Comparison:
-    """One way of training after another, on the same images with the same teacher and losses."""
+    """Trains in different ways on the same images, with the same teacher and losses."""
 
     def __init__(
         self, model: VisionTransformer, data: ImageData, options: argparse.Namespace
@@ -58,7 +58,7 @@ class Comparison:
         self._cache = ActivationCache(model, data.calibration)
 
     def run(self, arm: str, removal: RemovalSet) -> VisionTransformer:
-        """Return the set's network as this arm of the comparison makes it."""
+        """Return the network that this arm of the comparison makes for the removal set."""
         if arm == "plain removal":
             return remove_attention(self._model, removal).model
         times = LONGER if "5x" in arm else 1
@@ -130,7 +130,7 @@ def _print(unpruned: float, table: Table) -> None:
 
 
 def _figure(unpruned: float, table: Table) -> go.Figure:
-    """Draw a bar a set and arm, over a line for the unpruned model."""
+    """Draw one bar per removal set and arm, and a line for the unpruned model."""
     figure = go.Figure()
     for arm in ARMS:
         rows = {removal: row[arm] for removal, row in table.items() if arm in row}

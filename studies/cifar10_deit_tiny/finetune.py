@@ -1,4 +1,4 @@
-"""Fine-tunes an ImageNet model on CIFAR-10 and writes it as a timm folder.
+"""Fine-tune an ImageNet model on CIFAR-10 and write it as a timm folder.
 
 The images are enlarged; timm interpolates the position embedding.
 

@@ -9,6 +9,7 @@ import typer
 
 import lambda_nas
 from lambda_nas.cli.interrupts import second_interrupt_exits
+from lambda_nas.cli.loading import loading
 from lambda_nas.cli.options import (
     DEFAULT_STORAGE,
     CheckpointOption,
@@ -90,7 +91,9 @@ def search(
     Run the same command again to resume.
     """
     with second_interrupt_exits():
-        found = lambda_nas.search(
+        with loading():
+            run = lambda_nas.search
+        found = run(
             model,
             data,
             budget=budget,

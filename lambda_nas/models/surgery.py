@@ -94,18 +94,19 @@ def remove_attention(model: ModelT, removal: RemovalSet) -> Surgery[ModelT]:
 
 
 def _remove(model: nn.Module, branch: Branch) -> None:
-    block = model.get_submodule(branch.path)
+    parent, _, name = branch.path.rpartition(".")
+    holder, block = model.get_submodule(parent), model.get_submodule(branch.path)
     if is_pre_norm_block(block):
-        model.set_submodule(branch.path, AttentionFreeBlock(block))
+        setattr(holder, name, AttentionFreeBlock(block))
     elif branch.attention in WRAPPED:
-        model.set_submodule(branch.path, NoBranch())
+        setattr(holder, name, NoBranch())
     else:
         # Dilution wraps the attention.
         inside = block.get_submodule(branch.attention).modules()
         gives_size = any(gives_its_size(module) for module in inside)
         setattr(block, branch.attention, NoSizedAttention() if gives_size else NoAttention())
-        for name in branch.parts[1:]:
-            bypass(block, name)
+        for part in branch.parts[1:]:
+            bypass(block, part)
 
 
 def gives_its_size(attention: nn.Module) -> bool:

@@ -1,7 +1,7 @@
 import pytest
 import timm
 import torch
-from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.utils import LocalEntryNotFoundError
 from safetensors.torch import save_file
 from timm.models import save_for_hf
 

@@ -155,3 +155,15 @@ def test_a_full_folder_and_missing_weights(refused, tmp_path, format):
     assert code == 2
     assert "the weights of trial 0 are not at" in error
     assert list(out.iterdir()) == []
+
+
+@pytest.mark.usefixtures("pruned")
+def test_advice_is_in_points_and_flags(refused):
+    assert refused("--max-drop", "0.1") == (
+        1,
+        "error: no trial of vit-images loses at most 0.1 points; the nearest is trial 0 {1} with "
+        "0.50: --max-drop 0.5 or --trial 0 takes it\n",
+    )
+    code, error = refused("--max-drop", "-200")
+    assert code == 2
+    assert error.startswith("error: --max-drop -200: not a fraction")

@@ -125,7 +125,9 @@ def guess(values: Array, table: OracleTable) -> tuple[Array, list[RemovalSet]]:
     def score(one: Architecture) -> float:
         return float(values[code_of(one.removal, table.layers)])
 
-    surrogate = Surrogate(SearchSpace(table.layers), score, baseline=1.0, depth=len(table.layers))
+    surrogate = Surrogate(
+        SearchSpace(table.layers), score, baseline=1.0, max_removed=len(table.layers)
+    )
     guessed = surrogate.log_scores(surrogate.candidates(list(map(Architecture, table.sets)))).mean
     return guessed, [one.removal for one in surrogate.scores()]
 

@@ -61,7 +61,7 @@ def test_note_and_plots(store):
         "removed-layers": 1,
         "prior-of-each-layer": 7,
         "prior-score-and-accuracy": 2,
-        "hypervolume": 1,
+        "hypervolume": 2,
         "time-spent": 1,
     }
     assert "**`local-dir:some/vit`** on `images`, priced on `a CPU`" in note

@@ -104,7 +104,7 @@ def measure_merging_work(model: nn.Module, r: int, images: Tensor) -> MergingWor
     block = checked.blocks[removable_layers(model)[0]]
     first = merging_blocks([block], r=r, start=0, protected=checked.num_prefix_tokens)
     later, bare = _Sized(first[0]), AttentionFreeBlock(block)
-    with torch.inference_mode():
+    with torch.no_grad():
         x = stem(checked).forward_features(images)
         stream, whole = x.nbytes, _work(block, x)
         merges, bares = [], []

@@ -141,7 +141,7 @@ class MergingBlocks(nn.Sequential):
             if isinstance(block, MergingBlock):
                 tokens = block(tokens)
             else:
-                tokens = tokens._replace(x=block(tokens.x))
+                tokens = Tokens(block(tokens.x), tokens.sizes)
         return tokens.x
 
 
@@ -190,5 +190,5 @@ class MergingBlock(nn.Module):
     def _attend_and_merge(self, tokens: Tokens) -> Tokens:
         # In its own function, so that its tensors are freed before the MLP, the largest, runs.
         attended, keys = attend(self.attn, self.norm1(tokens.x), tokens.sizes)
-        tokens = tokens._replace(x=tokens.x + self.drop_path1(self.ls1(attended)))
+        tokens = Tokens(tokens.x + self.drop_path1(self.ls1(attended)), tokens.sizes)
         return merge_most_similar(tokens, keys, r=self.r, protected=self.protected)

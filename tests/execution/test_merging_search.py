@@ -84,7 +84,7 @@ def test_the_same_search_goes_on_and_another_one_is_refused(searched, source):
     search(source, folder, replace(SETTINGS, budget=Budget(trials=10)))
     assert store.trial_records("s")[:8] == before
     assert len(store.trial_records("s")) == 10
-    with pytest.raises(StudyMismatchError, match="now given: none: give the same --space"):
+    with pytest.raises(StudyMismatchError, match="now given: none: give the same space"):
         search(source, folder, replace(SETTINGS, mergings=()))
 
 

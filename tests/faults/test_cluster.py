@@ -279,7 +279,7 @@ def test_a_cluster_that_wants_its_token(cluster, monkeypatch):
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     settings = Settings(Budget(trials=1), 1, (0,), ray_address=cluster.address)
     with (
-        pytest.raises(ClusterError, match="it wants its token: set RAY_AUTH_MODE=token"),
+        pytest.raises(ClusterError, match="it needs a token: set RAY_AUTH_MODE=token"),
         ray_running(settings, Lines()),
     ):
         pytest.fail("joined")

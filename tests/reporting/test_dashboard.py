@@ -200,14 +200,14 @@ def test_in_a_browser(store, url, chromium):
         [f"user-defined-plot:{key}", True]
         for key in (
             "hypervolume",
-            "prior-score-and-accuracy",
             "pareto-front",
             "prior-of-each-layer",
+            "prior-score-and-accuracy",
             "removed-layers",
             "time-spent",
         )
     ]
-    for shown in ("Front of study", "Spearman's rank correlation -1.00 over 4 trials"):
+    for shown in ("Front of study", "Spearman's rank correlation -1.00 over 4 completed trials"):
         assert shown in plots.values[0]["text"]
     text = note.values[0]["text"]
     assert "lambda-nas export study --max-drop 1 --out exported" in text

@@ -169,7 +169,7 @@ def resolve_mergings(source: Source, space: SpaceConfig | None) -> tuple[Merging
 def resolve_layers(
     source: Source, space: SpaceConfig | None
 ) -> tuple[tuple[int, ...], int, tuple[RemovalSet, ...]]:
-    """Return removable layers, the most to remove at once, and the space's named sets."""
+    """Return removable layers, the most to remove at once, and the space's named removal sets."""
     layers = removable_layers(source.model.model)
     if space is None:
         return layers, max(1, len(layers) // 2), ()

@@ -113,10 +113,7 @@ def search(
         shown.notes(opened.source.notes)
         try:
             result = session.search(
-                opened.source,
-                opened.settings,
-                store=opened.store,
-                name=opened.name,
+                opened,
                 progress=shown,
                 command=command or _call(opened.name, model, data, budget),
             )

@@ -3,8 +3,6 @@
 import os
 import platform
 import re
-import shlex
-import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, replace
@@ -63,7 +61,7 @@ class Source:
         return (
             *self.data.notes,
             f"{type(self.model.model).__name__} is no plain row of blocks: no closed-form repair, "
-            "sets are judged by plain removal and, with training images, by dilution",
+            "removal sets are judged by plain removal and, with training images, by dilution",
         )
 
 
@@ -158,18 +156,19 @@ class Session:
 
 
 def search(
-    source: Source,
-    settings: Settings,
+    session: Session,
     *,
-    store: SqlStudyStore,
-    name: str,
     progress: Progress,
+    command: str,
     weights_root: Path = Path("studies/weights"),
-    command: str | None = None,
 ) -> SearchResult:
-    """Begin the study or take it up where it stopped, and search until the budget is spent.
+    """Begin the study or resume it, and search until the budget is spent.
 
-    ``command`` is what the user gave to have this done, by default the process's command line.
+    Args:
+        session: What to search, and how.
+        progress: Shows the stages and trials.
+        command: What the user gave to have this done; the report says it.
+        weights_root: Folder of the trials' weights, one folder per study.
 
     Raises:
         StudyMismatchError: If the study exists with another model or other data.
@@ -178,22 +177,14 @@ def search(
     """
     timed = Stopwatch(progress)
     with ExitStack() as stack:
-        if settings.ray_address is not None:
+        if session.settings.ray_address is not None:
             # Before any work. A Ray of our own comes later: its processes would disturb pricing.
-            stack.enter_context(ray_running(settings, timed))
-        command = command or shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
-        return _search(source, settings, store, name, timed, weights_root, command)
+            stack.enter_context(ray_running(session.settings, timed))
+        return _search(session, timed, command, weights_root)
 
 
-def _search(
-    source: Source,
-    settings: Settings,
-    store: SqlStudyStore,
-    name: str,
-    timed: Stopwatch,
-    weights_root: Path,
-    command: str,
-) -> SearchResult:
+def _search(session: Session, timed: Stopwatch, command: str, weights_root: Path) -> SearchResult:
+    source, settings, store, name = session.source, session.settings, session.store, session.name
     device = "cuda" if settings.gpus_per_trial > 0 else "cpu"
     task = SearchTask(
         model=source.model.model,

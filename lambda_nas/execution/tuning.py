@@ -5,7 +5,6 @@ import tempfile
 import optuna
 import ray
 from ray import tune
-from ray.tune.execution.tune_controller import TuneController
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.stopper import Stopper
@@ -31,7 +30,7 @@ class EarlyStoppingScheduler(FIFOScheduler):
         self._searcher = searcher
 
     def on_trial_result(
-        self, tune_controller: TuneController, trial: Trial, result: dict[str, object]
+        self, tune_controller: object, trial: Trial, result: dict[str, object]
     ) -> str:
         """Return whether a trial goes on after a rung that is not its last."""
         del tune_controller

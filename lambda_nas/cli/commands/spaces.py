@@ -41,7 +41,7 @@ def spaces(
         output.print_json([space.model_dump() for space in found])
         return
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in ("space", "model", "most layers", "named sets"):
+    for name in ("space", "model", "most layers", "named removal sets"):
         table.add_column(name, overflow="fold")
     for space in found:
         sets = ", ".join(f"{name} {layers}" for name, layers in space.seeds.items())

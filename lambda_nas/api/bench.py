@@ -4,7 +4,7 @@ import copy
 from collections.abc import Sequence
 
 import torch
-from timm.data import resolve_model_data_config
+from timm.models import get_model_input_config
 from torch import nn
 
 from lambda_nas.api.notebook_progress import progress_shown
@@ -40,7 +40,7 @@ def bench(
     ]
     networks = [network.eval().to(device) for network in networks]
     samples = [
-        torch.zeros(batch_size, *resolve_model_data_config(network)["input_size"], device=device)
+        torch.zeros(batch_size, *get_model_input_config(network)["input_size"], device=device)
         for network in networks
     ]
     with progress_shown(visible=progress) as shown, shown.stage("Measuring", 100) as advance:

@@ -1,0 +1,111 @@
+"""What a person does besides searching, from Python: on a tiny network and a few noise images."""
+
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from timm.data import create_dataset, create_transform, resolve_input_data_config
+from torchvision.transforms.functional import to_pil_image
+
+import lambda_nas
+from lambda_nas.errors import InputError, StudyMismatchError
+from lambda_nas.models.removal import RemovalSet
+from lambda_nas.models.surgery import count_params, remove_attention
+
+TINY = {
+    **{"img_size": 32, "patch_size": 16, "embed_dim": 24, "depth": 4, "num_heads": 3},
+    "num_classes": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def model():
+    torch.manual_seed(0)
+    return timm.create_model("deit_tiny_patch16_224", **TINY).train()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("functions")
+    generator = torch.Generator().manual_seed(0)
+    for part, images in (("train", 24), ("val", 12)):
+        for index in range(images):
+            path = folder / "images" / part / "ab"[index % 2] / f"{index}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            to_pil_image(torch.rand(3, 32, 32, generator=generator)).save(path)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def here(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+
+
+def test_evaluate_counts_what_timms_own_dataset_counts(model):
+    transform = create_transform(**resolve_input_data_config(model), is_training=False)
+    images = create_dataset("", root="images/val", transform=transform)
+    network = timm.create_model("deit_tiny_patch16_224", **TINY).eval()
+    network.load_state_dict(model.state_dict())
+    with torch.inference_mode():
+        right = [int(network(image[None]).argmax()) == label for image, label in images]
+    found = lambda_nas.evaluate(model, "images", progress=False)
+    assert (found.top1, found.images) == (sum(right) / len(right), 12)
+    assert model.training, "the network given stays as it is"
+
+
+def test_bench_compares_with_the_first(model):
+    smaller = remove_attention(model, RemovalSet.of([0, 1, 2])).model
+    whole, pruned = lambda_nas.bench([model, smaller], batch_size=2, progress=False)
+    assert whole.speedup == 1.0
+    assert (whole.params, pruned.params) == (count_params(model), count_params(smaller))
+    assert pruned.macs < whole.macs
+    assert pruned.memory_bytes < whole.memory_bytes
+    assert model.training
+
+
+def test_bench_of_what_timm_does_not_know():
+    with pytest.raises(InputError, match="timm has no model vit_tinny_patch16_224; did you mean"):
+        lambda_nas.bench(["vit_tinny_patch16_224"], progress=False)
+
+
+def test_prior_walks_down_the_score(model):
+    found = lambda_nas.prior(model, "images", progress=False)
+    assert [layer.index for layer in found.layers] == [0, 1, 2, 3]
+    first = min(found.layers, key=lambda layer: layer.relative_entropy)
+    assert found.path[0].added == first.index
+    assert (found.images, found.data) == (24, "images")
+    assert found.plot().layout.title.text == "deit_tiny_patch16_224 on images"
+
+
+@pytest.fixture(scope="module")
+def study(model, folder):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return lambda_nas.search(model, "images", budget=1, progress=False)
+
+
+def test_a_study_is_exported_reported_and_trained(study, model):
+    [point] = study.front
+    exported = lambda_nas.export(study.name, "exported", trial=point.trial, progress=False)
+    assert exported.point == point
+    network = timm.create_model("local-dir:exported", pretrained=True)
+    assert count_params(network) == point.params
+
+    page = lambda_nas.report(study.name, "report.html")
+    assert f"<title>{study.name}" in Path(page).read_text(encoding="utf-8")
+
+    trained = lambda_nas.train(
+        study.name, "trained", epochs=1, trial=point.trial, model=model, progress=False
+    )
+    assert (trained.point, trained.accuracy.images) == (point, 12)
+    again = lambda_nas.evaluate("local-dir:trained", "images", progress=False)
+    assert again == trained.accuracy
+
+
+def test_training_another_model_is_refused(study):
+    other = timm.create_model("deit_tiny_patch16_224", **TINY)
+    with pytest.raises(
+        StudyMismatchError, match="is not the model that deit_tiny_patch16_224-images was"
+    ):
+        lambda_nas.train(study.name, "other", epochs=1, max_drop=0.9, model=other, progress=False)

@@ -51,9 +51,8 @@ def test_the_best_is_smaller_and_loads_the_same(executed):
         next(line for line in printed.splitlines() if line.startswith(name)).split()
         for name in ("original", "pruned")
     )
-    assert original[3] == "1.00x"
-    assert int(pruned[4]) < int(original[4])
-    assert float(pruned[2].rstrip("%")) >= float(original[2].rstrip("%")) - 2
+    assert original[1] == "1.00x"
+    assert int(pruned[2]) < int(original[2])
     assert "same outputs: True" in printed
     assert (folder / "digits-exported" / "model.safetensors").is_file()
 

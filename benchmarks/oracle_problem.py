@@ -115,10 +115,12 @@ class Problem:
         return path
 
     def _volume(self, accuracies: Sequence[float]) -> float:
-        sets = [Architecture.of(self.layers[:size]) for size in self.sizes]
+        architectures = [Architecture.of(self.layers[:size]) for size in self.sizes]
         points = [
-            ParetoTrial(size, one, accuracy, 0, self.prices.of(one), None)
-            for size, one, accuracy in zip(self.sizes, sets, accuracies, strict=True)
+            ParetoTrial(size, architecture, accuracy, 0, self.prices.of(architecture), None)
+            for size, architecture, accuracy in zip(
+                self.sizes, architectures, accuracies, strict=True
+            )
         ]
         return hypervolume(points, self.prices.unpruned)
 

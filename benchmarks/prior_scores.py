@@ -122,14 +122,14 @@ def pairwise(values: Array, layers: tuple[int, ...]) -> Array:
 def guess(values: Array, table: OracleTable) -> tuple[Array, list[RemovalSet]]:
     """Return the Gaussian process's predictions of the logarithms, and the greedy path's sets."""
 
-    def score(one: Architecture) -> float:
-        return float(values[code_of(one.removal, table.layers)])
+    def score(architecture: Architecture) -> float:
+        return float(values[code_of(architecture.removal, table.layers)])
 
     surrogate = Surrogate(
         SearchSpace(table.layers), score, baseline=1.0, max_removed=len(table.layers)
     )
     guessed = surrogate.log_scores(surrogate.candidates(list(map(Architecture, table.sets)))).mean
-    return guessed, [one.removal for one in surrogate.scores()]
+    return guessed, [architecture.removal for architecture in surrogate.scores()]
 
 
 def block_runs(sets: Sequence[RemovalSet], depth: int) -> int:

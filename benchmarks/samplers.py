@@ -98,8 +98,8 @@ def race(problem: Problem, sampler: BaseSampler, seed: int, budget: int) -> Race
     while len(charged) < budget:
         if retries > MAX_RETRIES:
             left = [removal for removal in problem.every_set() if removal not in charged]
-            one = Architecture(left[random.integers(len(left))])
-            study.enqueue_trial(search_space.to_params(one))
+            at_random = Architecture(left[random.integers(len(left))])
+            study.enqueue_trial(search_space.to_params(at_random))
             drawn += 1
         began = time.perf_counter()
         trial = study.ask(distributions(search_space))

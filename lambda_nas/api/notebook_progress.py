@@ -88,7 +88,7 @@ class CellProgress(Quiet):
             note(text)
 
     def trials(self, counts: TrialCounts, front: Sequence[ParetoTrial]) -> None:
-        """Show how many trials are done, stopped, pruned and failed, and the front."""
+        """Show how many trials are completed, stopped, rejected and failed, and the front."""
         text, html = _bar(str(counts), counts.evaluated, self._budget_trials)
         self._show(text, html + html_table(BEST_HEAD, best_rows(front)))
 

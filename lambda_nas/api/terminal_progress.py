@@ -80,7 +80,7 @@ class SearchProgress:
         self._live.stop()
 
     def trials(self, counts: TrialCounts, front: Sequence[ParetoTrial]) -> None:
-        """Show how many trials are done, stopped, pruned and failed, and the front."""
+        """Show how many trials are completed, stopped, rejected and failed, and the front."""
         if not stderr.is_terminal:
             return
         if not self._live_on:

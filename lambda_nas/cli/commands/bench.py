@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 import lambda_nas
+from lambda_nas.cli.loading import loading
 from lambda_nas.cli.options import JsonOption
 
 COLUMNS = ("throughput", "latency_ms", "memory_bytes", "params", "macs", "speedup")
@@ -28,7 +29,9 @@ def bench(
 
     A plain timm NAME is built with random weights: they don't change the price.
     """
-    prices = lambda_nas.bench(models, batch_size=batch_size)
+    with loading():
+        run = lambda_nas.bench
+    prices = run(models, batch_size=batch_size)
 
     from rich.table import Table
 

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 import lambda_nas
+from lambda_nas.cli.loading import loading
 from lambda_nas.cli.options import ClassMapOption, JsonOption, PretrainedOption
 
 
@@ -28,7 +29,9 @@ def evaluate(
     json: JsonOption = False,
 ) -> None:
     """Measure a model's top-1 and top-5 accuracy on an image folder."""
-    found = lambda_nas.evaluate(model, data, class_map=class_map, pretrained=pretrained)
+    with loading():
+        run = lambda_nas.evaluate
+    found = run(model, data, class_map=class_map, pretrained=pretrained)
 
     from lambda_nas.cli import output
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 import lambda_nas
+from lambda_nas.cli.loading import loading
 from lambda_nas.cli.options import (
     DEFAULT_STORAGE,
     JsonOption,
@@ -60,7 +61,9 @@ def export(
     json: JsonOption = False,
 ) -> None:
     """Write an architecture of a study as a model that timm, ONNX runtimes or PyTorch load."""
-    done = lambda_nas.export(
+    with loading():
+        run = lambda_nas.export
+    done = run(
         study,
         out,
         trial=trial,
@@ -92,5 +95,5 @@ def export(
         f"speed-up {point.speedup:.2f}x -> {out}",
         soft_wrap=True,
     )
-    loading = LOADING["plain" if plain else format].format(out=out)
-    output.stdout.print(f'  python -c "{loading}"', soft_wrap=True)
+    snippet = LOADING["plain" if plain else format].format(out=out)
+    output.stdout.print(f'  python -c "{snippet}"', soft_wrap=True)

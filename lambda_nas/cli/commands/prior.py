@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 import lambda_nas
+from lambda_nas.cli.loading import loading
 from lambda_nas.cli.options import (
     CheckpointOption,
     ClassMapOption,
@@ -53,7 +54,9 @@ def prior(
     plot: PlotOption = None,
 ) -> None:
     """Show what each layer is worth, and the NOSE path, without any trial."""
-    found = lambda_nas.prior(
+    with loading():
+        run = lambda_nas.prior
+    found = run(
         model,
         data,
         checkpoint=checkpoint,

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 import lambda_nas
+from lambda_nas.cli.loading import loading
 from lambda_nas.cli.options import DEFAULT_STORAGE, StorageOption, StudyArgument
 
 EPILOG = """[bold]Example[/bold]
@@ -31,7 +32,9 @@ def report(
 
     The page says what was searched, what was found, and which architecture to pick.
     """
-    lambda_nas.report(study, out, image=png, storage=storage)
+    with loading():
+        run = lambda_nas.report
+    run(study, out, image=png, storage=storage)
 
     from lambda_nas.cli import output
 

@@ -3,6 +3,7 @@
 import typer
 
 import lambda_nas
+from lambda_nas.cli.loading import loading
 from lambda_nas.cli.options import (
     DEFAULT_STORAGE,
     JsonOption,
@@ -26,7 +27,9 @@ def show(
     plot: PlotOption = None,
 ) -> None:
     """Show the front of a study."""
-    found = lambda_nas.open_study(study, storage=storage)
+    with loading():
+        open_study = lambda_nas.open_study
+    found = open_study(study, storage=storage)
 
     from lambda_nas.cli import output
 

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 import lambda_nas
+from lambda_nas.cli.loading import loading
 from lambda_nas.cli.options import (
     DEFAULT_STORAGE,
     CheckpointOption,
@@ -64,7 +65,9 @@ def train(
     The unpruned model is the teacher; the result is a model that timm loads.
     Run the same command again to resume.
     """
-    done = lambda_nas.train(
+    with loading():
+        run = lambda_nas.train
+    done = run(
         study,
         out,
         epochs=epochs,

@@ -195,7 +195,10 @@ def overhead(seconds: float, trials: int) -> Overhead:
         )
         store = SqlStudyStore.open(f"sqlite:///{folder}/study.db")
         run.search(
-            source, settings, store=store, name="idle", progress=Quiet(), weights_root=Path(folder)
+            run.Session(source, settings, store, "idle"),
+            progress=Quiet(),
+            command="benchmark",
+            weights_root=Path(folder),
         )
     gaps = [
         following - ended

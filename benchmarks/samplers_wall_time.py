@@ -87,7 +87,10 @@ def search(
         store = SqlStudyStore.open(f"sqlite:///{folder}/study.db")
         begun = datetime.now()
         run.search(
-            source, settings, store=store, name=name, progress=progress, weights_root=Path(folder)
+            run.Session(source, settings, store, name),
+            progress=progress,
+            command="benchmark",
+            weights_root=Path(folder),
         )
         prices = prices or store.prices(name)
         ended = {

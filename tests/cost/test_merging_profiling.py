@@ -40,7 +40,7 @@ def images():
 
 
 @pytest.fixture(scope="module")
-def prices(model, images):
+def prices(model, images, few_rounds):
     how = {"batch_size": BATCH, "device": "cpu"}
     unmerged = price_signatures(model, STAGES, [(n,) for n in range(5)], images, **how)
     return replace(unmerged, merged=price_mergings(model, unmerged, SPACE, images, **how))

@@ -45,11 +45,9 @@ def search(source, folder, trials, name="study", **changes):
     store = SqlStudyStore.open(f"sqlite:///{folder}/study.db")
     progress = Silent()
     outcome = run.search(
-        source,
-        settings(trials, **changes),
-        store=store,
-        name=name,
+        run.Session(source, settings(trials, **changes), store, name),
         progress=progress,
+        command="test",
         weights_root=folder / "weights",
     )
     assert progress.failures == []
@@ -367,11 +365,9 @@ def test_infeasible_limits_end_before_any_work(source, tmp_path, constraints, pr
 
     with pytest.raises(InfeasibleError, match=message):
         run.search(
-            source,
-            settings(3, constraints=constraints),
-            store=store,
-            name="study",
+            run.Session(source, settings(3, constraints=constraints), store, "study"),
             progress=Stages(),
+            command="test",
             weights_root=tmp_path / "weights",
         )
     assert stages == (["Measuring throughput and memory"] if priced else [])

@@ -28,7 +28,10 @@ MODELS = {
 }
 
 
-@pytest.fixture(scope="module", params=["swin", pytest.param("swinv2", marks=pytest.mark.full)])
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(name, marks=pytest.mark.full) for name in ("swin", "swinv2")],
+)
 def family(request):
     return request.param
 
@@ -54,11 +57,9 @@ def searched(source, family, tmp_path_factory):
     store = SqlStudyStore.open(f"sqlite:///{folder}/study.db")
     with ray_running(settings, progress):
         run.search(
-            source,
-            settings,
-            store=store,
-            name=family,
+            run.Session(source, settings, store, family),
             progress=progress,
+            command="test",
             weights_root=folder / "weights",
         )
     assert progress.failures == []

@@ -35,7 +35,8 @@ def one_ray():
 def search(source, folder, settings=SETTINGS):
     store, progress = SqlStudyStore.open(f"sqlite:///{folder}/study.db"), Silent()
     weights = folder / "weights"
-    run.search(source, settings, store=store, name="s", progress=progress, weights_root=weights)
+    session = run.Session(source, settings, store, "s")
+    run.search(session, progress=progress, command="test", weights_root=weights)
     assert progress.failures == []
     return store
 

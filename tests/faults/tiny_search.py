@@ -17,7 +17,7 @@ import psutil
 import timm
 import torch
 
-from lambda_nas.api.session import Source, search
+from lambda_nas.api.session import Session, Source, search
 from lambda_nas.cli.app import quiet_dependencies
 from lambda_nas.cli.interrupts import second_interrupt_exits
 from lambda_nas.cost import measurement as cost
@@ -98,11 +98,14 @@ def main():
     try:
         with second_interrupt_exits():
             search(
-                source(options.depth, options.images),
-                settings,
-                store=SqlStudyStore.open(options.storage),
-                name=STUDY,
+                Session(
+                    source(options.depth, options.images),
+                    settings,
+                    SqlStudyStore.open(options.storage),
+                    STUDY,
+                ),
                 progress=Lines(),
+                command="tiny_search",
                 weights_root=options.weights,
             )
     except LambdaNasError as error:

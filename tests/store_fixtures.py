@@ -76,7 +76,8 @@ def url(request):
 
 @pytest.fixture
 def store(url):
-    return SqlStudyStore.open(url)
+    with SqlStudyStore.open(url) as opened:
+        yield opened
 
 
 def claim_and_record(store, study, record, weights=None, **more):

@@ -2,6 +2,8 @@
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -62,8 +64,11 @@ class SearchConfig:
     seed: int = 0
 
 
-def open_session(config: SearchConfig, stage: Stage) -> Session:
+@contextmanager
+def open_session(config: SearchConfig, stage: Stage) -> Iterator[Session]:
     """Check what was asked for, open the database, and load model and images.
+
+    The database is closed at the end.
 
     Raises:
         InputError: If something given can't be used, or two things don't go together.
@@ -72,30 +77,30 @@ def open_session(config: SearchConfig, stage: Stage) -> Session:
     gpus = _check_resources(config)
     space, model = _resolve_space(config)
     # Before the images: they take long to read.
-    store = SqlStudyStore.open(config.storage)
-    source = open_source(
-        stage,
-        model=model,
-        data=config.data,
-        checkpoint=config.checkpoint,
-        pretrained=config.pretrained,
-        class_map=config.class_map,
-        seed=config.seed,
-    )
-    layers, most, seeds = resolve_layers(source, space)
-    settings = Settings(
-        budget=config.budget,
-        max_removed=most,
-        layers=layers,
-        mergings=resolve_mergings(source, space),
-        workers=config.workers,
-        gpus_per_trial=gpus,
-        ray_address=config.ray_address,
-        constraints=config.constraints,
-        seeds=seeds,
-        seed=config.seed,
-    )
-    return Session(source, settings, store, config.study or default_study_name(source))
+    with SqlStudyStore.open(config.storage) as store:
+        source = open_source(
+            stage,
+            model=model,
+            data=config.data,
+            checkpoint=config.checkpoint,
+            pretrained=config.pretrained,
+            class_map=config.class_map,
+            seed=config.seed,
+        )
+        layers, most, seeds = resolve_layers(source, space)
+        settings = Settings(
+            budget=config.budget,
+            max_removed=most,
+            layers=layers,
+            mergings=resolve_mergings(source, space),
+            workers=config.workers,
+            gpus_per_trial=gpus,
+            ray_address=config.ray_address,
+            constraints=config.constraints,
+            seeds=seeds,
+            seed=config.seed,
+        )
+        yield Session(source, settings, store, config.study or default_study_name(source))
 
 
 def _check_resources(config: SearchConfig) -> float:

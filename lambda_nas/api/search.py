@@ -108,8 +108,8 @@ def search(
     with (
         _quiet_dependencies(),
         progress_shown(visible=progress, budget_trials=config.budget.trials) as shown,
+        open_session(config, shown.stage) as opened,
     ):
-        opened = open_session(config, shown.stage)
         shown.notes(opened.source.notes)
         try:
             result = session.search(
@@ -120,7 +120,7 @@ def search(
         except KeyboardInterrupt as interrupt:
             interrupt.add_note(f"study {opened.name} is safe: run the same search again to resume")
             raise
-    return read_study(opened.store, opened.name, ended=result.stopped)
+        return read_study(opened.store, opened.name, ended=result.stopped)
 
 
 def _call(study: str, model: object, data: object, budget: object) -> str:

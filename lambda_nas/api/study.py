@@ -191,7 +191,8 @@ def open_study(name: str, *, storage: str = DEFAULT_STORAGE) -> Study:
         InputError: If there is none of this name; lists those there are.
         StorageError: If the database is missing or can't be used.
     """
-    return read_study(SqlStudyStore.open(storage, create=False), name)
+    with SqlStudyStore.open(storage, create=False) as store:
+        return read_study(store, name)
 
 
 def read_study(store: SqlStudyStore, name: str, *, ended: str | None = None) -> Study:

@@ -27,6 +27,13 @@ class Database:
         self._engine = engine
         self._writer = engine.execution_options(**{WRITE: True})
 
+    def close(self) -> None:
+        """Close all connections; the server would keep them until this process ends."""
+        self._engine.dispose()
+        if "optuna" in vars(self):
+            self.optuna.remove_session()
+            self.optuna.engine.dispose()
+
     @property
     def url(self) -> str:
         """The URL, including the password."""

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
+from typing import Self
 
 from optuna.storages import RDBStorage
 from sqlalchemy import select
@@ -23,7 +24,7 @@ from lambda_nas.store.schema import MeasurementRow, PriceRow, PriorRow, StudyRow
 
 
 class SqlStudyStore:
-    """The studies in one database. Each method is one transaction."""
+    """The studies in one database. Each method is one transaction; ``with`` closes it."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -37,6 +38,12 @@ class SqlStudyStore:
             StorageError: If the database can't be used, or is missing and ``create`` is false.
         """
         return cls(Database(open_engine(url, create=create)))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._database.close()
 
     @property
     def url(self) -> str:

@@ -97,7 +97,8 @@ def test_a_sound_study_is_sound(study):
 def test_each_broken_invariant_is_told(study, url, statement, problem):
     with study._database._engine.begin() as connection:
         connection.execute(text(statement))
-    assert problem in examine(SqlStudyStore.open(url), STUDY).problems
+    with SqlStudyStore.open(url) as opened:
+        assert problem in examine(opened, STUDY).problems
 
 
 def test_an_unknown_study_lists_those_there_are(study):

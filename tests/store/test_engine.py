@@ -1,5 +1,6 @@
 import gc
 import logging
+import os
 import shutil
 import sqlite3
 import time
@@ -11,7 +12,8 @@ import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from optuna.storages import RDBStorage
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, make_url, text
+from sqlalchemy.pool import NullPool
 
 from lambda_nas.errors import InputError, StorageError
 from lambda_nas.store import engine
@@ -27,7 +29,7 @@ def ours(item, name, kind, *_):
 def test_migrations_make_exactly_the_models(url):
     SqlStudyStore.open(url)
     RDBStorage(url)
-    with create_engine(url).connect() as connection:
+    with create_engine(url, poolclass=NullPool).connect() as connection:
         options = {"include_object": ours, "version_table": VERSION_TABLE}
         context = MigrationContext.configure(connection, opts=options)
         assert compare_metadata(context, Base.metadata) == []
@@ -44,6 +46,24 @@ def test_opening_is_silent(url, caplog, capfd, recwarn):
     with caplog.at_level(logging.WARNING):
         SqlStudyStore.open(url)
     assert (caplog.text, *capfd.readouterr(), list(recwarn)) == ("", "", "", [])
+
+
+def test_a_closed_store_leaves_no_connection(postgres_url):
+    name = f"closing {os.getpid()}"
+    url = make_url(postgres_url).update_query_dict({"application_name": name})
+    query = text("SELECT count(*) FROM pg_stat_activity WHERE application_name = :name")
+
+    def connections():
+        with create_engine(postgres_url, poolclass=NullPool).connect() as connection:
+            return connection.scalar(query, {"name": name})
+
+    with SqlStudyStore.open(url.render_as_string(hide_password=False)) as store:
+        assert store.studies() == store.optuna.get_all_studies() == []
+        assert connections()
+    deadline = time.monotonic() + 10
+    while connections():  # The server notices a little later.
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_two_processes_may_open_a_new_database_at_once(url):
@@ -81,12 +101,14 @@ def upgrade():
 def test_an_older_schema_is_migrated_and_a_newer_one_refused(
     url, make_info, prices, tmp_path, monkeypatch
 ):
-    SqlStudyStore.open(url).create_study(make_info(), prices)
+    with SqlStudyStore.open(url) as store:
+        store.create_study(make_info(), prices)
     with monkeypatch.context() as later:
         later.setattr(engine, "MIGRATIONS", shutil.copytree(engine.MIGRATIONS, tmp_path / "later"))
         (tmp_path / "later" / "versions" / "0002_later.py").write_text(LATER)
-        assert SqlStudyStore.open(url).study("deit-images") == make_info()
-        with create_engine(url).connect() as connection:
+        with SqlStudyStore.open(url) as store:
+            assert store.study("deit-images") == make_info()
+        with create_engine(url, poolclass=NullPool).connect() as connection:
             assert connection.exec_driver_sql("SELECT note FROM lambda_studies").all() == [(None,)]
 
     with pytest.raises(StorageError, match=r"^the study database .+ schema 0002, newer than 0001"):

@@ -88,7 +88,8 @@ def test_a_result_whose_claim_is_lost_is_not_kept(store, run):
 
 def test_of_many_that_want_a_set_one_gets_it(store, run, url):
     def ask(trial):
-        return claim(SqlStudyStore.open(url), [trial % 3], trial, run, budget=2)
+        with SqlStudyStore.open(url) as opened:
+            return claim(opened, [trial % 3], trial, run, budget=2)
 
     with ThreadPoolExecutor(4) as pool:
         answers = list(pool.map(ask, range(12)))

@@ -2,10 +2,12 @@ import random
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import optuna
 import pytest
 from sqlalchemy import create_engine, delete, select, update
+from sqlalchemy.pool import NullPool
 from store_fixtures import claim_and_record
 
 from lambda_nas.cost.merged_prices import MergedPrices
@@ -42,17 +44,17 @@ def test_a_study_comes_back_as_it_went_in(store, make_info, prices, url):
     store.create_study(first, prices)
     store.create_study(second, prices)
 
-    again = SqlStudyStore.open(url, create=False)
-    assert again.has("first")
-    assert again.study("second") == second
-    assert again.studies() == [first, second]
-    assert again.prices("first") == prices
-    assert again.prior("first") is None
-    assert again.trials("first") == again.front("first") == []
+    with SqlStudyStore.open(url, create=False) as again:
+        assert again.has("first")
+        assert again.study("second") == second
+        assert again.studies() == [first, second]
+        assert again.prices("first") == prices
+        assert again.prior("first") is None
+        assert again.trials("first") == again.front("first") == []
 
 
 def test_creation_time_is_utc_now(store, study, url):
-    with create_engine(url).connect() as connection:
+    with create_engine(url, poolclass=NullPool).connect() as connection:
         created = connection.scalar(select(schema.StudyRow.created_at))
     if created.tzinfo is None:
         created = created.replace(tzinfo=UTC)
@@ -82,7 +84,7 @@ def test_a_trial_counts_with_its_best_rung(store, study, make_point, url):
 
     expected = make_point(4, [0, 2, 4], 0.75, rung=1, weights="/weights/4")
     assert front == store.front(study) == store.trials(study) == [expected]
-    with create_engine(url).connect() as connection:
+    with create_engine(url, poolclass=NullPool).connect() as connection:
         columns = (
             schema.MeasurementRow.rung,
             schema.MeasurementRow.accuracy,
@@ -170,8 +172,8 @@ def test_only_the_thread_of_a_transaction_is_part_of_it(store, study, url):
 
 def test_two_searches_record_into_one_front(study, url, store):
     def record(trial):
-        opened = SqlStudyStore.open(url)
-        return claim_and_record(opened, study, history(trial, [trial], trial / 10))
+        with SqlStudyStore.open(url) as opened:
+            return claim_and_record(opened, study, history(trial, [trial], trial / 10))
 
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(record, range(8)))
@@ -218,18 +220,20 @@ def test_another_device_is_refused_naming_both(store, make_info, study):
 
 @pytest.mark.parametrize("ours_first", [True, False])
 def test_optuna_lives_in_the_same_database(ours_first, url, make_info, prices):
-    opened = SqlStudyStore.open(url) if ours_first else None
-    if not ours_first and url.startswith("sqlite"):
+    if ours_first:
+        with SqlStudyStore.open(url):
+            pass
+    elif url.startswith("sqlite"):
         # Optuna doesn't make the folder.
-        SqlStudyStore.open(url.replace("study.db", "other.db"))
+        Path(url.removeprefix("sqlite:///")).parent.mkdir()
     theirs = optuna.create_study(storage=optuna.storages.RDBStorage(url), study_name="deit-images")
-    opened = opened or SqlStudyStore.open(url)
-    opened.create_study(make_info(), prices)
-    theirs.tell(theirs.ask(), 1.0)
+    with SqlStudyStore.open(url) as ours:
+        ours.create_study(make_info(), prices)
+        theirs.tell(theirs.ask(), 1.0)
 
-    again = optuna.load_study(study_name="deit-images", storage=SqlStudyStore.open(url).optuna)
-    assert len(again.trials) == 1
-    assert opened.study("deit-images") == make_info()
+    with SqlStudyStore.open(url) as ours:
+        assert len(optuna.load_study(study_name="deit-images", storage=ours.optuna).trials) == 1
+        assert ours.study("deit-images") == make_info()
 
 
 def test_prices_and_trials_with_merged_tokens(store, study, make_info, prices):
@@ -259,7 +263,7 @@ def test_prices_and_trials_with_merged_tokens(store, study, make_info, prices):
 )
 def test_what_can_not_be_is_told(store, study, url, damage, reason):
     claim_and_record(store, study, history(0, [0, 1], 0.5))
-    with create_engine(url).begin() as connection:
+    with create_engine(url, poolclass=NullPool).begin() as connection:
         connection.execute(damage)
     with pytest.raises(StorageError, match=rf"can't be read \({reason}.*restore it"):
         store.load(study)

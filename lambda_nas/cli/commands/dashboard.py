@@ -23,13 +23,13 @@ def dashboard(
     from lambda_nas.reporting.dashboard_sync import sync_study
     from lambda_nas.store.study_store import SqlStudyStore
 
-    store = SqlStudyStore.open(storage, create=False)
-    for info in store.studies():
-        try:
-            sync_study(store, info.name)
-        except StorageError as error:
-            # One may look at a database that one may not write to.
-            output.note(f"note and plots of {info.name} are as they were: {error}")
-    with open_server(store, port) as server:
-        output.stderr.print(f"Optuna dashboard at http://127.0.0.1:{port}/ (Ctrl-C stops it)")
-        server.serve_forever()
+    with SqlStudyStore.open(storage, create=False) as store:
+        for info in store.studies():
+            try:
+                sync_study(store, info.name)
+            except StorageError as error:
+                # One may look at a database that one may not write to.
+                output.note(f"note and plots of {info.name} are as they were: {error}")
+        with open_server(store, port) as server:
+            output.stderr.print(f"Optuna dashboard at http://127.0.0.1:{port}/ (Ctrl-C stops it)")
+            server.serve_forever()

@@ -18,7 +18,8 @@ def doctor(
     from lambda_nas.store.doctor import examine
     from lambda_nas.store.study_store import SqlStudyStore
 
-    findings = examine(SqlStudyStore.open(storage, create=False), study)
+    with SqlStudyStore.open(storage, create=False) as store:
+        findings = examine(store, study)
     if json:
         output.print_json(
             {

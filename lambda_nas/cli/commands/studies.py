@@ -26,27 +26,27 @@ def studies(storage: StorageOption = DEFAULT_STORAGE, json: JsonOption = False) 
     from lambda_nas.store.study_store import SqlStudyStore
     from lambda_nas.strategy.optuna_trials import count_stored
 
-    store = SqlStudyStore.open(storage, create=False)
-    infos = store.studies()
-    rows = [
-        {
-            "study": info.name,
-            "model": info.model,
-            "data": info.data,
-            "device": info.device,
-            "complete": count_stored(info.name, store.optuna).complete,
-            "front": len(store.front(info.name)),
-        }
-        for info in infos
-    ]
+    with SqlStudyStore.open(storage, create=False) as store:
+        infos = store.studies()
+        rows = [
+            {
+                "study": info.name,
+                "model": info.model,
+                "data": info.data,
+                "device": info.device,
+                "complete": count_stored(info.name, store.optuna).complete,
+                "front": len(store.front(info.name)),
+            }
+            for info in infos
+        ]
+        runs = [store.runs(info.name) for info in infos]
     if json:
         output.print_json(rows)
         return
     # Most studies of a database are of one machine; `show` and --json tell it, too.
     wide = output.stdout.width >= WIDE
     table = _table(wide=wide)
-    for info, row in zip(infos, rows, strict=True):
-        runs = store.runs(info.name)
+    for info, row, of_study in zip(infos, rows, runs, strict=True):
         table.add_row(
             escape(info.name),
             escape(short_name(info.model)),
@@ -55,7 +55,7 @@ def studies(storage: StorageOption = DEFAULT_STORAGE, json: JsonOption = False) 
             f"{100 * info.baseline_accuracy:.2f}%",
             str(row["complete"]),
             str(row["front"]),
-            f"{runs[-1].started_at:%Y-%m-%d}" if runs else "",
+            f"{of_study[-1].started_at:%Y-%m-%d}" if of_study else "",
         )
     output.stdout.print(table)
 

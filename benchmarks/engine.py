@@ -27,7 +27,7 @@ from ray.tune import Trainable
 from timm.models.vision_transformer import VisionTransformer
 
 from lambda_nas.api import session as run
-from lambda_nas.api.terminal_progress import stage
+from lambda_nas.api.progress.terminal import stage
 from lambda_nas.data.image_folder import ImageData
 from lambda_nas.data.image_set import ImageSet
 from lambda_nas.execution import tuning

@@ -14,7 +14,7 @@ from pathlib import Path
 import optuna
 
 from lambda_nas.api import session as run
-from lambda_nas.api.terminal_progress import SearchProgress
+from lambda_nas.api.progress.terminal import SearchProgress
 from lambda_nas.cost.price_table import PriceTable
 from lambda_nas.execution import driver
 from lambda_nas.execution.settings import Budget, Settings

@@ -24,26 +24,38 @@ if TYPE_CHECKING:
     from lambda_nas.api.study import open_study as open_study
     from lambda_nas.api.train import Trained as Trained
     from lambda_nas.api.train import train as train
+    from lambda_nas.cost.measurement import Price as Price
+    from lambda_nas.errors import InfeasibleError as InfeasibleError
+    from lambda_nas.errors import InputError as InputError
+    from lambda_nas.errors import LambdaNasError as LambdaNasError
+    from lambda_nas.strategy.space_files import SpaceConfig as SpaceConfig
+    from lambda_nas.training.evaluation import Accuracy as Accuracy
 
     __version__: str
 
 _MODULES = {
-    "bench": "bench",
-    "evaluate": "evaluate",
-    "export": "export",
-    "Exported": "export",
-    "MeasuredPrior": "prior",
-    "prior": "prior",
-    "report": "report",
-    "search": "search",
-    "Measurement": "study",
-    "ParetoPoint": "study",
-    "Study": "study",
-    "open_study": "study",
-    "Trained": "train",
-    "train": "train",
+    "bench": "api.bench",
+    "evaluate": "api.evaluate",
+    "export": "api.export",
+    "Exported": "api.export",
+    "MeasuredPrior": "api.prior",
+    "prior": "api.prior",
+    "report": "api.report",
+    "search": "api.search",
+    "Measurement": "api.study",
+    "ParetoPoint": "api.study",
+    "Study": "api.study",
+    "open_study": "api.study",
+    "Trained": "api.train",
+    "train": "api.train",
+    "Price": "cost.measurement",
+    "InfeasibleError": "errors",
+    "InputError": "errors",
+    "LambdaNasError": "errors",
+    "SpaceConfig": "strategy.space_files",
+    "Accuracy": "training.evaluation",
 }
-"""The module of ``lambda_nas.api`` that each public name is in."""
+"""The module below ``lambda_nas`` that each public name is in."""
 
 __all__ = [
     "__version__",
@@ -58,7 +70,7 @@ if not TYPE_CHECKING:  # Type checkers would take any name for known.
         if name == "__version__":
             value = _version()
         elif name in _MODULES:
-            value = getattr(import_module(f"lambda_nas.api.{_MODULES[name]}"), name)
+            value = getattr(import_module(f"lambda_nas.{_MODULES[name]}"), name)
         else:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
         globals()[name] = value

@@ -7,7 +7,7 @@ import torch
 from timm.models import get_model_input_config
 from torch import nn
 
-from lambda_nas.api.notebook_progress import progress_shown
+from lambda_nas.api.progress.shown import progress_shown
 from lambda_nas.cost.measurement import Price, measure_prices
 from lambda_nas.execution.progress import in_percent
 from lambda_nas.pretrained.loading import build_for_pricing

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lambda_nas.api.notebook_progress import progress_shown
+from lambda_nas.api.progress.shown import progress_shown
 from lambda_nas.data.image_folder import load_evaluation
 from lambda_nas.execution.progress import in_percent
 from lambda_nas.pretrained.from_module import from_module

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from lambda_nas.api.notebook_progress import progress_shown
+from lambda_nas.api.progress.shown import progress_shown
 from lambda_nas.api.study import Measurement, ParetoPoint, open_study
 from lambda_nas.exports.network import Format, check_request
 from lambda_nas.store import DEFAULT_STORAGE

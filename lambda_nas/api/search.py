@@ -10,7 +10,7 @@ from torch import nn
 
 from lambda_nas.api import session
 from lambda_nas.api.config import SearchConfig, open_session, parse_budget, parse_bytes
-from lambda_nas.api.notebook_progress import progress_shown
+from lambda_nas.api.progress.shown import progress_shown
 from lambda_nas.api.study import Study, read_study
 from lambda_nas.cost.constraints import Constraints
 from lambda_nas.store import DEFAULT_STORAGE

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from lambda_nas.api.progress.terminal import note as note
+from lambda_nas.api.progress.terminal import stderr as stderr
 from lambda_nas.api.study import ParetoPoint, Study
-from lambda_nas.api.terminal_progress import note as note
-from lambda_nas.api.terminal_progress import stderr as stderr
 from lambda_nas.reporting.front_table import FRONT_HEAD, front_rows, front_title
 
 stdout = Console(highlight=False)

@@ -118,6 +118,7 @@ class RemovalSampler(BaseSampler):
         )
         self._every: Candidates | None = None
         self._observations: Observations | None = None
+        self._asked: set[int] = set()
         self._random = np.random.default_rng(seed)
         self._independent = RandomSampler(seed)
 
@@ -136,6 +137,7 @@ class RemovalSampler(BaseSampler):
             trial = study.ask(distributions(self._search_space))
         finally:
             self._observations = None
+        self._asked.add(trial.number)
         return Suggestion(trial, self._search_space.to_architecture(trial.params), observations)
 
     def propose(self, observations: Observations) -> Architecture:
@@ -219,12 +221,13 @@ class RemovalSampler(BaseSampler):
         values: Sequence[float] | None,
     ) -> None:
         """Stop ``study.optimize`` after the last architecture."""
-        if not self._feasible.is_small:
+        # Whoever begins trials with ``ask`` is told there, which saves reading them here.
+        if trial.number in self._asked or not self._feasible.is_small:
             return
         architecture = self._search_space.to_architecture(trial.params)
         observations = read_observations(study, self._search_space)
         if self._leaves_none({*observations.taken, architecture}):
-            # Outside of ``study.optimize`` there is nothing to stop: ``ask`` raises.
+            # With ``study.ask`` there is nothing to stop.
             with suppress(RuntimeError):
                 study.stop()
 

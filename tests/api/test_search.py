@@ -11,7 +11,7 @@ import torch
 from torchvision.transforms.functional import to_pil_image
 
 import lambda_nas
-from lambda_nas.api.notebook_progress import Quiet
+from lambda_nas.api.progress.quiet import Quiet
 from lambda_nas.cli.output import study_json
 from lambda_nas.errors import (
     InfeasibleError,

@@ -183,7 +183,7 @@ class CountingStorage(InMemoryStorage):
         return super().get_all_trials(study_id, deepcopy, states)
 
 
-def test_a_suggestion_reads_all_trials_once(make_search):
+def test_a_trial_reads_all_trials_once_to_choose_and_once_to_count(make_search):
     storage = CountingStorage()
     search = make_search(storage=storage)
     for number in range(4):
@@ -191,3 +191,5 @@ def test_a_suggestion_reads_all_trials_once(make_search):
         search.begin(str(number))
         assert storage.reads == 1
         search.end(0.5, trial_id=str(number))
+        # Once more to show how many trials there are.
+        assert storage.reads == 2

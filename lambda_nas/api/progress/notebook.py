@@ -1,15 +1,13 @@
-"""Progress where there is no terminal: in a notebook's cell, or none."""
+"""Progress in a notebook's cell."""
 
-import logging
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from html import escape
-from typing import Any, Protocol
+from typing import Any
 
-from lambda_nas.execution.progress import Progress
-from lambda_nas.models.architecture import Architecture
+from lambda_nas.api.progress.quiet import Quiet, ShownProgress
+from lambda_nas.api.progress.terminal import note
 from lambda_nas.records.trial import ParetoTrial, TrialCounts
 from lambda_nas.reporting.front_table import BEST_HEAD, best_rows, html_table
 
@@ -17,35 +15,6 @@ REDRAWN_S = 0.25
 
 Show = Callable[[str, str], None]
 """Puts a text, and the same in HTML, in the place of those before."""
-
-
-class ShownProgress(Progress, Protocol):
-    """Progress that somebody looks at, and what else they have to be told."""
-
-    def notes(self, texts: Iterable[str]) -> None:
-        """Tell what is to know of the model and the images."""
-
-
-class Quiet:
-    """Says nothing but what went wrong."""
-
-    @contextmanager
-    def stage(self, label: str, total: int) -> Iterator[Callable[[], None]]:
-        """Open a stage."""
-        del label, total
-        yield lambda: None
-
-    def notes(self, texts: Iterable[str]) -> None:
-        """Say nothing."""
-        del texts
-
-    def trials(self, counts: TrialCounts, front: Sequence[ParetoTrial]) -> None:
-        """Say nothing."""
-        del counts, front
-
-    def failed(self, architecture: Architecture, reason: str) -> None:
-        """Log a failed trial as a warning."""
-        logging.getLogger(__name__).warning("failed: %s: %s", architecture, reason)
 
 
 class CellProgress(Quiet):
@@ -82,8 +51,6 @@ class CellProgress(Quiet):
 
     def notes(self, texts: Iterable[str]) -> None:
         """Print the notes below the cell, where they stay."""
-        from lambda_nas.api.terminal_progress import note
-
         for text in texts:
             note(text)
 
@@ -114,28 +81,3 @@ def in_cell(budget_trials: int | None) -> Iterator[ShownProgress]:
         yield CellProgress(budget_trials, show)
     finally:
         show("", "")
-
-
-@contextmanager
-def _quiet() -> Iterator[ShownProgress]:
-    yield Quiet()
-
-
-def progress_shown(
-    *, visible: bool, budget_trials: int | None = None
-) -> AbstractContextManager[ShownProgress]:
-    """Return progress for where this is called: in a notebook, on a terminal, or none at all."""
-    if not visible:
-        return _quiet()
-    if in_notebook():
-        return in_cell(budget_trials)
-    from lambda_nas.api.terminal_progress import SearchProgress
-
-    return SearchProgress(budget_trials)
-
-
-def in_notebook() -> bool:
-    """Say whether this process is the kernel of a notebook."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython else None
-    return hasattr(shell, "kernel")

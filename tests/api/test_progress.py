@@ -1,6 +1,8 @@
 """Progress outside of terminals."""
 
-from lambda_nas.api.notebook_progress import CellProgress, Quiet, in_notebook, progress_shown
+from lambda_nas.api.progress.notebook import CellProgress
+from lambda_nas.api.progress.quiet import Quiet
+from lambda_nas.api.progress.shown import in_notebook, progress_shown
 from lambda_nas.cost.measurement import Price
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.records.trial import ParetoTrial, TrialCounts

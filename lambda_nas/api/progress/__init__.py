@@ -1,0 +1,1 @@
+"""Progress of the functions, in a notebook and on a terminal."""

@@ -1,0 +1,39 @@
+"""What a function tells while it works, and one who tells nothing of it."""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+from lambda_nas.execution.progress import Progress
+from lambda_nas.models.architecture import Architecture
+from lambda_nas.records.trial import ParetoTrial, TrialCounts
+
+
+class ShownProgress(Progress, Protocol):
+    """Progress that somebody looks at, and what else they have to be told."""
+
+    def notes(self, texts: Iterable[str]) -> None:
+        """Tell what is to know of the model and the images."""
+
+
+class Quiet:
+    """Says nothing but what went wrong."""
+
+    @contextmanager
+    def stage(self, label: str, total: int) -> Iterator[Callable[[], None]]:
+        """Open a stage."""
+        del label, total
+        yield lambda: None
+
+    def notes(self, texts: Iterable[str]) -> None:
+        """Say nothing."""
+        del texts
+
+    def trials(self, counts: TrialCounts, front: Sequence[ParetoTrial]) -> None:
+        """Say nothing."""
+        del counts, front
+
+    def failed(self, architecture: Architecture, reason: str) -> None:
+        """Log a failed trial as a warning."""
+        logging.getLogger(__name__).warning("failed: %s: %s", architecture, reason)

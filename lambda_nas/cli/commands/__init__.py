@@ -1,1 +1,1 @@
-"""The commands, one file each: parse, call one function of ``lambda_nas.api``, print."""
+"""The commands, one file each: parse, call one function, print."""

@@ -14,12 +14,10 @@ def doctor(
     study: StudyArgument, storage: StorageOption = DEFAULT_STORAGE, json: JsonOption = False
 ) -> None:
     """Check that a study is consistent; exit with 1 if it isn't."""
+    from lambda_nas.api.studies import check_study
     from lambda_nas.cli import output
-    from lambda_nas.store.doctor import examine
-    from lambda_nas.store.study_store import SqlStudyStore
 
-    with SqlStudyStore.open(storage, create=False) as store:
-        findings = examine(store, study)
+    findings = check_study(study, storage=storage)
     if json:
         output.print_json(
             {

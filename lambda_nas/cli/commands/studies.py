@@ -21,41 +21,39 @@ def studies(storage: StorageOption = DEFAULT_STORAGE, json: JsonOption = False) 
     """List the studies of a database."""
     from rich.markup import escape
 
+    from lambda_nas.api.studies import list_studies
     from lambda_nas.cli import output
     from lambda_nas.reporting.formatting import short_name
-    from lambda_nas.store.study_store import SqlStudyStore
-    from lambda_nas.strategy.optuna_trials import count_stored
 
-    with SqlStudyStore.open(storage, create=False) as store:
-        infos = store.studies()
-        rows = [
-            {
-                "study": info.name,
-                "model": info.model,
-                "data": info.data,
-                "device": info.device,
-                "complete": count_stored(info.name, store.optuna).complete,
-                "front": len(store.front(info.name)),
-            }
-            for info in infos
-        ]
-        runs = [store.runs(info.name) for info in infos]
+    found = list_studies(storage)
     if json:
-        output.print_json(rows)
+        output.print_json(
+            [
+                {
+                    "study": study.name,
+                    "model": study.model,
+                    "data": study.data,
+                    "device": study.device,
+                    "complete": study.complete,
+                    "front": study.front,
+                }
+                for study in found
+            ]
+        )
         return
     # Most studies of a database are of one machine; `show` and --json tell it, too.
     wide = output.stdout.width >= WIDE
     table = _table(wide=wide)
-    for info, row, of_study in zip(infos, rows, runs, strict=True):
+    for study in found:
         table.add_row(
-            escape(info.name),
-            escape(short_name(info.model)),
-            escape(short_name(info.data)),
-            *([escape(info.device)] if wide else []),
-            f"{100 * info.baseline_accuracy:.2f}%",
-            str(row["complete"]),
-            str(row["front"]),
-            f"{of_study[-1].started_at:%Y-%m-%d}" if of_study else "",
+            escape(study.name),
+            escape(short_name(study.model)),
+            escape(short_name(study.data)),
+            *([escape(study.device)] if wide else []),
+            f"{100 * study.baseline_accuracy:.2f}%",
+            str(study.complete),
+            str(study.front),
+            f"{study.last_run:%Y-%m-%d}" if study.last_run else "",
         )
     output.stdout.print(table)
 

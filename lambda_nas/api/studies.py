@@ -1,0 +1,97 @@
+"""Looks after the studies of a database (``lambda-nas studies``, ``doctor`` and ``dashboard``)."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from wsgiref.simple_server import WSGIServer
+
+from lambda_nas.errors import StorageError
+from lambda_nas.reporting.dashboard_server import open_server
+from lambda_nas.reporting.dashboard_sync import sync_study
+from lambda_nas.store import DEFAULT_STORAGE
+from lambda_nas.store.doctor import Findings, examine
+from lambda_nas.store.study_store import SqlStudyStore
+from lambda_nas.strategy.optuna_trials import count_stored
+
+
+@dataclass(frozen=True)
+class StudySummary:
+    """A study in one line.
+
+    Attributes:
+        name: Of the study.
+        model: That was searched.
+        data: The images.
+        device: That the prices were measured on.
+        baseline_accuracy: Top-1 of the unpruned model, a fraction.
+        complete: Number of completed trials.
+        front: Number of trials on the front.
+        last_run: When its last search began, in UTC.
+    """
+
+    name: str
+    model: str
+    data: str
+    device: str
+    baseline_accuracy: float
+    complete: int
+    front: int
+    last_run: datetime | None
+
+
+def list_studies(storage: str = DEFAULT_STORAGE) -> list[StudySummary]:
+    """Return the studies of a database, oldest first.
+
+    Raises:
+        StorageError: If the database is missing or can't be used.
+    """
+    with SqlStudyStore.open(storage, create=False) as store:
+        return [
+            StudySummary(
+                name=info.name,
+                model=info.model,
+                data=info.data,
+                device=info.device,
+                baseline_accuracy=info.baseline_accuracy,
+                complete=count_stored(info.name, store.optuna).complete,
+                front=len(store.front(info.name)),
+                last_run=max((run.started_at for run in store.runs(info.name)), default=None),
+            )
+            for info in store.studies()
+        ]
+
+
+def check_study(name: str, *, storage: str = DEFAULT_STORAGE) -> Findings:
+    """Check that a study is consistent.
+
+    Raises:
+        InputError: If there is none of this name; lists those there are.
+        StorageError: If the database is missing or can't be used.
+    """
+    with SqlStudyStore.open(storage, create=False) as store:
+        return examine(store, name)
+
+
+@contextmanager
+def open_dashboard(storage: str, port: int, *, note: Callable[[str], None]) -> Iterator[WSGIServer]:
+    """Open the Optuna dashboard of a database on a port of this machine, with all plots up to date.
+
+    Args:
+        storage: SQLAlchemy URL of the study database.
+        port: To listen on.
+        note: Is told of each study whose plots can't be brought up to date.
+
+    Raises:
+        InputError: If the port can't be used.
+        StorageError: If the database is missing or can't be read.
+    """
+    with SqlStudyStore.open(storage, create=False) as store:
+        for info in store.studies():
+            try:
+                sync_study(store, info.name)
+            except StorageError as error:
+                # One may look at a database that one may not write to.
+                note(f"note and plots of {info.name} are as they were: {error}")
+        with open_server(store, port) as server:
+            yield server

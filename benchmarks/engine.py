@@ -241,7 +241,7 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", help="the embedded digits without it")
+    parser.add_argument("--model", help="the built-in digits without it")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--class-map", type=Path)
     parser.add_argument("--images", type=int, default=64, help="of the NOSE path")

@@ -209,7 +209,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--model", help="the embedded digits without it")
+    parser.add_argument("--model", help="the built-in digits without it")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--class-map", type=Path)
     parser.add_argument("--calibration", type=int, help="images; all without it")

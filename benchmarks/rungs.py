@@ -1,4 +1,4 @@
-"""Compare ways to train a trial after its transplant, on the embedded digits, seeded.
+"""Compare ways to train a trial after its transplant, on the built-in digits, seeded.
 
 Compares, at equal numbers of steps, training the transplanted network (lambda is 0 from the start)
 with diluting the unpruned one (lambda falls from 1 to 0), and also gives dilution five times the

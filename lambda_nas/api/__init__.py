@@ -1,1 +1,1 @@
-"""One function for each thing a person does."""
+"""One function per task."""

@@ -34,7 +34,7 @@ class SearchConfig:
     Attributes:
         budget: When to stop.
         model: A name as ``load_model`` takes it, or a network that timm built.
-        data: An image folder; without model and data the embedded digits are searched.
+        data: An image folder; without model and data the built-in digits are searched.
         checkpoint: A file of weights for the model.
         pretrained: Whether to load timm's weights; by default unless there is a checkpoint.
         class_map: A text file of class names in the order of the head.

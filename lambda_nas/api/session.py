@@ -66,7 +66,7 @@ class Source:
 
 
 def open_digits() -> Source:
-    """Return the embedded default: the handwritten digits and a ViT trained on them."""
+    """Return the built-in default: the handwritten digits and a ViT trained on them."""
     return Source(digits_model(), digits_images(), "digits")
 
 
@@ -81,7 +81,7 @@ def open_source(
     seed: int = 0,
     limits: ImageLimits | None = None,
 ) -> Source:
-    """Load a model and an image folder, or the embedded default when neither is given.
+    """Load a model and an image folder, or the built-in default when neither is given.
 
     A model that is a network already is taken as it is, in a copy. timm's weights are loaded for
     one of its names if ``pretrained`` says so, by default unless there is a ``checkpoint``.
@@ -122,7 +122,7 @@ def open_source(
 def _refuse_alone(
     *, checkpoint: str | Path | None, pretrained: bool | None, class_map: str | Path | None
 ) -> None:
-    """Refuse what says nothing about the embedded default and would silently be left out."""
+    """Refuse what says nothing about the built-in default and would silently be left out."""
     given = [
         *([f"`checkpoint={checkpoint}`"] if checkpoint is not None else []),
         *(["`pretrained`"] if pretrained else []),

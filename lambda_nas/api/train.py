@@ -58,10 +58,11 @@ def train(
     storage: str = DEFAULT_STORAGE,
     progress: bool = True,
 ) -> Trained:
-    """Train an architecture of a study in full: its attention fades out over the epochs.
+    """Train an architecture from a study in full.
 
-    The unpruned model is the teacher; the result is a model that timm loads. Run the same training
-    again to resume an interrupted one.
+    The attention to be removed fades out over the first half of the epochs. The unpruned model is
+    the teacher; the result is a model that timm loads. Run the same training again to resume an
+    interrupted one.
 
     Args:
         study: Name of the study.

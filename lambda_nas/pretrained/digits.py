@@ -1,4 +1,4 @@
-"""The embedded default: scikit-learn's handwritten digits, and a small ViT that knows them."""
+"""The built-in default: scikit-learn's handwritten digits, and a small ViT that knows them."""
 
 from dataclasses import replace
 from pathlib import Path

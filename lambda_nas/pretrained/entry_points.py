@@ -99,7 +99,7 @@ def lambda_nas_pruned(
 
 @register_model
 def digits_vit(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:  # noqa: ANN401
-    """Build the 12-block ViT of the embedded default, for 8x8 grayscale images of 10 classes."""
+    """Build the 12-block ViT of the built-in default, for 8x8 grayscale images of 10 classes."""
     args = {
         "patch_size": 2,
         "embed_dim": 48,

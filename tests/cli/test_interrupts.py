@@ -1,4 +1,4 @@
-"""The embedded default from the command line: interrupted, killed, and taken up again."""
+"""The built-in default from the command line: interrupted, killed, and taken up again."""
 
 import json
 import signal

@@ -1,4 +1,4 @@
-"""The embedded default from the command line: searched, shown, reported, exported, trained."""
+"""The built-in default from the command line: searched, shown, reported, exported, trained."""
 
 import json
 import re

@@ -60,8 +60,9 @@ def train(
     storage: StorageOption = DEFAULT_STORAGE,
     json: JsonOption = False,
 ) -> None:
-    """Train an architecture of a study in full: its attention fades out over the epochs.
+    """Train an architecture from a study in full.
 
+    The attention to be removed fades out over the first half of the epochs.
     The unpruned model is the teacher; the result is a model that timm loads.
     Run the same command again to resume.
     """

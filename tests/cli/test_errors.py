@@ -88,7 +88,7 @@ def test_limits_that_nothing_keeps(lambda_nas, tmp_path, limit, nearest):
 
 
 @pytest.mark.parametrize("command", ["search", "prior"])
-def test_what_the_embedded_default_has_no_use_for(lambda_nas, command):
+def test_what_the_built_in_default_has_no_use_for(lambda_nas, command):
     given = ("--checkpoint", "a.pth", "--pretrained", "--class-map", "b.txt")
     code, out, err = lambda_nas(command, *given)
     assert (code, out) == (2, "")

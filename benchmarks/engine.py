@@ -26,7 +26,7 @@ from exhaustive import every_removal, set_of
 from ray.tune import Trainable
 from timm.models.vision_transformer import VisionTransformer
 
-from lambda_nas.api import session as run
+from lambda_nas.api import session
 from lambda_nas.api.progress.terminal import stage
 from lambda_nas.data.image_folder import ImageData
 from lambda_nas.data.image_set import ImageSet
@@ -50,7 +50,7 @@ WORKERS = 2
 def main() -> None:
     """Print a Markdown table."""
     options = _options()
-    source = run.open_source(
+    source = session.open_source(
         stage, model=options.model, data=options.data, class_map=options.class_map
     )
     model = check_blockwise(source.model.model).eval()
@@ -185,7 +185,7 @@ def overhead(seconds: float, trials: int) -> Overhead:
         model = timm.create_model("digits_vit").eval()
         pixels = torch.randint(0, 256, (16, 1, 8, 8), dtype=torch.uint8)
         images = ImageSet(pixels, torch.arange(16) % 10, (0.5,), (0.5,))
-        source = run.Source(
+        source = session.Source(
             LoadedModel(model, "idle", ModelConfig("digits_vit", {}, {}), "idle"),
             ImageData(images, images, None, "idle", "idle"),
             "idle",
@@ -194,8 +194,8 @@ def overhead(seconds: float, trials: int) -> Overhead:
             Budget(trials=trials), max_removed=11, layers=tuple(range(12)), workers=WORKERS
         )
         store = SqlStudyStore.open(f"sqlite:///{folder}/study.db")
-        run.search(
-            run.Session(source, settings, store, "idle"),
+        session.search(
+            session.Session(source, settings, store, "idle"),
             progress=Quiet(),
             command="benchmark",
             weights_root=Path(folder),

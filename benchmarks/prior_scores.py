@@ -75,8 +75,8 @@ def scores(table: OracleTable) -> list[Score]:
     drop = accuracy[0] - accuracy
     singles = [RemovalSet.of([layer]) for layer in layers]
     pairs = [*singles, *map(RemovalSet, combinations(layers, 2))]
-    guessed, path = guess(entropy, table)
-    guessed_error, error_path = guess(error, table)
+    predicted, path = predict(entropy, table)
+    predicted_error, error_path = predict(error, table)
 
     def total(values: Array) -> Array:
         return additive(values, layers)
@@ -95,8 +95,8 @@ def scores(table: OracleTable) -> list[Score]:
         Score("accuracy drop, layers", total(drop), singles, labels=True),
         Score("relative entropy, pairs", pairwise(entropy, layers), pairs),
         Score("feature error, pairs", pairwise(error, layers), pairs),
-        Score("relative entropy, guessed", guessed, path),
-        Score("feature error, guessed", guessed_error, error_path),
+        Score("relative entropy, predicted", predicted, path),
+        Score("feature error, predicted", predicted_error, error_path),
         # Of no use to a search: what is known of a repair once all is known without it.
         Score("accuracy drop", drop, everything, labels=True),
     ]
@@ -119,7 +119,7 @@ def pairwise(values: Array, layers: tuple[int, ...]) -> Array:
     return members @ alone + 0.5 * np.einsum("si,ij,sj->s", members, beyond, members)
 
 
-def guess(values: Array, table: OracleTable) -> tuple[Array, list[RemovalSet]]:
+def predict(values: Array, table: OracleTable) -> tuple[Array, list[RemovalSet]]:
     """Return the Gaussian process's predictions of the logarithms, and the greedy path's sets."""
 
     def score(architecture: Architecture) -> float:
@@ -128,8 +128,8 @@ def guess(values: Array, table: OracleTable) -> tuple[Array, list[RemovalSet]]:
     surrogate = Surrogate(
         SearchSpace(table.layers), score, baseline=1.0, max_removed=len(table.layers)
     )
-    guessed = surrogate.log_scores(surrogate.candidates(list(map(Architecture, table.sets)))).mean
-    return guessed, [architecture.removal for architecture in surrogate.scores()]
+    predicted = surrogate.log_scores(surrogate.candidates(list(map(Architecture, table.sets)))).mean
+    return predicted, [architecture.removal for architecture in surrogate.scores()]
 
 
 def block_runs(sets: Sequence[RemovalSet], depth: int) -> int:

@@ -31,7 +31,7 @@ LINES = {
     "relative entropy x feature error": ("#2f9e78", "solid"),
     "abs. transfer entropy": ("#d9534f", "solid"),
     "relative entropy, layers": ("#3b6fb6", "dot"),
-    "relative entropy, guessed": ("#3b6fb6", "dash"),
+    "relative entropy, predicted": ("#3b6fb6", "dash"),
     "accuracy drop, layers": ("#8a5fbf", "dot"),
 }
 SYMBOLS = ("star", "diamond", "cross", "triangle-up")

@@ -62,14 +62,14 @@ def main() -> None:
         row.append(_percent(transplant(cache, removal), data.evaluation))
         for losses in (Losses(), RUNG_LOSSES):
             transplanted = transplant(cache, removal)
-            recipe = replace(
-                _recipe(STEPS), losses=losses, lambda_schedule=LambdaSchedule(start=0.0)
+            config = replace(
+                _config(STEPS), losses=losses, lambda_schedule=LambdaSchedule(start=0.0)
             )
-            train(transplanted, data.training, recipe, teacher=model)
+            train(transplanted, data.training, config, teacher=model)
             row.append(_percent(transplanted, data.evaluation))
         for compensation, steps in (("paper", STEPS), ("none", STEPS), ("none", 5 * STEPS)):
             diluted = dilute(model, removal, compensation=compensation)
-            train(diluted, data.training, _recipe(steps), teacher=model)
+            train(diluted, data.training, _config(steps), teacher=model)
             row.append(_percent(finish(diluted), data.evaluation))
         print("| " + " | ".join(row) + " |", flush=True)
 
@@ -92,7 +92,7 @@ def digits_swin(training: ImageSet) -> torch.nn.Module:
     return model
 
 
-def _recipe(steps: int) -> TrainConfig:
+def _config(steps: int) -> TrainConfig:
     return TrainConfig(steps=steps, batch_size=64, lr=3e-4, losses=RUNG_LOSSES)
 
 

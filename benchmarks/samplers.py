@@ -118,7 +118,7 @@ def judge_gate(problem: Problem, trials: list[RemovalSet]) -> dict[str, list[flo
 
     `wrong` is the share of the members of the exhaustive front that would still add to what is
     measured and would be rejected, `open` the share of those that would still add, and
-    `hopeless` the share of all unmeasured sets that would be rejected.
+    `rejected` the share of all unmeasured sets that would be rejected.
     """
     # Not the one that raced: to be asked about all sets it has to score them all.
     sampler = new_sampler(problem, problem.score)
@@ -138,11 +138,11 @@ def judge_gate(problem: Problem, trials: list[RemovalSet]) -> dict[str, list[flo
             observations = read_observations(study, search_space)
             decisions = sampler.gate(observations, list(map(Architecture, left)))
             judged = dict(zip(left, decisions, strict=True))
-            hopeless = {removal for removal in left if judged[removal].rejects}
+            rejected = {removal for removal in left if judged[removal].rejects}
             adding = {s for s in front & {*left} if problem.accuracy(s) > judged[s].to_beat}
-            shares["wrong"].append(len(adding & hopeless) / len(front))
+            shares["wrong"].append(len(adding & rejected) / len(front))
             shares["open"].append(len(adding) / len(front))
-            shares["hopeless"].append(len(hopeless) / len(left))
+            shares["rejected"].append(len(rejected) / len(left))
     return shares
 
 

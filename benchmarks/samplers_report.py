@@ -10,7 +10,7 @@ from plotly.subplots import make_subplots
 BUDGETS = (8, 16, 32, 64, 128)
 GOAL = 0.99
 QUARTILES = (0.25, 0.5, 0.75)
-GATE = ("wrong", "open", "hopeless")
+GATE = ("wrong", "open", "rejected")
 """See `samplers.judge_gate`."""
 
 NAMES = {

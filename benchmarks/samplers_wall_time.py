@@ -13,7 +13,7 @@ from pathlib import Path
 
 import optuna
 
-from lambda_nas.api import session as run
+from lambda_nas.api import session
 from lambda_nas.api.progress.terminal import SearchProgress
 from lambda_nas.cost.price_table import PriceTable
 from lambda_nas.execution import driver
@@ -53,7 +53,7 @@ class TPEInstead(RemovalSampler):
 def main() -> None:
     """Print a Markdown table."""
     options = _options()
-    source = run.open_digits()
+    source = session.open_digits()
     curves: dict[str, list[tuple[float, float]]] = {}
     prices: PriceTable | None = None
     for name, sampler in (("ours", RemovalSampler), ("tpe", TPEInstead)):
@@ -73,21 +73,21 @@ def main() -> None:
 
 
 def search(
-    source: run.Source, name: str, options: argparse.Namespace, prices: PriceTable | None
+    source: session.Source, name: str, options: argparse.Namespace, prices: PriceTable | None
 ) -> tuple[list[tuple[float, float]], PriceTable]:
     """Run one search; return its hypervolume after so many seconds, and the prices.
 
     Both are judged by the prices of the first: theirs differ by the machine's noise alone.
     """
-    layers, most, _ = run.resolve_layers(source, load_space("digits"))
+    layers, most, _ = session.resolve_layers(source, load_space("digits"))
     settings = Settings(
         Budget(trials=options.budget), max_removed=most, layers=layers, seed=options.seed
     )
     with tempfile.TemporaryDirectory() as folder, SearchProgress(options.budget) as progress:
         store = SqlStudyStore.open(f"sqlite:///{folder}/study.db")
         begun = datetime.now()
-        run.search(
-            run.Session(source, settings, store, name),
+        session.search(
+            session.Session(source, settings, store, name),
             progress=progress,
             command="benchmark",
             weights_root=Path(folder),

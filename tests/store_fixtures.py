@@ -100,7 +100,7 @@ def make_info():
             "seed": 3,
             "baseline_accuracy": 0.8125,
             "baseline": PRICES.unpruned,
-            "settings": {"max_removed": 5, "limits": {"max_params": None}, "seeds": [[0, 2]]},
+            "settings": {"max_removed": 5, "constraints": {"max_params": None}, "seeds": [[0, 2]]},
         }
         return StudyInfo(**(values | changes))
 

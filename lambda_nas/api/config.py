@@ -44,7 +44,7 @@ class SearchConfig:
         workers: Trials that run at the same time.
         gpus_per_trial: By default the workers share one GPU, if there is one.
         ray_address: The Ray cluster to join; ``None`` starts one for this search.
-        constraints: Limits on the price of an architecture.
+        constraints: Constraints on the price of an architecture.
         seed: Random seed for the data split and the sampler.
     """
 

@@ -79,7 +79,7 @@ def search(
         InputError: If something given can't be used.
         UnsupportedModelError: If the model has no attention layer that can be removed.
         StudyMismatchError: If the study exists with another model, other data or another device.
-        InfeasibleError: If no architecture is within the limits.
+        InfeasibleError: If no architecture satisfies the constraints.
         StorageError: If the database can't be used.
         ClusterError: If there is a cluster to join and it can't be joined.
         TrialsFailedError: If trial after trial fails.
@@ -120,15 +120,15 @@ def search(
         except KeyboardInterrupt as interrupt:
             interrupt.add_note(f"study {opened.name} is safe: run the same search again to resume")
             raise
-        return read_study(opened.store, opened.name, ended=result.stopped)
+        return read_study(opened.store, opened.name, ended=result.ended)
 
 
 def _call(study: str, model: object, data: object, budget: object) -> str:
     """Write how the study is resumed, for its note and its report."""
     given = {"model": "model" if isinstance(model, nn.Module) else model and repr(model)}
     given |= {"data": data and repr(str(data)), "budget": repr(budget), "study": repr(study)}
-    words = ", ".join(f"{key}={value}" for key, value in given.items() if value)
-    return f"lambda_nas.search({words})"
+    arguments = ", ".join(f"{key}={value}" for key, value in given.items() if value)
+    return f"lambda_nas.search({arguments})"
 
 
 @contextmanager

@@ -172,7 +172,7 @@ def search(
 
     Raises:
         StudyMismatchError: If the study exists with another model or other data.
-        InfeasibleError: If no price is within the limits; a new study is not begun then.
+        InfeasibleError: If no price satisfies the constraints; a new study is not begun then.
         ClusterError: If there is a cluster to join and it can't be joined.
     """
     timed = Stopwatch(progress)
@@ -215,11 +215,11 @@ def _search(session: Session, timed: Stopwatch, command: str, weights_root: Path
         )
     store.check_same(
         name,
-        source.model.name,
-        source.model.fingerprint,
-        source.data_name,
-        source.data.fingerprint,
-        device_name(device),
+        model=source.model.name,
+        model_fingerprint=source.model.fingerprint,
+        data=source.data_name,
+        data_fingerprint=source.data.fingerprint,
+        device=device_name(device),
     )
     store.check_mergings(name, settings.mergings)
     run = store.begin_run(name, _who(source, settings, device_name(device), command))
@@ -302,5 +302,5 @@ def _describe(source: Source, settings: Settings, *, rungs: int) -> dict[str, ob
         "rungs": rungs,
         "repair": source.has_repair,
         "seeds": [list(seed) for seed in settings.seeds],
-        "limits": asdict(settings.constraints),
+        "constraints": asdict(settings.constraints),
     }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from lambda_nas.cost.measurement import Price
-from lambda_nas.exports.front_trial import build_point, export_point
+from lambda_nas.exports.front_trial import build_trial, export_trial
 from lambda_nas.exports.network import Format
 from lambda_nas.models.merging import Merging
 from lambda_nas.records.front import hypervolume
@@ -78,7 +78,7 @@ class ParetoPoint(Measurement):
         Raises:
             InputError: If the weights are gone: they are on the machine that searched.
         """
-        return build_point(self._info, self._member)
+        return build_trial(self._info, self._member)
 
     def export(self, out: str | Path, *, format: Format = "timm", plain: bool = False) -> Path:
         """Write the network, by default as ``timm.create_model("local-dir:OUT")`` loads it.
@@ -96,7 +96,7 @@ class ParetoPoint(Measurement):
             ExportError: If the network can't be translated or the file gives other outputs.
         """
         folder = Path(out)
-        export_point(self._info, self._member, folder, format=format, plain=plain)
+        export_trial(self._info, self._member, folder, format=format, plain=plain)
         return folder
 
 

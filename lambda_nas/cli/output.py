@@ -78,7 +78,7 @@ def front_table(study: Study) -> Table:
         collapse_padding=True,
     )
     for column in FRONT_HEAD:
-        if column == "removed layers":
+        if column == "architecture":
             table.add_column(column, overflow="fold", min_width=14)
         else:
             table.add_column(column, justify="right")

@@ -31,7 +31,7 @@ def wording(app: TyperGroup, invoked: str | None) -> Wording:
     }
 
     def in_flags(name: str, value: str | None) -> str:
-        words = called.get(name, name)
-        return words if value is None else f"{words} {_VALUES.get(name, str)(value)}"
+        shown = called.get(name, name)
+        return shown if value is None else f"{shown} {_VALUES.get(name, str)(value)}"
 
     return in_flags

@@ -1,8 +1,9 @@
-"""Hard limits on the price of an architecture, and the nearest prices if none satisfies them."""
+"""Hard constraints on an architecture's price, and the nearest prices if none satisfies them."""
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 from lambda_nas.cost.measurement import Price
 from lambda_nas.cost.price_table import PriceTable, Signature
@@ -15,7 +16,7 @@ from lambda_nas.models.search_space import SearchSpace
 
 @dataclass(frozen=True)
 class Constraints:
-    """Hard limits on the price of an architecture; ``None`` is no limit.
+    """Hard constraints on the price of an architecture; ``None`` is no constraint.
 
     Attributes:
         max_params: Maximum number of parameters.
@@ -30,7 +31,7 @@ class Constraints:
     min_speedup: float | None = None
 
     def broken(self, price: Price) -> dict[str, float]:
-        """Return the limits that a price violates, as a user writes them, and by what factor."""
+        """Return the violated constraints, as a user writes them, each with its factor."""
         found = self.broken_by_params(price.params)
         if self.max_memory_bytes is not None and price.memory_bytes > self.max_memory_bytes:
             option = f"`max_memory` {self.max_memory_bytes / 1e6:g}MB"
@@ -43,18 +44,18 @@ class Constraints:
         return found
 
     def broken_by_params(self, params: int) -> dict[str, float]:
-        """Return the limit on parameters if it is violated, as ``broken`` does."""
+        """Return the constraint on parameters if it is violated, as ``broken`` does."""
         if self.max_params is None or params <= self.max_params:
             return {}
         return {f"`max_params` {self.max_params}": params / self.max_params}
 
 
 def check_params(params: Mapping[Signature, int], constraints: Constraints) -> None:
-    """Check that some cost signature satisfies the limit on parameters.
+    """Check that some cost signature satisfies the constraint on parameters.
 
     Args:
         params: Number of parameters by cost signature, without the unpruned model.
-        constraints: The limits.
+        constraints: The constraints.
 
     Raises:
         InfeasibleError: If none does; it names the nearest signature.
@@ -106,14 +107,16 @@ def _cheapest(
 
 
 def _check(broken: Mapping[str, Mapping[str, float]]) -> None:
-    """Raise unless one violates no limit; name the nearest, each with the limits it violates."""
+    """Raise unless one violates no constraint; name the nearest to each constraint."""
     if not all(broken.values()):
         return
     points = "; ".join(
         f"nearest to {' and '.join(constraints)}: {what}"
         for what, constraints in _nearest(broken).items()
     )
-    raise InfeasibleError(f"no architecture is within the limits; {points}", advice="relax a limit")
+    raise InfeasibleError(
+        f"no architecture satisfies the constraints; {points}", advice="relax a constraint"
+    )
 
 
 def layers_removed(signature: Signature) -> str:
@@ -126,23 +129,23 @@ def layers_removed(signature: Signature) -> str:
 
 
 def _nearest(broken: Mapping[str, Mapping[str, float]]) -> dict[str, list[str]]:
-    """Return the nearest to each limit, each with the limits that it is the nearest to.
+    """Return the nearest to each constraint, each with the constraints that it is the nearest to.
 
-    Only those that violate the fewest limits are considered: there, relaxing one is enough.
+    Only those that violate the fewest are considered: there, relaxing one is enough.
     """
     fewest = min(len(constraints) for constraints in broken.values())
     close = {
         what: constraints for what, constraints in broken.items() if len(constraints) == fewest
     }
     nearest: dict[str, list[str]] = {}
-    for limit in dict.fromkeys(limit for constraints in close.values() for limit in constraints):
-        what = min((each for each in close if limit in close[each]), key=lambda w: close[w][limit])
-        nearest.setdefault(what, []).append(limit)
+    for constraint in dict.fromkeys(chain.from_iterable(close.values())):
+        factors = {what: each[constraint] for what, each in close.items() if constraint in each}
+        nearest.setdefault(min(factors, key=factors.__getitem__), []).append(constraint)
     return nearest
 
 
 def _describe(price: Price) -> str:
-    """Describe a price in the units of the limits, rounded so that it would satisfy them."""
+    """Describe a price in the units of the constraints, rounded so that it would satisfy them."""
     return (
         f"{price.params} params, {math.ceil(price.memory_bytes / 1e4) / 100:.2f} MB, "
         f"{math.floor(100 * price.throughput) / 100:.2f} images/s, "

@@ -13,9 +13,9 @@ from lambda_nas.errors import ClusterError, InputError
 from lambda_nas.execution.progress import Progress
 from lambda_nas.execution.settings import Settings
 
-# Ray reads these when it is imported: quiet output, and Ctrl-C is handled by us.
 # Threads that wait by spinning starve their own process on a shared machine.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Ray reads these when it is imported: quiet output, and Ctrl-C is handled by us.
 os.environ.setdefault("RAY_AIR_NEW_OUTPUT", "0")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_CHDIR_TO_TRIAL_DIR", "0")

@@ -24,7 +24,13 @@ from lambda_nas.models.stages import find_stages
 from lambda_nas.records.trial import ParetoTrial, TrialCounts
 from lambda_nas.scoring.forwards import forwards_of
 from lambda_nas.scoring.prior import Scorer, layer_priors, nose_path
-from lambda_nas.strategy.optuna_trials import DIRECTIONS, OBJECTIVES, count_stored, count_trials
+from lambda_nas.strategy.optuna_trials import (
+    DIRECTIONS,
+    OBJECTIVES,
+    UNGATED,
+    count_stored,
+    count_trials,
+)
 from lambda_nas.strategy.sampler import RemovalSampler
 from lambda_nas.strategy.surrogate import Score
 from lambda_nas.training.evaluation import evaluate
@@ -40,12 +46,12 @@ class SearchResult:
     Attributes:
         front: The front of the study.
         counts: Its trials by state.
-        stopped: Why no further trial was begun.
+        ended: Why no further trial was begun.
     """
 
     front: list[ParetoTrial]
     counts: TrialCounts
-    stopped: str
+    ended: str
 
 
 def measure_baseline(
@@ -54,7 +60,7 @@ def measure_baseline(
     """Measure the unpruned model's top-1 and the prices of all signatures, its own included.
 
     Raises:
-        InfeasibleError: If no price is within the limits, as soon as that is known.
+        InfeasibleError: If no price satisfies the constraints, as soon as that is known.
     """
     model = task.model.to(task.device)
     image, _ = next(task.evaluation.batches(1, device=task.device))
@@ -110,7 +116,7 @@ def run_search(
     evaluates the trials that were running. If the database server goes away, the search waits.
 
     Raises:
-        InfeasibleError: If no price is within the limits.
+        InfeasibleError: If no price satisfies the constraints.
         NonFiniteError: If the unpruned model's outputs are not finite.
         StorageError: If the database fails, or its server does not come back.
     """
@@ -151,8 +157,8 @@ def run_search(
     with ray_running(settings, progress):
         seconds = settings.budget.seconds
         deadline = None if seconds is None else run_handle.elapsed() + seconds
-        stopped = _patiently(resume, lambda: store.count(name), progress)
-    return SearchResult(store.front(name), count_stored(name, store.optuna), stopped)
+        ended = _patiently(resume, lambda: store.count(name), progress)
+    return SearchResult(store.front(name), count_stored(name, store.optuna), ended)
 
 
 def _patiently(work: Callable[[], str], is_back: Callable[[], object], progress: Progress) -> str:
@@ -235,6 +241,6 @@ def _enqueue(study: optuna.Study, settings: Settings, evaluated: set[Architectur
         if seed not in evaluated:
             study.enqueue_trial(
                 settings.search_space.to_params(seed),
-                user_attrs={"seed": True},
+                user_attrs={UNGATED: True},
                 skip_if_exists=True,
             )

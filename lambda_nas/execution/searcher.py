@@ -15,7 +15,7 @@ from lambda_nas.models.architecture import Architecture
 from lambda_nas.models.search_space import SearchSpace
 from lambda_nas.records.run import ClaimResult
 from lambda_nas.strategy.early_stopping import EarlyStopping
-from lambda_nas.strategy.optuna_trials import count_trials
+from lambda_nas.strategy.optuna_trials import UNGATED, count_trials
 from lambda_nas.strategy.sampler import ExhaustedError, RemovalSampler, Suggestion
 from lambda_nas.strategy.surrogate import Score
 
@@ -32,7 +32,7 @@ class RemovalSearcher(Searcher):
     It keeps no state that the database does not hold: after a kill a new one continues.
 
     Attributes:
-        stopped: Why no further trial begins; ``None`` while the search goes on.
+        ended: Why no further trial begins; ``None`` while the search goes on.
         error: The error that ended the search.
     """
 
@@ -70,7 +70,7 @@ class RemovalSearcher(Searcher):
         )
         self._running: dict[str, RunningTrial] = {}
         self._failures = 0
-        self.stopped: str | None = None
+        self.ended: str | None = None
         self.error: LambdaNasError | None = None
 
     def suggest(  # type: ignore[override]  # Ray's own annotation forgets FINISHED.
@@ -141,16 +141,16 @@ class RemovalSearcher(Searcher):
             self.error = error
 
     def _next_trial(self) -> RunningTrial | None:
-        """Return the next trial, or ``None`` with the reason in ``stopped``."""
-        self.stopped = self._why_stop()
-        if self.stopped is None:
+        """Return the next trial, or ``None`` with the reason in ``ended``."""
+        self.ended = self._why_end()
+        if self.ended is None:
             try:
                 return self._begin()
             except ExhaustedError as error:
-                self.stopped = str(error)
+                self.ended = str(error)
         return None
 
-    def _why_stop(self) -> str | None:
+    def _why_end(self) -> str | None:
         counts = self._store.count(self._study.study_name)
         if counts.evaluated != len(self._recorder.evaluated):
             self._recorder.catch_up()
@@ -176,12 +176,12 @@ class RemovalSearcher(Searcher):
                 if claim is ClaimResult.GRANTED:
                     return RunningTrial(trial, architecture, self._score(architecture))
                 if claim is ClaimResult.SPENT:
-                    self.stopped = "budget spent"
+                    self.ended = "budget spent"
                     return None
                 reason = "another run evaluates it"
             self._recorder.reject(trial, architecture, reason)
         params = self._search_space.to_params(rejected[0])
-        self._study.enqueue_trial(params, user_attrs={"seed": True})
+        self._study.enqueue_trial(params, user_attrs={UNGATED: True})
         return self._begin()
 
     def _why_invalid(self, architecture: Architecture) -> str | None:
@@ -189,12 +189,12 @@ class RemovalSearcher(Searcher):
         if not architecture:
             return "it removes nothing: that is the baseline"
         if not self._sampler.allows(architecture):
-            return f"{architecture} is outside the limits"
+            return f"{architecture} does not satisfy the constraints"
         evaluated = any(each.architecture == architecture for each in self._recorder.evaluated)
         return "it is already evaluated" if evaluated else None
 
     def _why_reject(self, suggestion: Suggestion) -> str | None:
-        if suggestion.trial.user_attrs.get("seed"):
+        if suggestion.trial.user_attrs.get(UNGATED):
             return None
         return self._sampler.why_reject(suggestion.observations, suggestion.architecture)
 

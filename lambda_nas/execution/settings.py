@@ -37,7 +37,7 @@ class Settings:
         workers: Trials that run at the same time.
         gpus_per_trial: GPUs per trial; may be a fraction.
         ray_address: Address of the Ray cluster to join; ``None`` starts one for this search.
-        constraints: Limits on the price of an architecture.
+        constraints: Constraints on the price of an architecture.
         seeds: Removal sets to evaluate first.
         seed: Random seed of the sampler.
         batch_size: Images per forward pass, in measurements and evaluation.

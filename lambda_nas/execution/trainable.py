@@ -93,11 +93,11 @@ class RemovalTrial(Trainable):
     def _trained(self, model: nn.Module) -> nn.Module:
         """Return the model after the rung's training; dilution starts from the unpruned model."""
         assert self._task.training is not None
-        recipe = self._task.rungs[self._rung - 1]
-        fades = recipe.lambda_schedule.start > 0
+        config = self._task.rungs[self._rung - 1]
+        fades = config.lambda_schedule.start > 0
         if fades:
             model = dilute(self._unpruned, self._architecture.removal, compensation="none")
-        train(model, self._task.training, recipe, teacher=self._unpruned)
+        train(model, self._task.training, config, teacher=self._unpruned)
         return finish(model) if fades else model
 
 

@@ -67,7 +67,7 @@ def run_trials(
     deadline: float | None,
     progress: Progress,
 ) -> str:
-    """Run trials until the searcher stops, and return why it stopped.
+    """Run trials until the searcher stops, and return why it ended.
 
     The task is put into Ray's object store once; each worker process reads it from there once.
     No trial begins after ``deadline`` seconds of the run.
@@ -121,4 +121,4 @@ def run_trials(
         tuner.fit()
     if searcher.error:
         raise searcher.error
-    return searcher.stopped or "Ray ended the run"
+    return searcher.ended or "Ray ended the run"

@@ -16,7 +16,7 @@ from lambda_nas.records.trial import ParetoTrial
 from lambda_nas.reporting.formatting import short_name
 
 
-def export_point(
+def export_trial(
     info: StudyInfo,
     point: ParetoTrial,
     out: Path,
@@ -31,7 +31,7 @@ def export_point(
         ExportError: If the network can't be translated or the file gives other outputs.
     """
     export_network(
-        build_point(info, point),
+        build_trial(info, point),
         model_config(info),
         removal=point.removal,
         merging=point.architecture.merging,
@@ -42,7 +42,7 @@ def export_point(
     )
 
 
-def build_point(info: StudyInfo, point: ParetoTrial) -> nn.Module:
+def build_trial(info: StudyInfo, point: ParetoTrial) -> nn.Module:
     """Return the architecture with the weights that its trial left, in eval mode on the CPU.
 
     Raises:
@@ -67,7 +67,7 @@ def build_point(info: StudyInfo, point: ParetoTrial) -> nn.Module:
 
 
 def results_of(info: StudyInfo, point: ParetoTrial) -> Results:
-    """Return what the study knows of a point of its front, for a model card."""
+    """Return what the study knows of a trial of its front, for a model card."""
     described = str(info.settings["data"]).rpartition(": ")[2]
     return Results(
         study=info.name,
@@ -76,7 +76,7 @@ def results_of(info: StudyInfo, point: ParetoTrial) -> Results:
         data=f"{short_name(info.data)} ({described})",
         device=info.device,
         batch_size=int(info.settings["batch_size"]),  # type: ignore[call-overload]
-        weights=_describe_weights(point.rung, repaired=bool(info.settings.get("repair", True))),
+        weights=_describe_weights(point.rung, repaired=bool(info.settings["repair"])),
         accuracy=point.accuracy,
         price=point.price,
         baseline=info.baseline,

@@ -8,7 +8,7 @@ from lambda_nas.records.study import StudyInfo
 from lambda_nas.records.trial import ParetoTrial
 
 DEFAULT_MAX_DROP = 0.01
-DIGITS = 8
+DECIMALS = 8
 """Decimals to which fractions are compared; further ones come from rounding, not from images."""
 
 
@@ -55,7 +55,7 @@ def choose(
                 f"{nearest.trial} with {nearest.price.speedup:.2f}x"
             )
         return max(fast, key=lambda point: point.accuracy)
-    drop = round(DEFAULT_MAX_DROP if max_drop is None else max_drop, DIGITS)
+    drop = round(DEFAULT_MAX_DROP if max_drop is None else max_drop, DECIMALS)
     close = [point for point in front if _drop(info, point) <= drop]
     if not close:
         nearest = min(front, key=lambda point: _drop(info, point))
@@ -84,13 +84,13 @@ def in_points(drop: float) -> str:
     >>> in_points(0.01), in_points(0.0125)
     ('1 point', '1.25 points')
     """
-    points = round(100 * drop, DIGITS)
+    points = round(100 * drop, DECIMALS)
     return f"{points:g} point{'' if points == 1 else 's'}"
 
 
 def _drop(info: StudyInfo, point: ParetoTrial) -> float:
     """Return the fraction of top-1 lost, rounded so that 0.01 asked for is 0.01 granted."""
-    return round(info.baseline_accuracy - point.accuracy, DIGITS)
+    return round(info.baseline_accuracy - point.accuracy, DECIMALS)
 
 
 def _ceil(drop: float) -> float:

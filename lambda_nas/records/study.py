@@ -59,7 +59,7 @@ class StudyRecord:
     front: tuple[ParetoTrial, ...]
     runs: tuple[Run, ...]
 
-    def point(self, trial: TrialRecord) -> ParetoTrial:
+    def pareto_trial(self, trial: TrialRecord) -> ParetoTrial:
         """Return an evaluated trial with its price and without its weights."""
         best = max(trial.rungs, key=lambda rung: rung.accuracy)
         price = self.prices.of(trial.architecture)

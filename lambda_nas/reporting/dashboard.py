@@ -70,7 +70,7 @@ def _front_table(front: tuple[ParetoTrial, ...]) -> list[str]:
     if not front:
         return ["No trial has finished yet.", ""]
     return [
-        "| trial | removed layers | top-1 | speed-up | memory |",
+        "| trial | architecture | top-1 | speed-up | memory |",
         "|---:|:---|---:|---:|---:|",
         *(
             f"| {point.trial} | {_code(str(point.architecture))} | {100 * point.accuracy:.2f}% "

@@ -9,7 +9,7 @@ from lambda_nas.records.trial import ParetoTrial
 from lambda_nas.reporting.formatting import short_name
 
 FRONT_HEAD = (
-    *("trial", "removed layers", "top-1", "change", "speed-up", "images/s", "memory", "params"),
+    *("trial", "architecture", "top-1", "change", "speed-up", "images/s", "memory", "params"),
 )
 
 

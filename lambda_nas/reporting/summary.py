@@ -19,7 +19,7 @@ class Pick(NamedTuple):
     """
 
     reason: str
-    point: ParetoTrial
+    pareto_trial: ParetoTrial
     change: float
 
 
@@ -79,7 +79,7 @@ def _faster(study: StudyRecord, first: Pick | None) -> Pick | None:
         further = choose(study.info, study.front, max_drop=FURTHER_DROP)
     except InfeasibleError:
         return None
-    if first is None or further != first.point:
+    if first is None or further != first.pareto_trial:
         return _pick(study, f"the fastest that loses at most {in_points(FURTHER_DROP)}", further)
     faster = [p for p in study.front if p.price.throughput > further.price.throughput]
     if not faster:
@@ -93,10 +93,10 @@ def _pick(study: StudyRecord, reason: str, point: ParetoTrial) -> Pick:
 
 def _distinct(picks: list[Pick | None]) -> list[Pick]:
     """Return the alternatives to the first pick, without duplicates."""
-    taken = {picks[0].point.trial} if picks[0] else set()
+    taken = {picks[0].pareto_trial.trial} if picks[0] else set()
     found = []
     for pick in picks[1:]:
-        if pick and pick.point.trial not in taken:
-            taken.add(pick.point.trial)
+        if pick and pick.pareto_trial.trial not in taken:
+            taken.add(pick.pareto_trial.trial)
             found.append(pick)
     return found

@@ -9,7 +9,7 @@ from lambda_nas.reporting.formatting import export_command
 STATES = ("front", "completed", "stopped early")
 
 
-class TrialRow(NamedTuple):
+class ReportRow(NamedTuple):
     """One row: an evaluated trial.
 
     Attributes:
@@ -21,24 +21,24 @@ class TrialRow(NamedTuple):
     """
 
     state: str
-    point: ParetoTrial
+    pareto_trial: ParetoTrial
     change: float
     rungs: int
-    score: float | None
+    score: float
     seconds: float
     command: str | None
 
 
-def trial_rows(study: StudyRecord, storage: str | None) -> list[TrialRow]:
+def trial_rows(study: StudyRecord, storage: str | None) -> list[ReportRow]:
     """Return the front, fastest last, then the other trials, the most accurate first."""
     front = {point.trial for point in study.front}
     rows = []
     for trial in study.trials:
-        point = study.point(trial)
+        point = study.pareto_trial(trial)
         state = "completed" if trial.stopped is None else "stopped early"
         is_front = trial.trial in front
         rows.append(
-            TrialRow(
+            ReportRow(
                 "front" if is_front else state,
                 point,
                 100 * (point.accuracy - study.info.baseline_accuracy),
@@ -51,7 +51,7 @@ def trial_rows(study: StudyRecord, storage: str | None) -> list[TrialRow]:
     return sorted(rows, key=_rank)
 
 
-def _rank(row: TrialRow) -> tuple[int, float, int]:
+def _rank(row: ReportRow) -> tuple[int, float, int]:
     if row.state == "front":
-        return 0, row.point.price.throughput, row.point.trial
-    return STATES.index(row.state), -row.point.accuracy, row.point.trial
+        return 0, row.pareto_trial.price.throughput, row.pareto_trial.trial
+    return STATES.index(row.state), -row.pareto_trial.accuracy, row.pareto_trial.trial

@@ -75,7 +75,7 @@ def _check_trials(study: StudyRecord, trials: Mapping[int, FrozenTrial]) -> Iter
     for number, trial in trials.items():
         if trial.state == TrialState.COMPLETE and number not in stored:
             yield f"trial {number} is complete in Optuna and has no measurements"
-    rungs = study.info.settings.get("rungs")
+    rungs = study.info.settings["rungs"]
     merged = study.prices.merged
     search_space = SearchSpace(study.info.layers, merged.mergings if merged else ())
     for number, record in stored.items():
@@ -90,7 +90,7 @@ def _check_trials(study: StudyRecord, trials: Mapping[int, FrozenTrial]) -> Iter
             measured = record.architecture
             yield f"trial {number} measured {measured}, which is not what Optuna asked for"
         if record.stopped is None and record.rungs:
-            values = objectives(study.point(record))
+            values = objectives(study.pareto_trial(record))
             if not all(map(_close, told.values, values)):
                 yield f"trial {number} has {told.values} in Optuna and {list(values)} here"
 
@@ -99,7 +99,7 @@ def _check_rungs(record: TrialRecord, rungs: object) -> Iterator[str]:
     found = [rung.rung for rung in record.rungs]
     if not found or found != list(range(len(found))):
         yield f"trial {record.trial} has measurements at rungs {found}"
-    elif record.stopped is None and rungs is not None and len(found) != rungs:
+    elif record.stopped is None and len(found) != rungs:
         yield f"trial {record.trial} has {len(found)} measurements of {rungs}"
     for rung in record.rungs:
         if not 0 <= rung.accuracy <= 1:

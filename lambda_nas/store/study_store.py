@@ -123,6 +123,7 @@ class SqlStudyStore:
     def check_same(
         self,
         name: str,
+        *,
         model: str,
         model_fingerprint: str,
         data: str,

@@ -27,7 +27,7 @@ class FeasibleSpace:
     Args:
         search_space: What may be removed, and how tokens may be merged.
         prices: Prices of all cost signatures that an architecture may have.
-        constraints: Limits on the price.
+        constraints: Constraints on the price.
 
     Attributes:
         max_removed: Maximum number of layers that an architecture removes.

@@ -20,6 +20,9 @@ MAX_RETRIES = 2
 RUNGS = "rungs"
 """User attribute of an evaluated trial: its accuracy at each rung."""
 
+UNGATED = "ungated"
+"""User attribute of a queued trial that the prior's gate may not reject."""
+
 
 def distributions(search_space: SearchSpace) -> dict[str, BaseDistribution]:
     """Return one boolean parameter per layer, and one for the merging if the space has any."""
@@ -101,4 +104,4 @@ def requeue_trial(
     retries = int(trial.user_attrs.get("retries", 0)) + counts
     if retries <= MAX_RETRIES and trial.params:
         params = search_space.to_params(search_space.to_architecture(trial.params))
-        study.enqueue_trial(params, user_attrs={"retries": retries, "seed": True})
+        study.enqueue_trial(params, user_attrs={"retries": retries, UNGATED: True})

@@ -82,7 +82,7 @@ class RemovalSampler(BaseSampler):
         score: Returns the prior's score of an architecture: not negative, lower is better. It must
             be picklable for the sampler to be, and is called once per architecture.
         baseline: Accuracy of the unpruned model, a fraction.
-        constraints: Limits on the price of an architecture.
+        constraints: Constraints on the price of an architecture.
         seed: Random seed of the candidates where the space is too large to consider all.
 
     Examples:

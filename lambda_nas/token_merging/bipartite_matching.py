@@ -35,7 +35,9 @@ class Matching(NamedTuple):
     into: Tensor
 
 
-def attend(attention: "Attention", x: Tensor, sizes: Tensor | None) -> tuple[Tensor, Tensor]:
+def proportional_attention(
+    attention: "Attention", x: Tensor, sizes: Tensor | None
+) -> tuple[Tensor, Tensor]:
     """Run the paper's proportional attention: a token of size ``s`` counts as ``s`` equal tokens.
 
     Args:

@@ -22,7 +22,11 @@ from lambda_nas.models.blockwise import (
     is_plain_vit,
 )
 from lambda_nas.models.merging import Merging
-from lambda_nas.token_merging.bipartite_matching import Tokens, attend, merge_most_similar
+from lambda_nas.token_merging.bipartite_matching import (
+    Tokens,
+    merge_most_similar,
+    proportional_attention,
+)
 
 if TYPE_CHECKING:
     from timm.layers import Attention
@@ -189,6 +193,6 @@ class MergingBlock(nn.Module):
 
     def _attend_and_merge(self, tokens: Tokens) -> Tokens:
         # In its own function, so that its tensors are freed before the MLP, the largest, runs.
-        attended, keys = attend(self.attn, self.norm1(tokens.x), tokens.sizes)
+        attended, keys = proportional_attention(self.attn, self.norm1(tokens.x), tokens.sizes)
         tokens = Tokens(tokens.x + self.drop_path1(self.ls1(attended)), tokens.sizes)
         return merge_most_similar(tokens, keys, r=self.r, protected=self.protected)

@@ -74,23 +74,23 @@ class Comparison:
         return finish(diluted)
 
     def _train(
-        self, pruned: VisionTransformer, times: int, fade: LambdaSchedule, losses: Losses
+        self, pruned: VisionTransformer, times: int, lambda_schedule: LambdaSchedule, losses: Losses
     ) -> None:
         options = self._options
         steps = times * options.steps
-        recipe = TrainConfig(
+        config = TrainConfig(
             steps=steps,
             batch_size=BATCH_SIZE,
             lr=options.lr,
             seed=options.seed,
-            lambda_schedule=fade,
+            lambda_schedule=lambda_schedule,
             losses=losses,
             augmentation=Augmentation(crop=0.7, hflip=0.5),
         )
         images = self._data.training
         assert images is not None
         with stage("Training", steps) as advance:
-            train(pruned, images, recipe, teacher=self._model, on_step=lambda *_: advance())
+            train(pruned, images, config, teacher=self._model, on_step=lambda *_: advance())
 
 
 def main() -> None:

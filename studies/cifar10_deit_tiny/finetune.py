@@ -43,7 +43,7 @@ def main() -> None:
         data = load_images(options.data, model, limits=limits, on_image=in_percent(advance))
     assert data.training is not None
     steps = int(options.epochs * len(data.training)) // BATCH_SIZE
-    recipe = TrainConfig(
+    config = TrainConfig(
         steps=steps,
         batch_size=BATCH_SIZE,
         lr=2e-4,
@@ -52,7 +52,7 @@ def main() -> None:
     )
     model.to("cuda" if torch.cuda.is_available() else "cpu")
     with stage("Fine-tuning", steps) as advance:
-        train(model, data.training, recipe, on_step=lambda *_: advance())
+        train(model, data.training, config, on_step=lambda *_: advance())
     print(f"top-1 on {len(data.evaluation)} images: {evaluate(model, data.evaluation).top1:.4f}")
     options.out.mkdir(parents=True)
     save_for_hf(model.cpu(), str(options.out), safe_serialization=True)

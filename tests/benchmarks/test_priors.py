@@ -55,14 +55,14 @@ def test_what_the_layers_and_the_pairs_say_of_a_set(priors, make_table):
     assert priors.additive(harm, LAYERS)[0] == 0
 
 
-def test_the_guess_knows_the_path_and_orders_the_rest(priors, make_table):
+def test_the_prediction_knows_the_path_and_orders_the_rest(priors, make_table):
     table = make_table()
-    guessed, path = priors.guess(table.relative_entropy, table)
+    predicted, path = priors.predict(table.relative_entropy, table)
     assert len(path) == len(set(path)) == 5 + 4 + 3 + 2 + 1
     for removal in path:
         code = table.sets.index(removal)
-        assert guessed[code] == pytest.approx(np.log(table.relative_entropy[code] + 1e-4))
-    assert spearmanr(guessed, table.relative_entropy).statistic > 0.5
+        assert predicted[code] == pytest.approx(np.log(table.relative_entropy[code] + 1e-4))
+    assert spearmanr(predicted, table.relative_entropy).statistic > 0.5
 
 
 def test_block_runs(priors):

@@ -75,7 +75,7 @@ def test_our_prior_is_counted_and_its_gate_judged(benchmark, make_problem):
     assert 9 <= race.counts["scored"] <= 14
     assert race.counts["scored"] < race.counts["block_runs"] <= 30
     assert race.gate["wrong"] == [0.0]
-    assert 0 <= race.gate["hopeless"][0] <= 1
+    assert 0 <= race.gate["rejected"][0] <= 1
 
 
 def test_the_script_writes_what_it_prints_and_keeps_what_it_has(

@@ -66,7 +66,7 @@ def test_bad_input(lambda_nas, args, code, message):
 
 
 @pytest.mark.parametrize(
-    ("limit", "nearest"),
+    ("constraint", "nearest"),
     [
         (("--max-params", 1000), r"--max-params 1000: 11 layers removed, \d+ params"),
         (
@@ -76,12 +76,15 @@ def test_bad_input(lambda_nas, args, code, message):
         ),
     ],
 )
-def test_limits_that_nothing_keeps(lambda_nas, tmp_path, limit, nearest):
+def test_constraints_that_nothing_satisfies(lambda_nas, tmp_path, constraint, nearest):
     from lambda_nas.store.study_store import SqlStudyStore
 
-    code, out, err = lambda_nas("search", "--budget", "3", "--json", *limit)
+    code, out, err = lambda_nas("search", "--budget", "3", "--json", *constraint)
     assert (code, out) == (1, "")
-    message = f"error: no architecture is within the limits; nearest to {nearest}: relax a limit\n"
+    message = (
+        "error: no architecture satisfies the constraints; "
+        f"nearest to {nearest}: relax a constraint\n"
+    )
     assert re.fullmatch(message, err)
     assert SqlStudyStore.open("sqlite:///studies/lambda_nas.db").studies() == []
     assert not (tmp_path / "studies" / "weights").exists()

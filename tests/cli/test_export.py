@@ -56,6 +56,7 @@ def pruned(monkeypatch, tmp_path, who):
             "doubled_before": [],
             "data": "/home/someone/images: 20 calibration, 30 evaluation",
             "batch_size": 32,
+            "repair": True,
         },
     )
     safetensors.torch.save_file(model.state_dict(), tmp_path / "weights.safetensors")

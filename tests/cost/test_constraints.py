@@ -17,7 +17,7 @@ def price(params=100, memory=100, throughput=1.0, speedup=1.0):
     return Price(throughput, speedup, 1.0, memory, params, 10)
 
 
-# Real prices are monotone; the last one is not, so that two limits can exclude each other.
+# Real prices are monotone; the last one is not, so that two constraints can exclude each other.
 PRICES = {
     0: price(),
     1: price(5_500_000, 42_004_001, 110.019, 1.109),
@@ -44,14 +44,14 @@ def isotropic(prices):
         (Constraints(min_speedup=1.1), {1, 2}),
     ],
 )
-def test_limits_decide_what_may_be_searched(constraints, sizes):
+def test_constraints_decide_what_may_be_searched(constraints, sizes):
     prices = isotropic({0: price(), 1: price(90, 90, 1.1, 1.1), 2: price(80, 80, 1.2, 1.2)})
     within = {n for (n,), each in prices.by_signature.items() if n and not constraints.broken(each)}
     assert within == sizes
     if sizes:
         check_feasible(prices, CHOICES, constraints)
     else:
-        with pytest.raises(InfeasibleError, match="no architecture is within the limits"):
+        with pytest.raises(InfeasibleError, match="no architecture satisfies the constraints"):
             check_feasible(prices, CHOICES, constraints)
 
 
@@ -64,21 +64,21 @@ def test_limits_decide_what_may_be_searched(constraints, sizes):
             "nearest to min_speedup 1.5: 2 layers removed, "
             "5000000 params, 40.00 MB, 120.00 images/s, 1.20x",
         ),
-        # Memory is rounded up and speed down: as limits, the numbers told would be kept.
+        # Memory is rounded up and speed down: as constraints, the numbers told would be satisfied.
         (
             {0: PRICES[0], 1: PRICES[1]},
             Constraints(max_memory_bytes=30_500_000, min_throughput=200),
             "nearest to max_memory 30.5MB and min_throughput 200: 1 layer removed, "
             "5500000 params, 42.01 MB, 110.01 images/s, 1.10x",
         ),
-        # All the others keep the limit on memory, so only that on params must be relaxed.
+        # All the others satisfy the constraint on memory, so only that on params must be relaxed.
         (
             PRICES,
             Constraints(max_params=1000, max_memory_bytes=41_000_000),
             "nearest to max_params 1000: 2 layers removed, "
             "5000000 params, 40.00 MB, 120.00 images/s, 1.20x",
         ),
-        # Each can be kept, both can't: relaxing either will do.
+        # Each can be satisfied, both can't: relaxing either will do.
         (
             CROSSED,
             Constraints(max_memory_bytes=41_000_000, min_speedup=1.25),
@@ -98,8 +98,8 @@ def test_limits_decide_what_may_be_searched(constraints, sizes):
         ),
     ],
 )
-def test_nothing_feasible_names_the_nearest_to_each_limit(prices, constraints, nearest):
-    message = f"no architecture is within the limits; {nearest}: relax a limit"
+def test_nothing_feasible_names_the_nearest_to_each_constraint(prices, constraints, nearest):
+    message = f"no architecture satisfies the constraints; {nearest}: relax a constraint"
     with pytest.raises(InfeasibleError, match=f"^{re.escape(message)}$"):
         check_feasible(isotropic(prices), CHOICES, constraints)
 
@@ -116,7 +116,7 @@ def test_signatures_of_several_stages_are_written_out():
 def test_params_are_checked_by_themselves():
     check_params({(1,): 900, (2,): 800}, Constraints(max_params=800, min_speedup=1000))
     check_params({(1,): 900}, Constraints())
-    message = "nearest to max_params 799: 2 layers removed, 800 params: relax a limit"
+    message = "nearest to max_params 799: 2 layers removed, 800 params: relax a constraint"
     with pytest.raises(InfeasibleError, match=message):
         check_params({(1,): 900, (2,): 800}, Constraints(max_params=799))
 

@@ -11,7 +11,7 @@ from all_sets import every_set
 from optuna.trial import TrialState
 from silent import Silent
 
-from lambda_nas.api import session as run
+from lambda_nas.api import session
 from lambda_nas.cost.constraints import Constraints
 from lambda_nas.errors import InfeasibleError, StudyMismatchError
 from lambda_nas.execution import heartbeat
@@ -44,8 +44,8 @@ def settings(trials, **changes):
 def search(source, folder, trials, name="study", **changes):
     store = SqlStudyStore.open(f"sqlite:///{folder}/study.db")
     progress = Silent()
-    outcome = run.search(
-        run.Session(source, settings(trials, **changes), store, name),
+    outcome = session.search(
+        session.Session(source, settings(trials, **changes), store, name),
         progress=progress,
         command="test",
         weights_root=folder / "weights",
@@ -66,7 +66,7 @@ def test_budget_counts_finished_trials_only(finished):
     _, store, outcome, study = finished
     assert outcome.counts.complete == len(store.trials("study")) == 6
     assert outcome.counts.failed == 0
-    assert outcome.stopped == "budget spent"
+    assert outcome.ended == "budget spent"
     assert not study.get_trials(states=(TrialState.RUNNING,))
 
 
@@ -128,7 +128,7 @@ def test_the_same_command_does_only_what_is_left(finished, source):
 @pytest.mark.full
 def test_small_spaces_end_with_every_set_measured(source, tmp_path):
     store, outcome = search(source, tmp_path, 50, max_removed=1)
-    assert outcome.stopped == "all architectures within the constraints are evaluated"
+    assert outcome.ended == "all architectures within the constraints are evaluated"
     assert [len(point.removal) for point in store.trials("study")] == [1, 1, 1, 1]
 
 
@@ -267,13 +267,13 @@ HOPELESS = tuple(RemovalSet.of(layers) for layers in ([0, 1, 5], [0, 3, 7], [0, 
 @pytest.fixture(scope="module")
 def digits():
     data = digits_images()
-    return run.Source(digits_model(), data, "digits")
+    return session.Source(digits_model(), data, "digits")
 
 
 @pytest.fixture(scope="module")
-def halved(digits, tmp_path_factory):
+def early_stopped(digits, tmp_path_factory):
     """A search with rungs: four good sets go to the end, then come three bad ones."""
-    folder = tmp_path_factory.mktemp("halved")
+    folder = tmp_path_factory.mktemp("early_stopped")
     store, outcome = search(
         digits, folder, 7, layers=tuple(range(12)), max_removed=4, seeds=(*GOOD, *HOPELESS)
     )
@@ -282,8 +282,8 @@ def halved(digits, tmp_path_factory):
 
 
 @pytest.mark.full
-def test_hopeless_trials_are_stopped_and_told_as_pruned(halved):
-    _, store, outcome, study = halved
+def test_hopeless_trials_are_stopped_and_told_as_pruned(early_stopped):
+    _, store, outcome, study = early_stopped
     stopped = {h.removal: h for h in store.trial_records("study") if h.stopped}
     assert set(stopped) >= set(HOPELESS)
     assert outcome.counts.stopped == len(stopped)
@@ -301,8 +301,8 @@ def test_hopeless_trials_are_stopped_and_told_as_pruned(halved):
 
 
 @pytest.mark.full
-def test_trials_that_went_to_the_end_have_all_rungs(halved):
-    _, store, outcome, study = halved
+def test_trials_that_went_to_the_end_have_all_rungs(early_stopped):
+    _, store, outcome, study = early_stopped
     complete = [h for h in store.trial_records("study") if h.stopped is None]
     assert len(complete) == outcome.counts.complete >= 3
     for record in complete:
@@ -313,9 +313,9 @@ def test_trials_that_went_to_the_end_have_all_rungs(halved):
 
 
 @pytest.mark.full
-def test_stopped_trials_count_and_leave_no_weights(halved):
-    folder, store, outcome, study = halved
-    assert outcome.stopped == "budget spent"
+def test_stopped_trials_count_and_leave_no_weights(early_stopped):
+    folder, store, outcome, study = early_stopped
+    assert outcome.ended == "budget spent"
     assert outcome.counts.evaluated == len(store.trial_records("study")) == 7
     reasons = [
         trial.user_attrs["reason"]
@@ -331,8 +331,8 @@ def test_stopped_trials_count_and_leave_no_weights(halved):
 
 
 @pytest.mark.full
-def test_a_resumed_search_leaves_stopped_sets_alone(halved, digits):
-    folder, store, _, _ = halved
+def test_a_resumed_search_leaves_stopped_sets_alone(early_stopped, digits):
+    folder, store, _, _ = early_stopped
     before = store.trial_records("study")
     _, outcome = search(digits, folder, 8, layers=tuple(range(12)), max_removed=4, seeds=HOPELESS)
     after = store.trial_records("study")
@@ -364,8 +364,8 @@ def test_infeasible_limits_end_before_any_work(source, tmp_path, constraints, pr
             yield lambda: None
 
     with pytest.raises(InfeasibleError, match=message):
-        run.search(
-            run.Session(source, settings(3, constraints=constraints), store, "study"),
+        session.search(
+            session.Session(source, settings(3, constraints=constraints), store, "study"),
             progress=Stages(),
             command="test",
             weights_root=tmp_path / "weights",

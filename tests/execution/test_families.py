@@ -5,12 +5,12 @@ import timm
 import torch
 from silent import Silent
 
-from lambda_nas.api import session as run
+from lambda_nas.api import session
 from lambda_nas.data.image_folder import ImageData
 from lambda_nas.data.image_set import ImageSet
 from lambda_nas.execution.cluster import ray_running
 from lambda_nas.execution.settings import Budget, Settings
-from lambda_nas.exports.front_trial import export_point
+from lambda_nas.exports.front_trial import export_trial
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.models.surgery import count_params, removable_layers
 from lambda_nas.pretrained.loading import LoadedModel, ModelConfig, fingerprint
@@ -46,7 +46,7 @@ def source(family, few_rounds):
     parts = [images.subset(part) for part in torch.arange(48).split(16)]
     config = ModelConfig(name, args, {})
     loaded = LoadedModel(model, family, config, fingerprint(model, config))
-    return run.Source(loaded, ImageData(*parts, "tiny-data", "train: tiny"), "noise")
+    return session.Source(loaded, ImageData(*parts, "tiny-data", "train: tiny"), "noise")
 
 
 @pytest.fixture(scope="module")
@@ -56,8 +56,8 @@ def searched(source, family, tmp_path_factory):
     settings = Settings(Budget(trials=4), max_removed=3, layers=layers, batch_size=8)
     store = SqlStudyStore.open(f"sqlite:///{folder}/study.db")
     with ray_running(settings, progress):
-        run.search(
-            run.Session(source, settings, store, family),
+        session.search(
+            session.Session(source, settings, store, family),
             progress=progress,
             command="test",
             weights_root=folder / "weights",
@@ -82,7 +82,7 @@ def test_the_front_is_exported_and_loads(searched, family, source, tmp_path):
     info = searched.study(family)
     for point in searched.front(family):
         out = tmp_path / str(point.trial)
-        export_point(info, point, out)
+        export_trial(info, point, out)
         loaded = timm.create_model(f"local-dir:{out}", pretrained=True).eval()
         assert count_params(loaded) == point.price.params
         assert evaluate(loaded, source.data.evaluation).top1 == point.accuracy
@@ -91,7 +91,7 @@ def test_the_front_is_exported_and_loads(searched, family, source, tmp_path):
 def test_the_user_is_told_what_is_not_done(source, family):
     if family == "swin":
         assert source.notes == source.data.notes
-        assert {recipe.lambda_schedule for recipe in run._rungs(source, 0)} == {
+        assert {config.lambda_schedule for config in session._rungs(source, 0)} == {
             LambdaSchedule(start=0.0)
         }
     else:
@@ -99,7 +99,7 @@ def test_the_user_is_told_what_is_not_done(source, family):
             "SwinTransformerV2 is no plain row of blocks: no closed-form"
         )
         # Attention fades in the first slice; in the second one it is gone.
-        assert [recipe.lambda_schedule for recipe in run._rungs(source, 0)] == [
+        assert [config.lambda_schedule for config in session._rungs(source, 0)] == [
             LambdaSchedule(),
             LambdaSchedule(start=0.0),
         ]
@@ -108,4 +108,4 @@ def test_the_user_is_told_what_is_not_done(source, family):
 def test_trials_say_how_long_each_rung_took(searched, family):
     finished = [trial for trial in searched.trial_records(family) if trial.stopped is None]
     assert finished
-    assert all(len(trial.rungs) == 1 + run.RUNGS for trial in finished)
+    assert all(len(trial.rungs) == 1 + session.RUNGS for trial in finished)

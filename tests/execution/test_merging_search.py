@@ -7,13 +7,13 @@ import timm
 import torch
 from silent import Silent
 
-from lambda_nas.api import session as run
+from lambda_nas.api import session
 from lambda_nas.cost.constraints import Constraints
 from lambda_nas.cost.measurement import count_macs, peak_memory
 from lambda_nas.errors import StudyMismatchError
 from lambda_nas.execution.cluster import ray_running
 from lambda_nas.execution.settings import Budget, Settings
-from lambda_nas.exports.front_trial import build_point, export_point
+from lambda_nas.exports.front_trial import build_trial, export_trial
 from lambda_nas.models.merging import Merging
 from lambda_nas.repair.transplant import transplant
 from lambda_nas.scoring.activation_cache import ActivationCache
@@ -35,8 +35,12 @@ def one_ray():
 def search(source, folder, settings=SETTINGS):
     store, progress = SqlStudyStore.open(f"sqlite:///{folder}/study.db"), Silent()
     weights = folder / "weights"
-    session = run.Session(source, settings, store, "s")
-    run.search(session, progress=progress, command="test", weights_root=weights)
+    session.search(
+        session.Session(source, settings, store, "s"),
+        progress=progress,
+        command="test",
+        weights_root=weights,
+    )
     assert progress.failures == []
     return store
 
@@ -72,9 +76,9 @@ def test_what_is_exported_merges_and_is_what_was_measured(searched, source, tmp_
     info, front = store.study("s"), store.front("s")
     assert any(point.architecture.merging for point in front)
     for point in front:
-        export_point(info, point, tmp_path / str(point.trial))
+        export_trial(info, point, tmp_path / str(point.trial))
         loaded = timm.create_model(f"local-dir:{tmp_path / str(point.trial)}", pretrained=True)
-        for network in (loaded.eval(), build_point(info, point)):
+        for network in (loaded.eval(), build_trial(info, point)):
             assert evaluate(network, source.data.evaluation).top1 == point.accuracy
 
 

@@ -172,7 +172,7 @@ def test_the_search_ends_when_the_budget_is_spent_and_nothing_runs(make_search):
     assert search.searcher.suggest("b") is None
     search.end(0.5)
     assert search.searcher.suggest("b") == Searcher.FINISHED
-    assert search.searcher.stopped == "budget spent"
+    assert search.searcher.ended == "budget spent"
 
 
 class CountingStorage(InMemoryStorage):

@@ -21,7 +21,7 @@ import timm
 from lambda_nas.errors import ClusterError, InputError
 from lambda_nas.execution.cluster import ray_running
 from lambda_nas.execution.settings import Budget, Settings
-from lambda_nas.exports.front_trial import export_point
+from lambda_nas.exports.front_trial import export_trial
 from lambda_nas.store.study_store import SqlStudyStore
 from lambda_nas.training.evaluation import evaluate
 
@@ -212,7 +212,7 @@ def test_both_nodes_run_trials_and_the_weights_come_to_the_driver(cluster, searc
     evaluation = source(DEPTH, IMAGES).data.evaluation
     for point in study.front:
         out = tmp_path / str(point.trial)
-        export_point(study.info, point, out)
+        export_trial(study.info, point, out)
         model = timm.create_model(f"local-dir:{out}", pretrained=True)
         assert evaluate(model, evaluation).top1 == point.accuracy
 

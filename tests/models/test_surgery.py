@@ -7,7 +7,7 @@ from timm.models.vision_transformer import ResPostBlock
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lambda_nas.errors import LayerIndexError, UnsupportedModelError
-from lambda_nas.models import attention_free as replacements
+from lambda_nas.models import attention_free
 from lambda_nas.models.blockwise import check_blockwise, stem
 from lambda_nas.models.removal import RemovalSet
 from lambda_nas.models.surgery import (
@@ -191,12 +191,12 @@ def test_large_batches_go_in_parts_with_the_same_result(make_vit, monkeypatch):
     seen = []
     block.mlp.register_forward_pre_hook(lambda _, args: seen.append(len(args[0])))
     for images, parts in ((3, [3, 3, 1]), (1, [1] * 7), (7, [7])):
-        monkeypatch.setattr(replacements, "IN_CACHE_BYTES", images * x[:1].nbytes)
+        monkeypatch.setattr(attention_free, "IN_CACHE_BYTES", images * x[:1].nbytes)
         seen.clear()
         with torch.inference_mode():
             assert torch.allclose(block(x), whole, atol=1e-6)
         assert seen == parts
-    monkeypatch.setattr(replacements, "IN_CACHE_BYTES", 1)
+    monkeypatch.setattr(attention_free, "IN_CACHE_BYTES", 1)
     seen.clear()
     with torch.inference_mode():
         assert block(x[:0]).shape == (0, 17, 16)

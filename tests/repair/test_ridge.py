@@ -37,8 +37,8 @@ def plain_ridge(inputs, lacking, strength):
 
 
 def plain_error(inputs, lacking, change):
-    guess = np.c_[inputs.reshape(-1, WIDTH), np.ones(inputs[..., 0].numel())] @ change
-    squared = np.square(lacking.reshape(-1, OUT).numpy() - guess).sum(1)
+    predicted = np.c_[inputs.reshape(-1, WIDTH), np.ones(inputs[..., 0].numel())] @ change
+    squared = np.square(lacking.reshape(-1, OUT).numpy() - predicted).sum(1)
     return squared @ np.tile(WEIGHTS.numpy(), len(inputs))
 
 

@@ -95,7 +95,7 @@ def make_study():
         }
         info = StudyInfo(**(values | changes))
         bare = StudyRecord(info, PRICES, prior, tuple(trials), (), tuple(runs))
-        ended = [bare.point(trial) for trial in trials if trial.stopped is None]
+        ended = [bare.pareto_trial(trial) for trial in trials if trial.stopped is None]
         return StudyRecord(info, PRICES, prior, bare.trials, tuple(non_dominated(ended)), bare.runs)
 
     return make

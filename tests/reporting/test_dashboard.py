@@ -11,6 +11,8 @@ import optuna
 import pytest
 from browser import visit
 from optuna_dashboard import get_note, save_note
+
+# Plots are stored in parts; the package has no public function that reads them back.
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 from store_fixtures import claim_and_record
 
@@ -48,7 +50,8 @@ def store(url, make_study):
 def told(store):
     """The note, and the number of traces by plot."""
     study = optuna.load_study(study_name="study", storage=store.optuna)
-    attributes = store.optuna.get_study_system_attrs(study._study_id)
+    study_id = store.optuna.get_study_id_from_name(study.study_name)
+    attributes = store.optuna.get_study_system_attrs(study_id)
     plots = get_plotly_graph_objects(attributes)
     return get_note(study), {key: len(json.loads(text)["data"]) for key, text in plots.items()}
 
@@ -125,7 +128,8 @@ class Silent:
 def version(store):
     """How often the note was written."""
     study = optuna.load_study(study_name="study", storage=store.optuna)
-    attributes = store.optuna.get_study_system_attrs(study._study_id)
+    study_id = store.optuna.get_study_id_from_name(study.study_name)
+    attributes = store.optuna.get_study_system_attrs(study_id)
     return attributes.get("dashboard:note_ver", 0)
 
 

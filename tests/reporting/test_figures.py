@@ -138,7 +138,7 @@ def test_hypervolume_data(make_study):
     data = figures.hypervolume_data(study)
 
     def volume(*numbers):
-        points = [study.point(study.trials[number]) for number in numbers]
+        points = [study.pareto_trial(study.trials[number]) for number in numbers]
         return hypervolume(points, study.info.baseline)
 
     assert data.by_trial == pytest.approx(
@@ -186,12 +186,13 @@ def test_prior_shows_the_spectrum_of_every_step_by_block(make_study):
     assert [list(trace.y) for trace in traces] == [[50, 25, 12.5, 0], [25, 25, 75, 100]]
 
 
-def test_a_prior_from_before_there_were_spectra(make_study):
-    saved = make_study().prior
-    layers = [{k: v for k, v in row.items() if k != "high_frequency"} for row in saved["layers"]]
-    figure = figures.prior(make_study(prior={"images": 1, "layers": layers, "path": []}))
-    assert len(figure.data) == 4
-    assert [axis.title.text for axis in figure.select_yaxes()] == ["nats"] * 3
+def test_a_prior_of_a_model_that_is_not_run_block_by_block(make_study):
+    unknown = dict.fromkeys(("entropy_attn", "entropy_mlp", "high_frequency"))
+    layers = [row | unknown for row in make_study().prior["layers"]]
+    path = [{"removed": [2], "high_frequency": []}]
+    figure = figures.prior(make_study(prior={"images": 1, "layers": layers, "path": path}))
+    assert [trace.type for trace in figure.data] == ["bar", "bar"]
+    assert [axis.title.text for axis in figure.select_yaxes()] == ["nats"] * 2
 
 
 def test_all_figures_leave_out_what_has_no_data(make_study):

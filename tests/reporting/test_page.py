@@ -33,9 +33,9 @@ def test_summary_of_what_to_pick(make_study):
     trials = [trial(0, [0], 0.81), trial(1, [0, 2], 0.79), trial(2, [0, 2, 3], 0.78)]
     summary = summarize(make_study(trials))
     assert (summary.completed, summary.stopped, summary.seconds) == (3, 0, 150.0)
-    assert summary.pick.point.trial == 1
+    assert summary.pick.pareto_trial.trial == 1
     assert summary.pick.change == pytest.approx(-1.0)
-    assert [(pick.point.trial, pick.reason) for pick in summary.others] == [
+    assert [(pick.pareto_trial.trial, pick.reason) for pick in summary.others] == [
         (2, "the fastest that loses at most 2 points"),
         (0, "the most accurate"),
     ]
@@ -44,8 +44,10 @@ def test_summary_of_what_to_pick(make_study):
 def test_where_two_points_buy_nothing_the_next_faster_is_shown(make_study):
     trials = [trial(0, [0], 0.81), trial(1, [0, 2], 0.7), trial(2, [0, 2, 3], 0.6)]
     summary = summarize(make_study(trials))
-    assert summary.pick.point.trial == 0
-    assert [(pick.point.trial, pick.reason) for pick in summary.others] == [(1, "the next faster")]
+    assert summary.pick.pareto_trial.trial == 0
+    assert [(pick.pareto_trial.trial, pick.reason) for pick in summary.others] == [
+        (1, "the next faster")
+    ]
 
 
 def test_nothing_to_recommend(make_study):
@@ -58,7 +60,7 @@ def test_nothing_to_recommend(make_study):
 
 def test_rows_begin_with_the_front(make_study):
     rows = trial_rows(make_study(), "sqlite:///x.db")
-    assert [(row.point.trial, row.state) for row in rows] == [
+    assert [(row.pareto_trial.trial, row.state) for row in rows] == [
         *((4, "front"), (1, "completed"), (0, "completed"), (3, "completed"), (2, "stopped early"))
     ]
     assert [row.command for row in rows] == [

@@ -36,7 +36,7 @@ def study(store, make_info, prices, who):
         if stopped:
             state = {"state": optuna.trial.TrialState.PRUNED}
         elif accuracies:
-            state = {"values": objectives(store.load(STUDY).point(history))}
+            state = {"values": objectives(store.load(STUDY).pareto_trial(history))}
         else:
             continue
         store.record(STUDY, history, None, tell=lambda t=trial, s=state: theirs.tell(t, **s))

@@ -184,11 +184,11 @@ def test_two_searches_record_into_one_front(study, url, store):
 def check(store, info):
     store.check_same(
         info.name,
-        info.model,
-        info.model_fingerprint,
-        info.data,
-        info.data_fingerprint,
-        info.device,
+        model=info.model,
+        model_fingerprint=info.model_fingerprint,
+        data=info.data,
+        data_fingerprint=info.data_fingerprint,
+        device=info.device,
     )
 
 

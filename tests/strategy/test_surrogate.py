@@ -49,7 +49,7 @@ def test_the_architectures_along_the_greedy_path_are_scored_once_each(surrogate,
     assert len(calls) == 20
 
 
-def test_before_any_trial_the_accuracy_falls_with_the_score_known_or_guessed(surrogate):
+def test_before_any_trial_the_accuracy_falls_with_the_score_known_or_predicted(surrogate):
     candidates = surrogate.candidates(sets_of(1, 3))
     predicted = surrogate.accuracies(candidates, {})
     ranks = np.argsort(np.argsort([-score(one) for one in candidates.architectures]))
@@ -59,7 +59,7 @@ def test_before_any_trial_the_accuracy_falls_with_the_score_known_or_guessed(sur
     assert not scored.all()
 
 
-def test_a_guessed_score_makes_an_accuracy_less_certain(surrogate):
+def test_a_predicted_score_makes_an_accuracy_less_certain(surrogate):
     surrogate.scores()
     unscored = [s for s in sets_of(3) if not surrogate.is_scored(s)]
     candidates = surrogate.candidates(unscored)
@@ -68,10 +68,10 @@ def test_a_guessed_score_makes_an_accuracy_less_certain(surrogate):
         bounds = (surrogate.upper_bounds(candidates, {}, sigmas) for sigmas in (1.0, 0.0))
         return np.subtract(*map(log_odds, bounds))
 
-    guessed = deviations()
+    predicted = deviations()
     for one in unscored:
         surrogate.log_score(one)
-    assert (guessed > deviations()).all()
+    assert (predicted > deviations()).all()
 
 
 def test_log_odds_and_back():

@@ -13,7 +13,7 @@ from lambda_nas.models.branches import find_branches
 from lambda_nas.models.merging import Merging
 from lambda_nas.models.removal import RemovalSet
 from lambda_nas.models.surgery import remove_attention
-from lambda_nas.token_merging.bipartite_matching import Tokens, attend
+from lambda_nas.token_merging.bipartite_matching import Tokens, proportional_attention
 from lambda_nas.token_merging.blocks import merge_tokens
 
 MODELS = {
@@ -181,18 +181,21 @@ def test_a_size_stands_for_copies(model):
     x = torch.randn(2, 5, 16, dtype=torch.float64)
     sizes = torch.tensor([1, 3, 2, 1, 4])
     copies = x.repeat_interleave(sizes, dim=1)
-    expected, _ = attend(attention, copies, None)
-    found, _ = attend(attention, x, sizes.double().view(1, 5, 1).expand(2, -1, -1))
+    expected, _ = proportional_attention(attention, copies, None)
+    found, _ = proportional_attention(attention, x, sizes.double().view(1, 5, 1).expand(2, -1, -1))
     first = sizes.cumsum(0) - sizes
     torch.testing.assert_close(found, expected[:, first], rtol=1e-12, atol=1e-12)
-    assert not torch.allclose(found, attend(attention, x, None)[0], atol=1e-3)
+    assert not torch.allclose(found, proportional_attention(attention, x, None)[0], atol=1e-3)
 
 
 @torch.no_grad()
 def test_attention_without_sizes_is_timms(model):
     x = torch.randn(2, 5, 16, dtype=torch.float64)
     torch.testing.assert_close(
-        attend(model.blocks[1].attn, x, None)[0], model.blocks[1].attn(x), rtol=1e-12, atol=1e-12
+        proportional_attention(model.blocks[1].attn, x, None)[0],
+        model.blocks[1].attn(x),
+        rtol=1e-12,
+        atol=1e-12,
     )
 
 
@@ -200,7 +203,7 @@ def test_the_scale_is_the_attentions_own(make_vit):
     attention = make_vit().double().blocks[0].attn
     attention.fused_attn, attention.scale = False, 0.1
     x = torch.randn(2, 5, 16, dtype=torch.float64)
-    torch.testing.assert_close(attend(attention, x, None)[0], attention(x))
+    torch.testing.assert_close(proportional_attention(attention, x, None)[0], attention(x))
 
 
 def test_dropout_and_stochastic_depth_stay(make_vit, pixels):

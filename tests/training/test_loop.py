@@ -69,7 +69,7 @@ def test_a_taught_loss_needs_a_teacher(make_vit, two_classes, losses):
         train(make_vit(num_classes=2), two_classes, replace(BRIEF, losses=losses))
 
 
-def test_lambda_follows_the_recipe(make_vit, two_classes):
+def test_lambda_follows_the_schedule(make_vit, two_classes):
     diluted = dilute(make_vit(num_classes=2), REMOVAL)
     seen = []
     branch = diluted.blocks[2].attn

@@ -54,8 +54,8 @@ def front_data(study: StudyRecord) -> FrontData:
     """Sort the trials of a study."""
     members = {point.trial for point in study.front}
     info = study.info
-    ended = [study.point(trial) for trial in study.trials if trial.stopped is None]
-    stopped = [study.point(trial) for trial in study.trials if trial.stopped is not None]
+    ended = [study.pareto_trial(trial) for trial in study.trials if trial.stopped is None]
+    stopped = [study.pareto_trial(trial) for trial in study.trials if trial.stopped is not None]
     named = named_sets(info)
     unpruned = ParetoTrial(-1, Architecture.of(()), info.baseline_accuracy, 0, info.baseline, None)
     return FrontData(

@@ -57,7 +57,7 @@ def _growth(study: StudyRecord, trials: list[TrialRecord]) -> list[float]:
     for trial in trials:
         grown = front
         if trial.stopped is None:
-            grown = non_dominated([*front, study.point(trial)])
+            grown = non_dominated([*front, study.pareto_trial(trial)])
         same = len(grown) == len(front) and set(grown) == set(front)
         volumes.append(volumes[-1] if same else volume_of(grown, study.info.baseline))
         front = grown

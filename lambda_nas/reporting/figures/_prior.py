@@ -42,11 +42,11 @@ class PriorData(NamedTuple):
 def prior_data(layers: Sequence[Mapping[str, Any]], path: Sequence[Mapping[str, Any]]) -> PriorData:
     """Collect the values of a stored prior: fields of ``LayerPrior`` and ``NoseStep``.
 
-    Spectra are missing in early versions and for models that can't be run block by block.
+    Spectra are missing for models that can't be run block by block.
     """
 
     def each(field: str) -> list[float]:
-        return [layer[field] for layer in layers if layer.get(field) is not None]
+        return [layer[field] for layer in layers if layer[field] is not None]
 
     return PriorData(
         layers=[layer["index"] for layer in layers],
@@ -58,7 +58,7 @@ def prior_data(layers: Sequence[Mapping[str, Any]], path: Sequence[Mapping[str, 
         spectra={
             f"{len(step['removed'])} removed": [100 * share for share in step["high_frequency"]]
             for step in path
-            if step.get("high_frequency")
+            if step["high_frequency"]
         },
     )
 

@@ -126,7 +126,8 @@ def test_plain_goes_with_timm_only(refused, tmp_path, monkeypatch, format):
     code, error = refused("--format", format, "--plain")
     assert code == 2
     assert error == (
-        f"error: --plain goes with --format timm: {format} needs nothing of ours anyway\n"
+        f"error: --plain: for --format timm only: leave it out, {format} needs nothing of ours "
+        "anyway\n"
     )
 
 
@@ -135,7 +136,7 @@ def test_onnx_without_its_packages(refused, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert refused("--format", "onnx") == (
         2,
-        "error: --format onnx needs onnx: pip install 'lambda-nas[onnx]'\n",
+        "error: --format onnx: needs onnx: pip install 'lambda-nas[onnx]'\n",
     )
 
 
@@ -147,7 +148,7 @@ def test_a_full_folder_and_missing_weights(refused, tmp_path, format):
     (out / "note.txt").write_text("mine")
     code, error = refused("--format", format)
     assert code == 2
-    assert "export folder out exists and is not empty: choose another --out" in error
+    assert error == "error: --out out: exists and is not empty: choose another\n"
     assert [path.name for path in out.iterdir()] == ["note.txt"]
     (out / "note.txt").unlink()
     (tmp_path / "weights.safetensors").unlink()
@@ -162,7 +163,7 @@ def test_advice_is_in_points_and_flags(refused):
     assert refused("--max-drop", "0.1") == (
         1,
         "error: no trial of vit-images loses at most 0.1 points; the nearest is trial 0 {1} with "
-        "0.50: --max-drop 0.5 or --trial 0 takes it\n",
+        "0.50: --max-drop 0.5 or --trial 0 selects it\n",
     )
     code, error = refused("--max-drop", "-200")
     assert code == 2

@@ -168,3 +168,30 @@ def test_advice_is_in_points_and_flags(refused):
     code, error = refused("--max-drop", "-200")
     assert code == 2
     assert error.startswith("error: --max-drop -200: not a fraction")
+
+
+@pytest.mark.usefixtures("pruned")
+def test_a_trial_that_is_not_on_the_front(refused):
+    assert refused("--trial", "7") == (
+        2,
+        "error: --trial 7: not on the front of vit-images, and weights are kept for its trials "
+        "only; expected one of 0\n",
+    )
+
+
+@pytest.mark.usefixtures("pruned")
+@pytest.mark.parametrize(
+    "command",
+    [("show", "vit-images", "--plot"), ("report", "vit-images", "--out", "report.html", "--png")],
+)
+def test_figures_are_refused_by_their_flag(lambda_nas, command):
+    code, out, err = lambda_nas(*command, "front.gif")
+    assert (code, out) == (2, "")
+    assert err == f"error: {command[-1]} front.gif: the name must end in .html, .png, .svg\n"
+
+
+@pytest.mark.usefixtures("pruned")
+def test_an_unknown_study_lists_those_there_are(lambda_nas):
+    code, _, err = lambda_nas("show", "absent")
+    assert code == 2
+    assert err == "error: STUDY absent: there is no such study; expected one of vit-images\n"

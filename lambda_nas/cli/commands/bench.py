@@ -27,8 +27,7 @@ def bench(
 ) -> None:
     """Compare the throughput, latency, memory and size of models, timed in turn.
 
-    A plain timm NAME is built with random weights: the values of the weights don't affect these
-    numbers.
+    A plain timm NAME is built with random weights: their values don't affect these numbers.
     """
     with loading():
         run = lambda_nas.bench

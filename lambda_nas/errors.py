@@ -30,11 +30,11 @@ class LambdaNasError(Exception):
         advice: What to do about it.
 
     Examples:
-        >>> error = InputError("at least one has to work", parameter="workers", value=0)
+        >>> error = InputError("must be at least 1", parameter="workers", value=0)
         >>> str(error)
-        'workers 0: at least one has to work'
+        'workers 0: must be at least 1'
         >>> error.worded(lambda name, value: f"--{name} {value}")
-        '--workers 0: at least one has to work'
+        '--workers 0: must be at least 1'
     """
 
     exit_code = 1
@@ -86,7 +86,7 @@ class UnsupportedModelError(InputError, TypeError):
 
 
 class StorageError(LambdaNasError, OSError):
-    """The study database can't be reached, read or written."""
+    """The study database can't be reached, read or written, or a checkpoint not written."""
 
 
 class ConnectionLostError(StorageError, ConnectionError):
@@ -101,7 +101,7 @@ class StudyMismatchError(InputError):
     """The study exists with another model or other data."""
 
 
-class InfeasibleError(LambdaNasError):
+class InfeasibleError(LambdaNasError, ValueError):
     """No architecture satisfies the constraints given."""
 
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from lambda_nas.api.progress.shown import progress_shown
 from lambda_nas.cost.measurement import Price, measure_prices
+from lambda_nas.errors import InputError
 from lambda_nas.execution.progress import in_percent
 from lambda_nas.pretrained.loading import build_for_pricing
 
@@ -16,10 +17,10 @@ from lambda_nas.pretrained.loading import build_for_pricing
 def bench(
     models: Sequence[str | nn.Module], *, batch_size: int = 32, progress: bool = True
 ) -> list[Price]:
-    """Measure throughput, latency, memory and size of models, interleaved.
+    """Measure throughput, latency, memory and size of models, timed in turn.
 
     It measures on the GPU if there is one. A plain name of timm's is built with random weights:
-    they don't change the price.
+    the values of the weights don't affect these numbers.
 
     Args:
         models: Networks that timm built, or names as ``search`` takes them; speed-ups are over
@@ -35,8 +36,7 @@ def bench(
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     networks = [
-        build_for_pricing(model) if isinstance(model, str) else copy.deepcopy(model)
-        for model in models
+        _build(model) if isinstance(model, str) else copy.deepcopy(model) for model in models
     ]
     networks = [network.eval().to(device) for network in networks]
     samples = [
@@ -45,3 +45,13 @@ def bench(
     ]
     with progress_shown(visible=progress) as shown, shown.stage("Measuring", 100) as advance:
         return measure_prices(networks, samples, on_step=in_percent(advance))
+
+
+def _build(name: str) -> nn.Module:
+    try:
+        return build_for_pricing(name)
+    except InputError as error:
+        # It is one of several here.
+        if error.parameter == "model":
+            error.parameter = "models"
+        raise

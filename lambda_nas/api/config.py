@@ -109,11 +109,13 @@ def _check_resources(config: SearchConfig) -> float:
     if constraints.min_throughput is not None and constraints.min_speedup is not None:
         raise InputError("give `min_throughput` or `min_speedup`, not both")
     if workers < 1:
-        raise InputError("at least one has to work", parameter="workers", value=workers)
+        raise InputError("must be at least 1", parameter="workers", value=workers)
     cores = os.cpu_count() or 1
     if config.ray_address is None and workers > cores:
         raise InputError(
-            f"this machine has {cores} cores, one per worker", parameter="workers", value=workers
+            f"too many: each worker needs a core, and this machine has {cores}",
+            parameter="workers",
+            value=workers,
         )
     return _gpus(config.gpus_per_trial, sharers=1 if config.ray_address else workers)
 
@@ -124,14 +126,16 @@ def _gpus(given: float | None, *, sharers: int) -> float:
         return 1 / sharers if torch.cuda.is_available() else 0.0
     if given and not torch.cuda.is_available():
         raise InputError(
-            "PyTorch sees no GPU here, and prices are measured where the search is started; start "
-            "it on a machine with a GPU",
+            "PyTorch sees no GPU here, and prices are measured where the search is started",
             parameter="gpus_per_trial",
             value=f"{given:g}",
+            advice="start it on a machine with a GPU",
         )
     if given > 1 and given != int(given):
         raise InputError(
-            "above one it has to be whole GPUs", parameter="gpus_per_trial", value=f"{given:g}"
+            "a value above 1 must be a whole number",
+            parameter="gpus_per_trial",
+            value=f"{given:g}",
         )
     return given
 

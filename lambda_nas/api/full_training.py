@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from lambda_nas.api.session import Source, Stage, losses_for
-from lambda_nas.errors import InputError, LambdaNasError
+from lambda_nas.errors import InputError, StorageError
 from lambda_nas.execution.progress import in_percent
 from lambda_nas.exports.card import Results
 from lambda_nas.exports.network import export_network
@@ -90,7 +90,7 @@ class CheckpointFile:
         """Replace the file.
 
         Raises:
-            LambdaNasError: If it can't be written.
+            StorageError: If it can't be written.
         """
         scratch = self.path.with_suffix(".tmp")
         try:
@@ -99,7 +99,7 @@ class CheckpointFile:
         # A full disk is a RuntimeError of torch's zip writer.
         except (OSError, RuntimeError) as error:
             scratch.unlink(missing_ok=True)
-            raise LambdaNasError(f"can't write the checkpoint {self.path} ({error})") from error
+            raise StorageError(f"can't write the checkpoint {self.path} ({error})") from error
 
 
 def train_fully(
@@ -136,7 +136,9 @@ def train_fully(
     images = source.data.training
     if images is None:
         raise InputError(
-            f"{source.data_name} has no train/ and val/ below it: there is nothing to train on"
+            "has no train/ and val/ below it, so there is nothing to train on",
+            parameter="data",
+            value=source.data_name,
         )
     teacher = source.model.model
     teacher.to("cuda" if torch.cuda.is_available() else "cpu")

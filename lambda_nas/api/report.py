@@ -35,5 +35,5 @@ def report(
     where = None if storage == DEFAULT_STORAGE else storage
     page.write(page.render(found.record, counts=found.counts, storage=where), Path(out))
     if image is not None:
-        figures.save(found.plot(), Path(image))
+        figures.save(found.plot(), Path(image), parameter="image")
     return Path(out)

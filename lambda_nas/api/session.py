@@ -60,8 +60,9 @@ class Source:
             return self.data.notes
         return (
             *self.data.notes,
-            f"{type(self.model.model).__name__} is no plain row of blocks: no closed-form repair, "
-            "removal sets are judged by plain removal and, with training images, by dilution",
+            f"{type(self.model.model).__name__} is not a plain row of blocks: no closed-form "
+            "repair, removal sets are judged by plain removal and, with training images, by "
+            "dilution",
         )
 
 

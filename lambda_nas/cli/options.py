@@ -55,7 +55,9 @@ StorageOption = Annotated[
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
 OutOption = Annotated[Path, typer.Option(help="Folder to write; it must be empty or absent.")]
-TrialOption = Annotated[int | None, typer.Option(help="Take this trial of the front.")]
+TrialOption = Annotated[
+    int | None, typer.Option(help="Number of the trial to take; it must be on the front.")
+]
 MaxDropOption = Annotated[
     float | None,
     typer.Option(

@@ -103,10 +103,10 @@ def _report(listing: Listing, unreadable: Tensor, total: int) -> tuple[str, ...]
         return ()
     names = ", ".join(listing.filename(int(index)) for index in unreadable[:NAMED])
     more = ", ..." if len(unreadable) > NAMED else ""
-    what = f"{len(unreadable)} of {total} images below {listing.root}: {names}{more}"
+    count = f"{len(unreadable)} of {total} images"
     if len(unreadable) > UNREADABLE_LIMIT * total:
-        raise InputError(f"can't read {what}")
-    return (f"skipped unreadable images, {what}",)
+        raise InputError(f"can't read {count}: {names}{more}", parameter="data", value=listing.root)
+    return (f"skipped unreadable images, {count} below {listing.root}: {names}{more}",)
 
 
 def _per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:

@@ -121,7 +121,9 @@ def _load_halves(
     listing: Listing, model: nn.Module, seed: int, limits: ImageLimits, on_image: OnImage | None
 ) -> ImageData:
     if len(listing) < 2:
-        raise InputError(f"data folder {listing.root} holds one image: a split needs two")
+        raise InputError(
+            "holds one image, and a split needs two", parameter="data", value=listing.root
+        )
     order = _order(listing, seed)
     half = len(order) // 2
     chosen = torch.cat([order[:half][: limits.half], order[half:][: limits.evaluation]])

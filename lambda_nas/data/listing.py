@@ -86,19 +86,19 @@ def list_images(
         InputError: If the folder is missing or empty, or its classes don't fit the head.
     """
     if not root.is_dir():
-        raise InputError(f"there is no data folder {root}")
+        raise InputError("there is no such folder", parameter="data", value=root)
     found = _read(root, {})
     names = set(found.class_to_idx)
     if class_map is not None:
         known = _read_class_map(class_map)
-        _check_known(root, names, known, f"class map {class_map}")
+        _check_known(root, names, known, class_map)
     elif classes is not None:
         known = classes
-        _check_known(root, names, known, "the training images")
+        _check_known(root, names, known, None)
     else:
         known = found.class_to_idx
     outputs: int = cast(Any, model).num_classes
-    _check_head(root, known, outputs, names, mapped=class_map is not None)
+    _check_head(root, known, outputs, names, class_map)
     reader = _read(root, known)
     labels = torch.tensor([label for _, label in reader.samples], dtype=torch.int64)
     return Listing(root, reader, known, labels)
@@ -109,7 +109,10 @@ def _read(root: Path, classes: dict[str, int]) -> ReaderImageFolder:
         dataset = create_dataset("", root=str(root), class_map=classes, search_split=False)
     except RuntimeError as error:
         raise InputError(
-            f"data folder {root} holds no images; expected one folder of images per class"
+            "holds no images",
+            parameter="data",
+            value=root,
+            allowed="one folder of images per class",
         ) from error
     reader: ReaderImageFolder = dataset.reader
     return reader
@@ -117,43 +120,62 @@ def _read(root: Path, classes: dict[str, int]) -> ReaderImageFolder:
 
 def _read_class_map(path: Path) -> dict[str, int]:
     if not path.is_file():
-        raise InputError(f"there is no class map file {path}")
+        raise InputError("there is no such file", parameter="class_map", value=path)
     # timm would also unpickle, which runs any code in the file.
     if path.suffix.lower() != ".txt":
-        raise InputError(f"class map {path} must be a .txt file with one class name per line")
+        raise InputError(
+            "not a .txt file",
+            parameter="class_map",
+            value=path,
+            allowed="a .txt file with one class name per line",
+        )
     try:
         return load_class_map(str(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"class map {path} can't be read ({error})") from error
+        raise InputError(f"can't be read ({error})", parameter="class_map", value=path) from error
 
 
-def _check_known(root: Path, names: set[str], known: dict[str, int], where: str) -> None:
+def _check_known(
+    root: Path, names: set[str], known: dict[str, int], class_map: Path | None
+) -> None:
+    """Raise ``InputError`` unless the class map, or else the training images, has all classes."""
     unknown = sorted(names - known.keys())
     if unknown:
         more = ", ..." if len(unknown) > NAMED else ""
+        count = f"{len(unknown)} of the {len(names)} classes"
+        which = f"{', '.join(map(repr, unknown[:NAMED]))}{more}"
+        if class_map is None:
+            raise InputError(
+                f"{count} have no training images: {which}", parameter="data", value=root
+            )
         raise InputError(
-            f"{where}: missing {len(unknown)} of the {len(names)} classes below {root}: "
-            f"{', '.join(map(repr, unknown[:NAMED]))}{more}"
+            f"missing {count} below {root}: {which}", parameter="class_map", value=class_map
         )
 
 
 def _check_head(
-    root: Path, known: dict[str, int], outputs: int, names: set[str], *, mapped: bool
+    root: Path, known: dict[str, int], outputs: int, names: set[str], class_map: Path | None
 ) -> None:
-    if mapped:
+    if class_map is not None:
         beyond = sorted(name for name in names if not 0 <= known[name] < outputs)
         if beyond:
             raise InputError(
-                f"the class map puts {beyond[0]!r} at {known[beyond[0]]}, but the model's head "
-                f"has {outputs} classes"
+                f"{beyond[0]!r} is at {known[beyond[0]]}, but the model's head has {outputs} "
+                "classes",
+                parameter="class_map",
+                value=class_map,
             )
     elif len(known) > outputs:
         raise InputError(
-            f"data folder {root} has {len(known)} classes, but the model's head has {outputs}",
+            f"has {len(known)} classes, but the model's head has {outputs}",
+            parameter="data",
+            value=root,
             advice="use a model trained on these classes",
         )
     elif len(known) < outputs:
         raise InputError(
-            f"data folder {root} has {len(known)} classes, but the model's head has {outputs}",
+            f"has {len(known)} classes, but the model's head has {outputs}",
+            parameter="data",
+            value=root,
             advice="name the head's classes in order with `class_map` FILE",
         )

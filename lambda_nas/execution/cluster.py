@@ -108,8 +108,8 @@ def share_threads(nodes: Sequence[Node], workers: int, gpus_per_trial: float) ->
     if not room(1):
         most = max((node.gpus for node in nodes), default=0.0)
         raise InputError(
-            f"no machine of the Ray cluster has a free core and so many GPUs for a trial; the "
-            f"largest has {most:g} GPUs",
+            "no machine in the Ray cluster has a core and that many GPUs for one trial; the most "
+            f"GPUs on a machine is {most:g}",
             parameter="gpus_per_trial",
             value=f"{gpus_per_trial:g}",
             advice="lower it, or add a machine with more",

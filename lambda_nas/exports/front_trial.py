@@ -51,8 +51,8 @@ def build_trial(info: StudyInfo, point: ParetoTrial) -> nn.Module:
     weights = Path(point.weights or "")
     if not weights.is_file():
         raise InputError(
-            f"the weights of trial {point.trial} are not at {weights}: export on the machine "
-            "that searched, or search again"
+            f"the weights of trial {point.trial} are not at {weights}",
+            advice="export on the machine that searched, or search again",
         )
     try:
         state = safetensors.torch.load_file(weights)

@@ -72,14 +72,18 @@ def export_network(
             else:
                 write_pt2(rebuilt, folder / "model.pt2")
     except OSError as error:
-        raise InputError(f"can't write the export folder {out} ({error})") from error
+        raise InputError(f"can't be written ({error})", parameter="out", value=out) from error
     return out
 
 
 def check_request(out: Path, *, format: Format, plain: bool) -> None:
     """Raise ``InputError`` if the export is bound to fail, before any work is done."""
     if plain and format != "timm":
-        raise InputError(f"`plain` goes with `format=timm`: {format} needs nothing of ours anyway")
+        raise InputError(
+            "for `format=timm` only",
+            parameter="plain",
+            advice=f"leave it out, {format} needs nothing of ours anyway",
+        )
     if format == "onnx":
         check_installed()
     check_free(out)
@@ -89,7 +93,7 @@ def check_free(out: Path) -> None:
     """Raise ``InputError`` unless ``out`` is absent or an empty folder."""
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise InputError(
-            f"export folder {out} exists and is not empty", advice="choose another `out`"
+            "exists and is not empty", parameter="out", value=out, advice="choose another"
         )
 
 

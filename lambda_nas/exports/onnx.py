@@ -25,7 +25,10 @@ def check_installed() -> None:
     missing = [name for name in PACKAGES if find_spec(name) is None]
     if missing:
         raise InputError(
-            f"`format=onnx` needs {' and '.join(missing)}", advice="pip install 'lambda-nas[onnx]'"
+            f"needs {' and '.join(missing)}",
+            parameter="format",
+            value="onnx",
+            advice="pip install 'lambda-nas[onnx]'",
         )
 
 

@@ -68,8 +68,10 @@ def check_removal(model: nn.Module, removal: RemovalSet) -> None:
     wrong = [layer for layer in removal if layer not in allowed]
     if wrong:
         raise LayerIndexError(
-            f"can't remove attention of layer {', '.join(map(str, wrong))}: "
-            f"removable layers are {', '.join(map(str, allowed))}"
+            "this attention can't be removed",
+            parameter="layers",
+            value=", ".join(map(str, wrong)),
+            allowed=f"layers among {', '.join(map(str, allowed))}",
         )
 
 

@@ -19,8 +19,10 @@ def from_module(model: nn.Module) -> LoadedModel:
     """
     if not getattr(model, "pretrained_cfg", None):
         raise InputError(
-            f"the {type(model).__name__} was not built by timm, so nobody knows how to build its "
-            "like: use timm.create_model, and load your weights into that"
+            "was not built by timm, so it can't be rebuilt for an export",
+            parameter="model",
+            value=type(model).__name__,
+            advice="create the model with timm.create_model and load your weights into it",
         )
     # Images are in single precision.
     own = copy.deepcopy(model).cpu().float().eval()
@@ -39,7 +41,9 @@ def _check_rebuilds(model: nn.Module, config: ModelConfig) -> None:
     # timm and torch have no error base in common.
     except Exception as error:
         raise InputError(
-            f"the {config.architecture} is not what timm builds from what it recorded of it "
-            f"({' '.join(str(error).split())}): make it with timm.create_model, with arguments "
-            "that JSON can hold, and change nothing but weights and head"
+            f"is not what timm builds from what it recorded of it ({' '.join(str(error).split())})",
+            parameter="model",
+            value=config.architecture,
+            advice="create it with timm.create_model, with arguments that JSON can hold, and "
+            "change nothing but weights and head",
         ) from error

@@ -111,7 +111,9 @@ def load_model(
         model = _create(name, pretrained=True)
     else:
         raise InputError(
-            f"model {name} would have random weights",
+            "it would have random weights",
+            parameter="model",
+            value=name,
             advice="give `pretrained`, `checkpoint` FILE or `model=local-dir:DIR`",
         )
     config = ModelConfig.of(model)
@@ -146,38 +148,51 @@ def _create(name: str, *, pretrained: bool, num_classes: int | None = None) -> n
     # timm, torch, safetensors and huggingface_hub have no error base in common.
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        if name.startswith("local-dir:"):
-            advice = "its config.json and weights don't load"
-        else:
-            advice = "download failed; without network, use `checkpoint` FILE or local-dir:DIR"
-        raise InputError(f"model {name}: {advice} ({reason})") from error
+        problem, advice = "its config.json and weights don't load", None
+        if not name.startswith("local-dir:"):
+            problem = "download failed"
+            advice = "without network, use `checkpoint` FILE or local-dir:DIR"
+        raise InputError(
+            f"{problem} ({reason})", parameter="model", value=name, advice=advice
+        ) from error
 
 
 def _check_name(name: str) -> None:
     architecture, tag = split_model_name_tag(name)
     if not is_model(architecture):
         if Path(name).is_dir():
-            raise InputError(f"model {name} is a folder: write local-dir:{name}")
+            raise InputError(
+                "this is a folder",
+                parameter="model",
+                value=name,
+                advice=f"write local-dir:{name}",
+            )
         close = difflib.get_close_matches(architecture, timm.list_models(), n=NAMED_KEYS)
         hint = f"did you mean {', '.join(close)}?" if close else "see timm.list_models()"
-        raise InputError(f"timm has no model {architecture}; {hint}")
+        raise InputError("timm has no such model", parameter="model", value=name, advice=hint)
     try:
         get_pretrained_cfg(name)
     except RuntimeError as error:
         tags = timm.list_models(f"{architecture}.*", include_tags=True)
         raise InputError(
-            f"model {architecture} has no weights tagged {tag}; there are {', '.join(tags)}"
+            f"timm has no weights tagged {tag}",
+            parameter="model",
+            value=name,
+            allowed=f"one of {', '.join(tags)}",
         ) from error
 
 
 def _check_folder(name: str, folder: Path, *, weights: bool) -> None:
-    if not folder.is_dir():
-        raise InputError(f"model {name}: there is no folder {folder}")
-    if not (folder / "config.json").is_file():
-        raise InputError(f"model {name}: {folder} has no config.json; it is not a timm folder")
     kinds = (".safetensors", ".bin", ".pth")
-    if weights and not any(file.suffix in kinds for file in folder.iterdir()):
-        raise InputError(f"model {name}: {folder} has no model.safetensors")
+    if not folder.is_dir():
+        problem = "there is no such folder"
+    elif not (folder / "config.json").is_file():
+        problem = "the folder has no config.json, so timm didn't write it"
+    elif weights and not any(file.suffix in kinds for file in folder.iterdir()):
+        problem = "the folder has no model.safetensors"
+    else:
+        return
+    raise InputError(problem, parameter="model", value=name)
 
 
 def _load_checkpoint(name: str, checkpoint: Path) -> nn.Module:
@@ -187,29 +202,36 @@ def _load_checkpoint(name: str, checkpoint: Path) -> nn.Module:
     head = state.get(f"{cfg.get('classifier')}.weight")
     if head is not None and len(head) != model.num_classes:
         model = _create(name, pretrained=False, num_classes=len(head))
-    _check_keys(model, state, f"checkpoint {checkpoint} doesn't fit {name}")
+    misfit = _misfit(model, state)
+    if misfit:
+        raise InputError(f"doesn't fit {name}: {misfit}", parameter="checkpoint", value=checkpoint)
     model.load_state_dict(state)
     return model
 
 
 def _read_checkpoint(checkpoint: Path) -> dict[str, Tensor]:
     if not checkpoint.is_file():
-        raise InputError(f"there is no checkpoint file {checkpoint}")
+        raise InputError("there is no such file", parameter="checkpoint", value=checkpoint)
     try:
         state = load_state_dict(str(checkpoint), weights_only=True)
     # Unpickling, zip files and safetensors have no error base in common.
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(f"checkpoint {checkpoint} can't be read ({reason})") from error
+        raise InputError(
+            f"can't be read ({reason})", parameter="checkpoint", value=checkpoint
+        ) from error
     if not state or not all(isinstance(value, Tensor) for value in state.values()):
         raise InputError(
-            f"checkpoint {checkpoint} holds no state dict; expected tensors by name, at the top "
-            "or under 'state_dict' or 'model'"
+            "holds no state dict",
+            parameter="checkpoint",
+            value=checkpoint,
+            allowed="tensors by name, at the top or under 'state_dict' or 'model'",
         )
     return state
 
 
-def _check_keys(model: nn.Module, state: dict[str, Tensor], what: str) -> None:
+def _misfit(model: nn.Module, state: dict[str, Tensor]) -> str:
+    """Say which weights don't fit the model; nothing if all do."""
     own = model.state_dict()
     problems = {
         "missing": sorted(own.keys() - state.keys()),
@@ -218,14 +240,12 @@ def _check_keys(model: nn.Module, state: dict[str, Tensor], what: str) -> None:
             key for key in own.keys() & state.keys() if own[key].shape != state[key].shape
         ),
     }
-    parts = [
+    return "; ".join(
         f"{len(keys)} {kind} ({', '.join(keys[:NAMED_KEYS])}"
         f"{', ...' if len(keys) > NAMED_KEYS else ''})"
         for kind, keys in problems.items()
         if keys
-    ]
-    if parts:
-        raise InputError(f"{what}: {'; '.join(parts)}")
+    )
 
 
 def build_for_pricing(name: str) -> nn.Module:

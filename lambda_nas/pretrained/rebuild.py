@@ -44,8 +44,9 @@ def build(
     config = with_merging(config, merging)
     if plain and config.merging:
         raise InputError(
-            "`plain` can't be had for a network that merges tokens: timm alone can't merge; "
-            "leave out `plain` or the merging"
+            "this network merges tokens, which timm alone can't",
+            parameter="plain",
+            advice="leave it out, or the merging",
         )
     removed = RemovalSet.of([*config.removed, *removal])
     args: dict[str, Any] = dict(config.model_args)

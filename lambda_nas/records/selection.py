@@ -63,7 +63,7 @@ def choose(
             f"no trial of {info.name} loses at most {in_points(drop)}; the nearest is trial "
             f"{nearest.trial} {nearest.architecture} with {100 * _drop(info, nearest):.2f}",
             advice=f"`max_drop={_ceil(_drop(info, nearest)):.4f}` or `trial={nearest.trial}` "
-            "takes it",
+            "selects it",
         )
     return max(close, key=lambda point: point.price.throughput)
 
@@ -73,8 +73,10 @@ def _by_number(info: StudyInfo, front: Sequence[ParetoTrial], trial: int) -> Par
         if point.trial == trial:
             return point
     raise InputError(
-        f"trial {trial} is not on the front of {info.name}, whose trials are "
-        f"{', '.join(str(point.trial) for point in front)}; weights are kept for those only"
+        f"not on the front of {info.name}, and weights are kept for its trials only",
+        parameter="trial",
+        value=trial,
+        allowed=f"one of {', '.join(str(point.trial) for point in front)}",
     )
 
 

@@ -68,7 +68,7 @@ class TrialCounts:
     """Numbers of finished trials by Optuna's state.
 
     Attributes:
-        pruned: Trials in Optuna's state PRUNED: rejected by the prior or stopped early.
+        pruned: Trials in Optuna's state PRUNED: rejected by the gate or stopped early.
         stopped: Those of them that were evaluated and stopped early.
     """
 

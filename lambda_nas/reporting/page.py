@@ -98,13 +98,13 @@ def write(page: str, path: Path) -> None:
         InputError: If the folder is missing or the file can't be written.
     """
     if path.suffix not in (".html", ".htm"):
-        raise InputError(f"report {path}: the name must end in .html")
+        raise InputError("the name must end in .html", parameter="out", value=path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_text(page, encoding="utf-8")
         temporary.replace(path)
     except OSError as error:
-        raise InputError(f"report {path} can't be written ({error})") from error
+        raise InputError(f"can't be written ({error})", parameter="out", value=path) from error
     finally:
         with suppress(OSError):
             temporary.unlink()

@@ -34,8 +34,12 @@ def study_row(session: Session, name: str, *, lock: bool = False) -> StudyRow:
     row = session.scalar(query)
     if row is None:
         names = session.scalars(select(StudyRow.name).order_by(StudyRow.id)).all()
-        there = f"there are {', '.join(names)}" if names else "there is none yet"
-        raise InputError(f"no study is named {name}; {there}")
+        raise InputError(
+            "there is no such study" if names else "the database holds no study yet",
+            parameter="study",
+            value=name,
+            allowed=f"one of {', '.join(names)}" if names else None,
+        )
     return row
 
 

@@ -45,7 +45,7 @@ learned near the front holds less well elsewhere: with four, at 32 trials of 128
 of the repaired digits were rejected (benchmarks/samplers.py)."""
 
 
-class ExhaustedError(LambdaNasError):
+class ExhaustedError(LambdaNasError, LookupError):
     """Every architecture within the constraints has been proposed."""
 
 

@@ -111,13 +111,13 @@ def load_space(name_or_file: str) -> SpaceConfig:
         content = yaml.safe_load(text)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         reason = " ".join(str(error).split())
-        raise InputError(f"search space {path} is not YAML ({reason})") from error
+        raise InputError(f"not YAML ({reason})", parameter="space", value=name_or_file) from error
     if not isinstance(content, dict):
-        raise InputError(f"search space {path} must map keys to values")
+        raise InputError("must map keys to values", parameter="space", value=name_or_file)
     try:
         return SpaceConfig.model_validate(content)
     except ValidationError as error:
-        raise InputError(f"search space {path}: {_problems(error, text)}") from error
+        raise InputError(_problems(error, text), parameter="space", value=name_or_file) from error
 
 
 def _problems(error: ValidationError, text: str) -> str:

@@ -127,7 +127,8 @@ def test_plain_goes_with_timm_only(refused, tmp_path, monkeypatch, format):
     code, error = refused("--format", format, "--plain")
     assert code == 2
     assert error == (
-        f"error: --plain goes with --format timm: {format} needs nothing of ours anyway\n"
+        f"error: --plain: for --format timm only: leave it out, {format} needs nothing of ours "
+        "anyway\n"
     )
 
 
@@ -136,7 +137,7 @@ def test_onnx_without_its_packages(refused, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnx", None)
     assert refused("--format", "onnx") == (
         2,
-        "error: --format onnx needs onnx: pip install 'lambda-nas[onnx]'\n",
+        "error: --format onnx: needs onnx: pip install 'lambda-nas[onnx]'\n",
     )
 
 
@@ -148,7 +149,7 @@ def test_a_full_folder_and_missing_weights(refused, tmp_path, format):
     (out / "note.txt").write_text("mine")
     code, error = refused("--format", format)
     assert code == 2
-    assert "export folder out exists and is not empty: choose another --out" in error
+    assert error == "error: --out out: exists and is not empty: choose another\n"
     assert [path.name for path in out.iterdir()] == ["note.txt"]
     (out / "note.txt").unlink()
     (tmp_path / "weights.safetensors").unlink()
@@ -163,8 +164,35 @@ def test_advice_is_in_points_and_flags(refused):
     assert refused("--max-drop", "0.1") == (
         1,
         "error: no trial of vit-images loses at most 0.1 points; the nearest is trial 0 {1} with "
-        "0.50: --max-drop 0.5 or --trial 0 takes it\n",
+        "0.50: --max-drop 0.5 or --trial 0 selects it\n",
     )
     code, error = refused("--max-drop", "-200")
     assert code == 2
     assert error.startswith("error: --max-drop -200: not a fraction")
+
+
+@pytest.mark.usefixtures("pruned")
+def test_a_trial_that_is_not_on_the_front(refused):
+    assert refused("--trial", "7") == (
+        2,
+        "error: --trial 7: not on the front of vit-images, and weights are kept for its trials "
+        "only; expected one of 0\n",
+    )
+
+
+@pytest.mark.usefixtures("pruned")
+@pytest.mark.parametrize(
+    "command",
+    [("show", "vit-images", "--plot"), ("report", "vit-images", "--out", "report.html", "--png")],
+)
+def test_figures_are_refused_by_their_flag(lambda_nas, command):
+    code, out, err = lambda_nas(*command, "front.gif")
+    assert (code, out) == (2, "")
+    assert err == f"error: {command[-1]} front.gif: the name must end in .html, .png, .svg\n"
+
+
+@pytest.mark.usefixtures("pruned")
+def test_an_unknown_study_lists_those_there_are(lambda_nas):
+    code, _, err = lambda_nas("show", "absent")
+    assert code == 2
+    assert err == "error: STUDY absent: there is no such study; expected one of vit-images\n"

@@ -87,7 +87,7 @@ def test_the_last_line_tells_the_pruned_from_the_stopped(interrupted, resumed):
     stopped = resumed[1] - counts["complete"]
     assert (
         f"{counts['complete']} trials done, {stopped} stopped early, "
-        f"{counts['pruned'] - stopped} rejected by the prior, {counts['failed']} failed; "
+        f"{counts['pruned'] - stopped} rejected by the gate, {counts['failed']} failed; "
         "ended: budget spent"
     ) in run("search", "--budget", str(resumed[1]), folder=folder)
 
@@ -122,4 +122,4 @@ def test_a_killed_training_goes_on_and_exports_what_it_tells(interrupted, lambda
     monkeypatch.chdir(folder)
     code, _, err = lambda_nas(*command)
     assert code == 2
-    assert "export folder trained exists and is not empty" in err
+    assert "--out trained: exists and is not empty" in err

@@ -57,7 +57,7 @@ def printed(monkeypatch, capsys, tmp_path, who):
 
 @pytest.mark.parametrize("width", [80, 120, 160])
 def test_studies_keep_names_and_numbers_whole(printed, width):
-    head, _, row, *_ = printed("studies", width=width)
+    _, head, _, row, *_ = printed("studies", width=width)
     study, model, data = row.split()[:3]
     assert (study, data) == ("vit[red]-images", "images")
     assert "vit_base_patch16_224".startswith(model)

@@ -32,5 +32,5 @@ def test_threads_let_all_workers_run_at_once(nodes, workers, gpus, threads):
     [([Node(8, 1), Node(8, 1)], 2.0, 1), ([Node(8, 0)], 0.5, 0), ([], 0.0, 0)],
 )
 def test_a_trial_that_fits_nowhere_is_refused(nodes, gpus, most):
-    with pytest.raises(InputError, match=f"gpus_per_trial {gpus:g}: .* largest has {most} GPUs"):
+    with pytest.raises(InputError, match=f"gpus_per_trial {gpus:g}: .* on a machine is {most}: "):
         share_threads(nodes, 1, gpus)

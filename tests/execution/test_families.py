@@ -96,7 +96,7 @@ def test_the_user_is_told_what_is_not_done(source, family):
         }
     else:
         assert source.notes[-1].startswith(
-            "SwinTransformerV2 is no plain row of blocks: no closed-form"
+            "SwinTransformerV2 is not a plain row of blocks: no closed-form"
         )
         # Attention fades in the first slice; in the second one it is gone.
         assert [config.lambda_schedule for config in session._rungs(source, 0)] == [

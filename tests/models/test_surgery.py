@@ -153,13 +153,15 @@ def test_stem_is_what_the_first_block_reads(vit, pixels):
 
 @pytest.mark.parametrize("layers", [[7], [-1], [0, 4]])
 def test_a_layer_that_does_not_exist(make_vit, layers):
-    with pytest.raises(LayerIndexError, match=rf"layer {layers[-1]}: removable .* 0, 1, 2, 3$"):
+    with pytest.raises(
+        LayerIndexError, match=rf"{layers[-1]}: .* expected layers among 0, 1, 2, 3$"
+    ):
         remove_attention(make_vit(), RemovalSet.of(layers))
 
 
 def test_removing_twice(make_vit):
     pruned = remove_attention(make_vit(), RemovalSet.of([2])).model
-    with pytest.raises(LayerIndexError, match="layer 2: removable layers are 0, 1, 3"):
+    with pytest.raises(LayerIndexError, match=r"layers 2: .* layers among 0, 1, 3$"):
         remove_attention(pruned, RemovalSet.of([2]))
 
 

@@ -166,7 +166,7 @@ def test_it_publishes_however_the_search_ends(store):
 def test_what_can_not_be_published_ends_no_search(store, caplog):
     publisher = DashboardSync(Silent(), store, "another")
     publisher.trials(NOBODY, [])
-    assert "the dashboard is not up to date: no study is named another" in caplog.text
+    assert "the dashboard is not up to date: study another: there is no such study" in caplog.text
     with pytest.raises(ValueError, match="the cause"), publisher.at_the_end():
         raise ValueError("the cause")
 

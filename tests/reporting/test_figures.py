@@ -229,12 +229,14 @@ def test_image(make_study, tmp_path):
 
 
 def test_unknown_suffix(make_study, tmp_path):
-    with pytest.raises(InputError, match=r"front\.pdf: the name must end in \.html, \.png, \.svg"):
+    with pytest.raises(
+        InputError, match=r"^path .*front\.pdf: the name must end in \.html, \.png, \.svg"
+    ):
         figures.save(figures.prior(make_study()), tmp_path / "front.pdf")
 
 
 def test_missing_folder(make_study, tmp_path):
-    with pytest.raises(InputError, match=r"missing/front\.html can't be written"):
+    with pytest.raises(InputError, match=r"missing/front\.html: can't be written"):
         figures.save(figures.prior(make_study()), tmp_path / "missing" / "front.html")
 
 
@@ -244,6 +246,8 @@ def test_missing_kaleido(make_study, tmp_path, monkeypatch):
         raise ValueError("\nImage export requires the Kaleido package,\nwhich can be installed")
 
     monkeypatch.setattr(go.Figure, "write_image", write_image)
-    message = r"front\.png: images need `pip install kaleido` and Chrome.*\(Image export requires"
+    message = (
+        r"front\.png: no image can be made \(Image export .*\): pip install kaleido, and Chrome"
+    )
     with pytest.raises(InputError, match=message):
         figures.save(figures.prior(make_study()), tmp_path / "front.png")

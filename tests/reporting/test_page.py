@@ -76,7 +76,7 @@ def test_the_page_says_what_was_searched_found_and_is_to_pick(make_study):
     for said in (
         "Search for removable attention layers of vit , with accuracy measured on images and",
         "Unpruned: top-1 80.00%, 100.0 images/s, 40.0 MB, 5.00 M parameters.",
-        "5 architectures evaluated, 1 of them stopped early; 11 more rejected by the prior; "
+        "5 architectures evaluated, 1 of them stopped early; 11 more rejected by the gate; "
         "1 trial failed; 2 runs, 2 min 30 s.",
         "Recommended: trial 4 removes attention from 2 of 3 layers {0,3} : top-1 79.00% (-1.00),",
         "lambda-nas export study --trial 4 --out study-trial-4",
@@ -123,10 +123,10 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path):
     path.write_text("before")
     write("after", path)
     assert path.read_text() == "after"
-    with pytest.raises(InputError, match=r"missing/report\.html can't be written \("):
+    with pytest.raises(InputError, match=r"^out .*missing/report\.html: can't be written \("):
         write("page", tmp_path / "missing" / "report.html")
     (tmp_path / "folder.html").mkdir()
-    with pytest.raises(InputError, match=r"folder\.html can't be written"):
+    with pytest.raises(InputError, match=r"folder\.html: can't be written"):
         write("page", tmp_path / "folder.html")
     with pytest.raises(InputError, match=r"report\.pdf: the name must end in \.html"):
         write("page", tmp_path / "report.pdf")

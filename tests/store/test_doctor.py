@@ -102,5 +102,7 @@ def test_each_broken_invariant_is_told(study, url, statement, problem):
 
 
 def test_an_unknown_study_lists_those_there_are(study):
-    with pytest.raises(InputError, match="no study is named other; there are deit-images"):
+    with pytest.raises(
+        InputError, match="study other: there is no such study; expected one of deit-images"
+    ):
         examine(study, "other")

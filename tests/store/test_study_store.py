@@ -62,12 +62,14 @@ def test_creation_time_is_utc_now(store, study, url):
 
 
 def test_unknown_study_lists_those_there_are(store, study):
-    with pytest.raises(InputError, match="no study is named other; there are deit-images"):
+    with pytest.raises(
+        InputError, match="study other: there is no such study; expected one of deit-images"
+    ):
         store.study("other")
 
 
 def test_unknown_study_in_an_empty_database(store):
-    with pytest.raises(InputError, match="there is none yet"):
+    with pytest.raises(InputError, match=r"^study other: the database holds no study yet$"):
         store.trials("other")
 
 

@@ -122,7 +122,7 @@ def test_lambda_has_bounds(make_vit, lam):
 
 
 def test_what_cannot_be_diluted(make_vit):
-    with pytest.raises(LayerIndexError, match="layer 6: removable layers are 0, 1, 2, 3"):
+    with pytest.raises(LayerIndexError, match=r"layers 6: .* expected layers among 0, 1, 2, 3"):
         dilute(make_vit(), RemovalSet.of([6]))
     with pytest.raises(LayerIndexError, match="diluted already"):
         dilute(dilute(make_vit(), REMOVAL), RemovalSet.of([1]))

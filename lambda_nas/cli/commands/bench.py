@@ -25,9 +25,9 @@ def bench(
     batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 32,
     json: JsonOption = False,
 ) -> None:
-    """Compare models' throughput, latency, memory and size, interleaved.
+    """Compare the throughput, latency, memory and size of models, timed in turn.
 
-    A plain timm NAME is built with random weights: they don't change the price.
+    A plain timm NAME is built with random weights: their values don't affect these numbers.
     """
     with loading():
         run = lambda_nas.bench

@@ -7,7 +7,7 @@ import typer
 
 import lambda_nas
 from lambda_nas.cli.loading import loading
-from lambda_nas.cli.options import ClassMapOption, JsonOption, PretrainedOption
+from lambda_nas.cli.options import ClassMapOption, JsonOption
 
 
 def register(app: typer.Typer) -> None:
@@ -22,16 +22,19 @@ def evaluate(
         str, typer.Argument(help="Model to load: a timm NAME, local-dir:DIR or hf-hub:ID.")
     ],
     data: Annotated[
-        Path, typer.Option(help="Image folder, one folder per class; val/ in it is used if there.")
+        Path,
+        typer.Option(
+            help="Image folder with one folder per class; if it holds train/ and val/, val/ is "
+            "used."
+        ),
     ],
     class_map: ClassMapOption = None,
-    pretrained: PretrainedOption = True,
     json: JsonOption = False,
 ) -> None:
     """Measure a model's top-1 and top-5 accuracy on an image folder."""
     with loading():
         run = lambda_nas.evaluate
-    found = run(model, data, class_map=class_map, pretrained=pretrained)
+    found = run(model, data, class_map=class_map)
 
     from lambda_nas.cli import output
 

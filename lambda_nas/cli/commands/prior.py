@@ -74,7 +74,7 @@ def prior(
     if plot:
         from lambda_nas.reporting import figures
 
-        figures.save(found.plot(), plot)
+        figures.save(found.plot(), plot, parameter="plot")
         output.note(f"wrote {plot}")
     if json:
         output.print_json(

@@ -23,8 +23,9 @@ def register(app: typer.Typer) -> None:
 def report(
     study: StudyArgument,
     out: Annotated[Path, typer.Option(help="HTML file to write.")],
-    png: Annotated[
-        Path | None, typer.Option(help="Write the front as an image as well: .png or .svg.")
+    image: Annotated[
+        Path | None,
+        typer.Option("--png", help="Write the front as an image as well: .png or .svg."),
     ] = None,
     storage: StorageOption = DEFAULT_STORAGE,
 ) -> None:
@@ -34,9 +35,9 @@ def report(
     """
     with loading():
         run = lambda_nas.report
-    run(study, out, image=png, storage=storage)
+    run(study, out, image=image, storage=storage)
 
     from lambda_nas.cli import output
 
-    for written in filter(None, (out, png)):
+    for written in filter(None, (out, image)):
         output.note(f"wrote {written}")

@@ -128,7 +128,7 @@ def _print_end(found: "Study", storage: str) -> None:
     counts = found.counts
     output.stdout.print(
         f"{counts.complete} trials done, {counts.stopped} stopped early, "
-        f"{counts.rejected} rejected by the prior, {counts.failed} failed; ended: {found.ended}"
+        f"{counts.rejected} rejected by the gate, {counts.failed} failed; ended: {found.ended}"
     )
     where = "" if storage == DEFAULT_STORAGE else f" --storage {storage}"
     output.stdout.print("\nNext:", style="bold")

@@ -36,7 +36,7 @@ def show(
     if plot:
         from lambda_nas.reporting import figures
 
-        figures.save(found.plot(), plot)
+        figures.save(found.plot(), plot, parameter="plot")
         output.note(f"wrote {plot}")
     if json:
         output.print_json(output.study_json(found))

@@ -41,7 +41,7 @@ def spaces(
         output.print_json([space.model_dump() for space in found])
         return
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in ("space", "model", "most layers", "named removal sets"):
+    for name in ("space", "model", "max. removed", "named removal sets"):
         table.add_column(name, overflow="fold")
     for space in found:
         sets = ", ".join(f"{name} {layers}" for name, layers in space.seeds.items())
@@ -68,7 +68,7 @@ def _print_coverage(*, json: bool) -> None:
     table.add_column("family", no_wrap=True)
     for name in ("architectures", "covered"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("what is not", overflow="fold")
+    table.add_column("not covered, and why", overflow="fold")
     for family in found:
         counts = str(family.architectures), str(family.covered)
         table.add_row(family.name, *counts, escape("; ".join(family.kept)))

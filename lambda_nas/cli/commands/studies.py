@@ -66,7 +66,7 @@ def _table(*, wide: bool) -> "Table":
     table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for name in ("study", "model", "data", *(["device"] if wide else [])):
         table.add_column(name, overflow="fold")
-    for name in ("unpruned", "trials", "front"):
+    for name in ("unpruned\ntop-1", "trials", "front"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("last run", no_wrap=True)
     return table

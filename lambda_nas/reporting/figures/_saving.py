@@ -9,14 +9,21 @@ from lambda_nas.errors import InputError
 SUFFIXES = (".html", ".png", ".svg")
 
 
-def save(figure: go.Figure, path: Path) -> None:
+def save(figure: go.Figure, path: Path, *, parameter: str = "path") -> None:
     """Write a figure as a self-contained page, or as an image through Kaleido and Chrome.
+
+    Args:
+        figure: The figure.
+        path: The file to write.
+        parameter: What the caller took the path as, for the errors.
 
     Raises:
         InputError: If the suffix is unknown, the folder is missing, or no image can be made.
     """
     if path.suffix not in SUFFIXES:
-        raise InputError(f"figure {path}: the name must end in {', '.join(SUFFIXES)}")
+        raise InputError(
+            f"the name must end in {', '.join(SUFFIXES)}", parameter=parameter, value=path
+        )
     try:
         if path.suffix == ".html":
             figure.write_html(path, include_plotlyjs=True)
@@ -25,10 +32,12 @@ def save(figure: go.Figure, path: Path) -> None:
             paper = go.Figure(figure).update_layout(paper_bgcolor="white")
             paper.write_image(path, width=900, height=figure.layout.height or 620, scale=2)
     except OSError as error:
-        raise InputError(f"figure {path} can't be written ({error})") from error
+        raise InputError(f"can't be written ({error})", parameter=parameter, value=path) from error
     except (ValueError, RuntimeError, ImportError) as error:
         reason = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise InputError(
-            f"figure {path}: images need `pip install kaleido` and Chrome or Chromium; .html needs "
-            f"neither ({reason})"
+            f"no image can be made ({reason})",
+            parameter=parameter,
+            value=path,
+            advice="pip install kaleido, and Chrome or Chromium; .html needs neither",
         ) from error

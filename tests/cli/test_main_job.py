@@ -108,7 +108,7 @@ def test_what_can_not_be_trained_on_or_with(searched, pngs, lambda_nas, monkeypa
     model.head.bias.data += 1
     save_for_hf(model, str(other), safe_serialization=True)
     for weights, data, message in (
-        (saved, pngs / "val", f"{pngs / 'val'} has no train/ and val/ below it"),
+        (saved, pngs / "val", f"--data {pngs / 'val'}: has no train/ and val/ below it"),
         (other, pngs, f"local-dir:{other} is not the model that {STUDY} was searched on"),
     ):
         code, _, err = lambda_nas(

@@ -48,7 +48,7 @@ def test_opening_is_silent(url, caplog, capfd, recwarn):
     assert (caplog.text, *capfd.readouterr(), list(recwarn)) == ("", "", "", [])
 
 
-def test_a_closed_store_leaves_no_connection(postgres_url):
+def test_a_closed_store_leaves_no_connection_to_postgres(postgres_url):
     name = f"closing {os.getpid()}"
     url = make_url(postgres_url).update_query_dict({"application_name": name})
     query = text("SELECT count(*) FROM pg_stat_activity WHERE application_name = :name")

@@ -86,7 +86,7 @@ class UnsupportedModelError(InputError, TypeError):
 
 
 class StorageError(LambdaNasError, OSError):
-    """The study database can't be reached, read or written, or a checkpoint not written."""
+    """The study database or a checkpoint can't be reached, read or written."""
 
 
 class ConnectionLostError(StorageError, ConnectionError):

@@ -9,7 +9,6 @@ from torch import nn
 
 from lambda_nas.api.progress.shown import progress_shown
 from lambda_nas.cost.measurement import Price, measure_prices
-from lambda_nas.errors import InputError
 from lambda_nas.execution.progress import in_percent
 from lambda_nas.pretrained.loading import build_for_pricing
 
@@ -36,7 +35,8 @@ def bench(
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     networks = [
-        _build(model) if isinstance(model, str) else copy.deepcopy(model) for model in models
+        build_for_pricing(model) if isinstance(model, str) else copy.deepcopy(model)
+        for model in models
     ]
     networks = [network.eval().to(device) for network in networks]
     samples = [
@@ -45,13 +45,3 @@ def bench(
     ]
     with progress_shown(visible=progress) as shown, shown.stage("Measuring", 100) as advance:
         return measure_prices(networks, samples, on_step=in_percent(advance))
-
-
-def _build(name: str) -> nn.Module:
-    try:
-        return build_for_pricing(name)
-    except InputError as error:
-        # It is one of several here.
-        if error.parameter == "model":
-            error.parameter = "models"
-        raise

@@ -66,7 +66,7 @@ def test_budget(lambda_nas, budget):
             2,
             "MODEL local-dir:none: there is no such folder",
         ),
-        (("bench", "nothing_like_it"), 2, "MODELS nothing_like_it: timm has no such model"),
+        (("bench", "nothing_like_it"), 2, "MODEL nothing_like_it: timm has no such model"),
     ],
 )
 def test_bad_input(lambda_nas, args, code, message):

@@ -19,8 +19,12 @@ def register(app: typer.Typer) -> None:
 
 
 def bench(
-    models: Annotated[
-        list[str], typer.Argument(help="Models to compare; speed-ups are over the first.")
+    model: Annotated[
+        list[str],
+        typer.Argument(
+            help="Models to compare: timm NAMEs, local-dir:DIR or hf-hub:ID; speed-ups are "
+            "relative to the first."
+        ),
     ],
     batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 32,
     json: JsonOption = False,
@@ -31,7 +35,7 @@ def bench(
     """
     with loading():
         run = lambda_nas.bench
-    prices = run(models, batch_size=batch_size)
+    prices = run(model, batch_size=batch_size)
 
     from rich.table import Table
 
@@ -41,12 +45,12 @@ def bench(
         output.print_json(
             [
                 {"model": name} | {column: getattr(price, column) for column in COLUMNS}
-                for name, price in zip(models, prices, strict=True)
+                for name, price in zip(model, prices, strict=True)
             ]
         )
         return
     table = Table("model", "images/s", "ms per batch", "memory", "params", "MACs", "speed-up")
-    for name, price in zip(models, prices, strict=True):
+    for name, price in zip(model, prices, strict=True):
         table.add_row(
             name,
             f"{price.throughput:.1f}",

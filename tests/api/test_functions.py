@@ -65,7 +65,7 @@ def test_bench_compares_with_the_first(model):
 
 
 def test_bench_of_what_timm_does_not_know():
-    with pytest.raises(InputError, match=r"^models vit_tinny_patch16_224: timm .*: did you mean"):
+    with pytest.raises(InputError, match=r"^model vit_tinny_patch16_224: timm .*: did you mean"):
         lambda_nas.bench(["vit_tinny_patch16_224"], progress=False)
 
 

@@ -28,7 +28,7 @@ def digits_search(begin, url, budget):
 
 
 def test_killed_at_random_moments_a_search_loses_nothing(begin, sqlite):
-    kills, budget = 5, 8
+    kills, budget = 4, 6
     moments = random.Random(0)
     before = None
     for _ in range(kills):

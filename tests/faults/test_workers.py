@@ -15,7 +15,7 @@ from lambda_nas.store.study_store import SqlStudyStore
 from .conftest import check_sound
 from .tiny_search import STUDY
 
-BUDGET = 7
+BUDGET = 5
 
 
 def failed(url):

@@ -6,7 +6,8 @@ in backticks, such as `max_drop`, or with a value, such as `max_drop=0.02`: Pyth
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 _PARAMETER = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`]*))?`")
 
@@ -69,6 +70,52 @@ class LambdaNasError(Exception):
 
     def __str__(self) -> str:
         return self.worded(in_python)
+
+
+class ProblemsError(LambdaNasError):
+    """Several things are wrong at once; each is said in a line of its own.
+
+    Attributes:
+        errors: What is wrong.
+    """
+
+    def __init__(self, errors: Sequence[LambdaNasError]) -> None:
+        super().__init__(f"{len(errors)} problems")
+        self.errors = tuple(errors)
+        # What the user gave comes first: a failure may be its consequence.
+        self.exit_code = max(error.exit_code for error in errors)
+
+    def worded(self, wording: Wording) -> str:
+        """Return all messages in a reader's words."""
+        lines = (f"\n- {error.worded(wording)}" for error in self.errors)
+        return f"{self.problem}:{''.join(lines)}"
+
+
+class Problems:
+    """Collects the errors of independent checks, so that a user sees all of them at once."""
+
+    def __init__(self) -> None:
+        self._found: list[LambdaNasError] = []
+
+    @contextmanager
+    def collected(self) -> Iterator[None]:
+        """Keep an error that the block raises."""
+        try:
+            yield
+        except LambdaNasError as error:
+            self._found.append(error)
+
+    def report(self) -> None:
+        """Raise what was found, if anything was.
+
+        Raises:
+            LambdaNasError: The error, if there is one only.
+            ProblemsError: If there are more.
+        """
+        if len(self._found) == 1:
+            raise self._found[0]
+        if self._found:
+            raise ProblemsError(self._found)
 
 
 class InputError(LambdaNasError, ValueError):

@@ -1,12 +1,12 @@
 """Transactions on a database, which Optuna's storage can join."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
 
 import optuna
 from optuna.storages import RDBStorage
-from sqlalchemy import Connection, Engine
+from sqlalchemy import URL, Connection, Engine
 from sqlalchemy.exc import (
     DBAPIError,
     InterfaceError,
@@ -46,12 +46,9 @@ class Database:
     @cached_property
     def optuna(self) -> RDBStorage:
         """Optuna's storage; creates its tables if they are missing."""
-        sqlite = self._engine.dialect.name == "sqlite"
-        waiting = {"connect_args": {"timeout": BUSY_TIMEOUT_S}} if sqlite else {}
         for last in (False, False, True):
             try:
-                with self.translated_errors():
-                    return RDBStorage(self.url, {"pool_pre_ping": True, **waiting})
+                return open_optuna(self._engine.url, create_tables=True)
             except ConnectionLostError:
                 raise
             except StorageError:
@@ -117,31 +114,60 @@ class Database:
             yield connection, session
             session.commit()
 
-    @contextmanager
-    def translated_errors(self) -> Iterator[None]:
-        """Turn the errors that SQLAlchemy and Optuna raise about the database into ours.
+    def translated_errors(self) -> AbstractContextManager[None]:
+        """Turn the errors that SQLAlchemy and Optuna raise about the database into ours."""
+        return translated_errors(self._engine.url)
 
-        Raises:
-            ConnectionLostError: If the server can't be reached any more.
-            StorageError: If the database fails otherwise.
-        """
-        try:
-            yield
-        except optuna.exceptions.StorageInternalError as error:
-            raise self._translate(error.__cause__ or error) from error
-        except SQLAlchemyError as error:
-            raise self._translate(error) from error
 
-    def _translate(self, error: BaseException) -> StorageError:
-        reason = _first_line(getattr(error, "orig", None) or error)
-        server = self._engine.dialect.name != "sqlite"
-        # The last is raised when a transaction ends whose connection broke.
-        if server and (
-            isinstance(error, OperationalError | InterfaceError | PendingRollbackError)
-            or (isinstance(error, DBAPIError) and error.connection_invalidated)
-        ):
-            return ConnectionLostError(f"the study database {self._shown} is gone ({reason})")
-        return StorageError(f"the study database {self._shown} failed ({reason})")
+def open_optuna(url: URL, *, create_tables: bool) -> RDBStorage:
+    """Open Optuna's storage.
+
+    Raises:
+        StorageError: If the database fails, or its tables are of another version of Optuna.
+    """
+    waiting = {"timeout": BUSY_TIMEOUT_S} if url.get_backend_name() == "sqlite" else {}
+    try:
+        with translated_errors(url):
+            return RDBStorage(
+                url.render_as_string(hide_password=False),
+                {"pool_pre_ping": True, "connect_args": waiting},
+                skip_table_creation=not create_tables,
+            )
+    except RuntimeError as error:
+        shown = url.render_as_string(hide_password=True)
+        raise StorageError(
+            f"can't use Optuna's tables in the study database {shown} "
+            f"({str(error).partition('. ')[0]})",
+            advice="choose another `storage`, or run optuna storage upgrade on a copy of it",
+        ) from error
+
+
+@contextmanager
+def translated_errors(url: URL) -> Iterator[None]:
+    """Turn the errors that SQLAlchemy and Optuna raise about a database into ours.
+
+    Raises:
+        ConnectionLostError: If the server can't be reached any more.
+        StorageError: If the database fails otherwise.
+    """
+    try:
+        yield
+    except optuna.exceptions.StorageInternalError as error:
+        raise _translate(error.__cause__ or error, url) from error
+    except SQLAlchemyError as error:
+        raise _translate(error, url) from error
+
+
+def _translate(error: BaseException, url: URL) -> StorageError:
+    reason = _first_line(getattr(error, "orig", None) or error)
+    shown = url.render_as_string(hide_password=True)
+    # The last is raised when a transaction ends whose connection broke.
+    if url.get_backend_name() != "sqlite" and (
+        isinstance(error, OperationalError | InterfaceError | PendingRollbackError)
+        or (isinstance(error, DBAPIError) and error.connection_invalidated)
+    ):
+        return ConnectionLostError(f"the study database {shown} is gone ({reason})")
+    return StorageError(f"the study database {shown} failed ({reason})")
 
 
 def _first_line(error: BaseException) -> str:

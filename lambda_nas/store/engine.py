@@ -3,6 +3,8 @@
 import re
 import sqlite3
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import alembic.command
@@ -36,32 +38,55 @@ def open_engine(text: str, *, create: bool) -> Engine:
         StorageError: If the database can't be reached, read or written, or is newer than this
             program.
     """
-    url = _parse(text)
+    url = parse_url(text)
     _prepare_file(url, create=create)
-    shown = url.render_as_string(hide_password=True)
+    engine = connect(url)
+    with reported(url):
+        _migrate(engine, url)
+    return engine
+
+
+def connect(url: URL) -> Engine:
+    """Return the engine of a database; it connects when it is used.
+
+    Raises:
+        InputError: If the driver is not installed.
+    """
     try:
         engine = create_engine(url, pool_pre_ping=True)
     except (NoSuchModuleError, ModuleNotFoundError, SQLAlchemyError) as error:
         raise InputError(
-            f"no driver for it is installed ({error})", parameter="storage", value=shown
+            f"no driver for it is installed ({error})",
+            parameter="storage",
+            value=url.render_as_string(hide_password=True),
         ) from error
     if url.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _tune_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
+    return engine
+
+
+@contextmanager
+def reported(url: URL) -> Iterator[None]:
+    """Turn what a driver raises about a database into a ``StorageError``."""
     try:
-        _migrate(engine, shown)
+        yield
     except StorageError:
         raise
     except (SQLAlchemyError, OSError) as error:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         raise StorageError(
-            f"can't use the study database {shown} ({reason})",
+            f"can't use the study database {url.render_as_string(hide_password=True)} ({reason})",
             advice="check that it is reachable and writable",
         ) from error
-    return engine
 
 
-def _parse(text: str) -> URL:
+def parse_url(text: str) -> URL:
+    """Parse an SQLAlchemy URL.
+
+    Raises:
+        InputError: If it can't be understood.
+    """
     try:
         return make_url(text)
     except (ArgumentError, ValueError):
@@ -76,10 +101,17 @@ def _parse(text: str) -> URL:
         ) from None
 
 
-def _prepare_file(url: URL, *, create: bool) -> None:
+def sqlite_file(url: URL) -> Path | None:
+    """Return the file of a SQLite database, or ``None`` if the database is not one file."""
     if url.get_backend_name() != "sqlite" or not url.database or url.database.startswith("file:"):
+        return None
+    return Path(url.database)
+
+
+def _prepare_file(url: URL, *, create: bool) -> None:
+    path = sqlite_file(url)
+    if path is None:
         return
-    path = Path(url.database)
     if not create and not path.is_file():
         raise StorageError(
             f"there is no study database {path}", advice="run a search first, or give `storage`"
@@ -124,31 +156,39 @@ def _use_wal(connection: sqlite3.Connection) -> None:
             return
 
 
-def _migrate(engine: Engine, shown: str) -> None:
+def _migrate(engine: Engine, url: URL) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
-    scripts = ScriptDirectory.from_config(config)
-    head = scripts.get_current_head()
     with engine.connect() as connection:
-        if _revision(connection) == head:
+        if not is_older(connection, url):
             return
     with engine.execution_options(**{WRITE: True}).begin() as connection:
         _lock(connection)
         # Asked again: another process may have migrated while this one waited.
-        current = _revision(connection)
-        if current == head:
-            return
-        try:
-            if current is not None:
-                scripts.get_revision(current)
-        except CommandError:
-            raise StorageError(
-                f"the study database {shown} has schema {current}, newer than {head}, the newest "
-                "that this lambda-nas knows",
-                advice="upgrade lambda-nas",
-            ) from None
-        config.attributes["connection"] = connection
-        alembic.command.upgrade(config, "head")
+        if is_older(connection, url):
+            config.attributes["connection"] = connection
+            alembic.command.upgrade(config, "head")
+
+
+def is_older(connection: Connection, url: URL) -> bool:
+    """Return whether our tables are missing or of an older schema.
+
+    Raises:
+        StorageError: If they are of a newer one.
+    """
+    scripts = ScriptDirectory(str(MIGRATIONS))
+    newest, found = scripts.get_current_head(), _revision(connection)
+    try:
+        if found is not None:
+            scripts.get_revision(found)
+    except CommandError:
+        shown = url.render_as_string(hide_password=True)
+        raise StorageError(
+            f"the study database {shown} has schema {found}, newer than {newest}, the newest "
+            "that this lambda-nas knows",
+            advice="upgrade lambda-nas",
+        ) from None
+    return found != newest
 
 
 def _revision(connection: Connection) -> str | None:

@@ -59,14 +59,16 @@ class LambdaNasError(Exception):
     def worded(self, wording: Wording) -> str:
         """Return the whole message in a reader's words."""
         text = self.problem
-        if self.parameter is not None:
-            given = "" if self.value is None else f"={self.value}"
-            text = f"`{self.parameter}{given}`: {text}"
         if self.allowed is not None:
             text += f"; expected {self.allowed}"
         if self.advice is not None:
             text += f": {self.advice}"
-        return _PARAMETER.sub(lambda found: wording(found[1], found[2]), text)
+        text = _PARAMETER.sub(lambda found: wording(found[1], found[2]), text)
+        if self.parameter is None:
+            return text
+        # Not written into the text before: a value may hold backticks.
+        given = wording(self.parameter, None if self.value is None else str(self.value))
+        return f"{given}: {text}"
 
     def __str__(self) -> str:
         return self.worded(in_python)

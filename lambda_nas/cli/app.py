@@ -26,6 +26,7 @@ from lambda_nas.cli.commands import (
 from lambda_nas.cli.exit_codes import INTERRUPTED
 from lambda_nas.cli.wording import wording
 from lambda_nas.errors import LambdaNasError
+from lambda_nas.reporting.formatting import printable
 
 COMMANDS = (
     search,
@@ -52,12 +53,12 @@ class Group(TyperGroup):
             return super().invoke(ctx)
         except LambdaNasError as error:
             text = error.worded(wording(self, ctx.invoked_subcommand))
-            typer.secho(f"error: {text}", err=True, fg="red")
+            typer.secho(f"error: {printable(text)}", err=True, fg="red")
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt as interrupt:
             # The functions note how their work is resumed.
             for note in getattr(interrupt, "__notes__", ()):
-                typer.echo(f"interrupted: {note}", err=True)
+                typer.echo(f"interrupted: {printable(note)}", err=True)
             raise typer.Exit(INTERRUPTED) from None
 
 

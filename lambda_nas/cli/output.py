@@ -4,16 +4,15 @@ import json
 from dataclasses import asdict
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from lambda_nas.api.progress.console import PlainConsole
 from lambda_nas.api.progress.terminal import note as note
 from lambda_nas.api.progress.terminal import stderr as stderr
 from lambda_nas.api.study import ParetoPoint, Study
 from lambda_nas.reporting.front_table import FRONT_HEAD, front_rows, front_title
 
-stdout = Console(highlight=False)
+stdout = PlainConsole()
 if not stdout.is_terminal:
     # Nothing is lost to the 80 columns that a pipe is taken for.
     stdout.width = 160
@@ -71,7 +70,7 @@ def front_table(study: Study) -> Table:
     info, front = study.record.info, study.record.front
     # With lines between the columns, the last one would not fit into 80.
     table = Table(
-        title=escape(front_title(info)),
+        title=front_title(info),
         title_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,

@@ -65,6 +65,20 @@ def short_name(name: str) -> str:
     return last if len(last) <= NAME_LENGTH else last[: NAME_LENGTH - 1] + "…"
 
 
+def printable(text: str) -> str:
+    r"""Write what no terminal should be sent as escapes; lines stay lines.
+
+    >>> printable("a\x1b[31m\u202eb")
+    'a\\x1b[31m\\u202eb'
+    """
+    return "".join(
+        letter
+        if letter.isprintable() or letter == "\n"
+        else letter.encode("unicode_escape").decode()
+        for letter in text
+    )
+
+
 def without_passwords(text: str) -> str:
     """Mask the passwords in URLs, because reports are passed on to others.
 

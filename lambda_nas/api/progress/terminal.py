@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.live import Live
 from rich.progress import (
     BarColumn,
@@ -16,16 +16,17 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from lambda_nas.api.progress.console import PlainConsole, labeled
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.records.trial import ParetoTrial, TrialCounts
 from lambda_nas.reporting.front_table import BEST_HEAD, best_rows
 
-stderr = Console(stderr=True, highlight=False)
+stderr = PlainConsole(stderr=True)
 
 
 def note(text: str) -> None:
     """Tell the user something on stderr."""
-    stderr.print(f"[dim]note:[/dim] {text}", soft_wrap=True)
+    stderr.print(labeled("note", "dim", text), soft_wrap=True)
 
 
 @contextmanager
@@ -38,7 +39,7 @@ def stage(label: str, total: int) -> Iterator[Callable[[], None]]:
 
 def _bar() -> Progress:
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -92,7 +93,7 @@ class SearchProgress:
 
     def failed(self, architecture: Architecture, reason: str) -> None:
         """Tell of a failed trial above the bar."""
-        stderr.print(f"[red]failed:[/red] {architecture}: {reason}", soft_wrap=True)
+        stderr.print(labeled("failed", "red", f"{architecture}: {reason}"), soft_wrap=True)
 
 
 def _best(front: Sequence[ParetoTrial]) -> Table:

@@ -30,7 +30,6 @@ def spaces(
         _print_coverage(json=json)
         return
     from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
     from rich.table import Table
 
     from lambda_nas.cli import output
@@ -46,7 +45,7 @@ def spaces(
     for space in found:
         sets = ", ".join(f"{name} {layers}" for name, layers in space.seeds.items())
         most = "all" if space.max_removed is None else str(space.max_removed)
-        table.add_row(space.name, space.model, most, escape(sets))
+        table.add_row(space.name, space.model, most, sets)
     output.stdout.print(table)
 
 
@@ -54,7 +53,6 @@ def _print_coverage(*, json: bool) -> None:
     from dataclasses import asdict
 
     from rich.box import SIMPLE_HEAD
-    from rich.markup import escape
     from rich.table import Table
 
     from lambda_nas.cli import output
@@ -71,7 +69,7 @@ def _print_coverage(*, json: bool) -> None:
     table.add_column("not covered, and why", overflow="fold")
     for family in found:
         counts = str(family.architectures), str(family.covered)
-        table.add_row(family.name, *counts, escape("; ".join(family.kept)))
+        table.add_row(family.name, *counts, "; ".join(family.kept))
     output.stdout.print(table)
     total, covered = (
         sum(getattr(family, name) for family in found) for name in ("architectures", "covered")

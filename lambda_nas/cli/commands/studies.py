@@ -19,8 +19,6 @@ def register(app: typer.Typer) -> None:
 
 def studies(storage: StorageOption = DEFAULT_STORAGE, json: JsonOption = False) -> None:
     """List the studies of a database."""
-    from rich.markup import escape
-
     from lambda_nas.api.studies import list_studies
     from lambda_nas.cli import output
     from lambda_nas.reporting.formatting import short_name
@@ -46,10 +44,10 @@ def studies(storage: StorageOption = DEFAULT_STORAGE, json: JsonOption = False) 
     table = _table(wide=wide)
     for study in found:
         table.add_row(
-            escape(study.name),
-            escape(short_name(study.model)),
-            escape(short_name(study.data)),
-            *([escape(study.device)] if wide else []),
+            study.name,
+            short_name(study.model),
+            short_name(study.data),
+            *([study.device] if wide else []),
             f"{100 * study.baseline_accuracy:.2f}%",
             str(study.complete),
             str(study.front),

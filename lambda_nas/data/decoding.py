@@ -13,11 +13,11 @@ from timm.data.model_config import resolve_input_data_config
 from timm.data.transforms_factory import create_transform
 from torch import Tensor, nn
 
+from lambda_nas.data.files import name_some
 from lambda_nas.data.image_set import ImageSet
-from lambda_nas.data.listing import NAMED, Listing
+from lambda_nas.data.listing import UNREADABLE_LIMIT, Listing
 from lambda_nas.errors import InputError
 
-UNREADABLE_LIMIT = 0.1
 MODES = {1: "L", 3: "RGB"}
 
 
@@ -70,9 +70,10 @@ def decode(
     def read(position: int) -> None:
         try:
             with reading:
-                stream, _ = listing.reader[int(indices[position])]
-                with stream:
-                    content = stream.read()
+                path = listing.path(int(indices[position]))
+                if not path.is_file():
+                    raise OSError("not a file")
+                content = path.read_bytes()
             image = _decode_one(content, MODES[channels])
         # On a broken file Pillow's decoders raise anything from OSError to SyntaxError.
         except Exception:
@@ -101,12 +102,11 @@ def _decode_one(content: bytes, mode: str) -> Image.Image:
 def _report(listing: Listing, unreadable: Tensor, total: int) -> tuple[str, ...]:
     if not len(unreadable):
         return ()
-    names = ", ".join(listing.filename(int(index)) for index in unreadable[:NAMED])
-    more = ", ..." if len(unreadable) > NAMED else ""
+    names = name_some([listing.filename(int(index)) for index in unreadable])
     count = f"{len(unreadable)} of {total} images"
     if len(unreadable) > UNREADABLE_LIMIT * total:
-        raise InputError(f"can't read {count}: {names}{more}", parameter="data", value=listing.root)
-    return (f"skipped unreadable images, {count} below {listing.root}: {names}{more}",)
+        raise InputError(f"can't read {count}: {names}", parameter="data", value=listing.root)
+    return (f"skipped unreadable images, {count} below {listing.root}: {names}",)
 
 
 def _per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:

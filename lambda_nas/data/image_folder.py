@@ -114,7 +114,7 @@ def load_evaluation(
         classes = None if class_map else list_images(splits.train, model, None).classes
         listing = list_images(splits.val, model, class_map, classes=classes)
     decoded = decode(listing, torch.arange(len(listing)), model, on_image)
-    return decoded.images, decoded.notes
+    return decoded.images, (*listing.notes, *decoded.notes)
 
 
 def _load_halves(
@@ -140,7 +140,7 @@ def _load_halves(
         training=None,
         fingerprint=listing.fingerprint(seed, limits),
         description=f"{listing.root}: {len(calibration)} calibration, {len(evaluation)} evaluation",
-        notes=(note, *decoded.notes),
+        notes=(note, *listing.notes, *decoded.notes),
     )
 
 
@@ -167,7 +167,7 @@ def _load_splits(
 
     from_train = decode(train, training_order, model, on_train)
     from_val = decode(val, evaluation_order, model, on_val)
-    notes = [*from_train.notes, *from_val.notes]
+    notes = [*train.notes, *from_train.notes, *val.notes, *from_val.notes]
     for part, listing, order in (
         ("training", train, training_order[: limits.training]),
         ("accuracy", val, evaluation_order),

@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import torch
-from timm.data.dataset_factory import create_dataset
 from timm.data.readers.class_map import load_class_map
-from timm.data.readers.reader_image_folder import ReaderImageFolder
 from torch import Tensor, nn
 
+from lambda_nas.data.files import NAMED, ImageFiles, find_images, name_some, natural_key
 from lambda_nas.errors import InputError
 
-NAMED = 3
+# Beyond this share of images or folders that can't be read, it is an error.
+UNREADABLE_LIMIT = 0.1
 
 
 class Splits(NamedTuple):
@@ -29,13 +29,13 @@ class Listing:
 
     Attributes:
         root: The folder.
-        reader: timm's reader; ``reader[i]`` returns an open file and its class.
+        files: What lies below the folder.
         classes: Class index of the head for each folder name.
         labels: Class index of each image, ``[images]``, int64.
     """
 
     root: Path
-    reader: ReaderImageFolder
+    files: ImageFiles
     classes: dict[str, int]
     labels: Tensor
 
@@ -44,13 +44,23 @@ class Listing:
 
     def filename(self, index: int) -> str:
         """Return the path of an image relative to the folder."""
-        return self.reader.filename(index)
+        return self.files.images[index]
+
+    def path(self, index: int) -> Path:
+        """Return the path of an image."""
+        return self.root / self.filename(index)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Messages for the user about what is not read."""
+        left_out = self.files.left_out()
+        return (f"not read below {self.root}: {left_out}",) if left_out else ()
 
     def fingerprint(self, *settings: object) -> str:
         """Return a hash of paths, sizes, classes and the given settings, 16 hex digits."""
         digest = hashlib.sha256()
         for index in range(len(self)):
-            size = Path(self.reader.filename(index, absolute=True)).stat().st_size
+            size = self.path(index).stat().st_size
             digest.update(f"{self.filename(index)}\0{size}\0{self.labels[index]}\n".encode())
         for setting in settings:
             text = setting.fingerprint() if isinstance(setting, Listing) else repr(setting)
@@ -87,8 +97,10 @@ def list_images(
     """
     if not root.is_dir():
         raise InputError("there is no such folder", parameter="data", value=root)
-    found = _read(root, {})
-    names = set(found.class_to_idx)
+    files = _find(root)
+    # As in timm, the last folder of the path names the class.
+    folders = [folder.rpartition("/")[2] for folder in files.folders()]
+    names = set(folders)
     if class_map is not None:
         known = _read_class_map(class_map)
         _check_known(root, names, known, class_map)
@@ -96,26 +108,33 @@ def list_images(
         known = classes
         _check_known(root, names, known, None)
     else:
-        known = found.class_to_idx
+        known = {name: index for index, name in enumerate(sorted(names, key=natural_key))}
     outputs: int = cast(Any, model).num_classes
     _check_head(root, known, outputs, names, class_map)
-    reader = _read(root, known)
-    labels = torch.tensor([label for _, label in reader.samples], dtype=torch.int64)
-    return Listing(root, reader, known, labels)
+    labels = torch.tensor([known[name] for name in folders], dtype=torch.int64)
+    return Listing(root, files, known, labels)
 
 
-def _read(root: Path, classes: dict[str, int]) -> ReaderImageFolder:
-    try:
-        dataset = create_dataset("", root=str(root), class_map=classes, search_split=False)
-    except RuntimeError as error:
+def _find(root: Path) -> ImageFiles:
+    files = find_images(root)
+    unreadable = len(files.closed)
+    total = len(set(files.folders())) + unreadable
+    if unreadable > UNREADABLE_LIMIT * total:
+        closed = name_some([f"{path} ({reason})" for path, reason in files.closed.items()])
         raise InputError(
-            "holds no images",
+            f"can't read {unreadable} of {total} folders: {closed}",
+            parameter="data",
+            value=root,
+        )
+    if not files.images:
+        left_out = files.left_out()
+        raise InputError(
+            f"holds no images{' but ' if left_out else ''}{left_out}",
             parameter="data",
             value=root,
             allowed="one folder of images per class",
-        ) from error
-    reader: ReaderImageFolder = dataset.reader
-    return reader
+        )
+    return files
 
 
 def _read_class_map(path: Path) -> dict[str, int]:

@@ -4,6 +4,7 @@ import json
 from dataclasses import asdict
 
 from rich.box import SIMPLE_HEAD
+from rich.measure import Measurement
 from rich.table import Table
 
 from lambda_nas.api.progress.console import PlainConsole
@@ -11,6 +12,7 @@ from lambda_nas.api.progress.terminal import note as note
 from lambda_nas.api.progress.terminal import stderr as stderr
 from lambda_nas.api.study import ParetoPoint, Study
 from lambda_nas.reporting.front_table import FRONT_HEAD, front_rows, front_title
+from lambda_nas.reporting.wrapping import AtCommas
 
 stdout = PlainConsole()
 if not stdout.is_terminal:
@@ -65,8 +67,22 @@ def _point_json(point: ParetoPoint) -> dict[str, object]:
     }
 
 
+LEFT_OUT = ("params", "images/s", "memory")
+"""Columns that a narrow terminal has no room for, in this order; --json has them."""
+
+
 def front_table(study: Study) -> Table:
-    """Return the baseline and the front, cheapest last."""
+    """Return the baseline and the front, cheapest last, in columns that fit the terminal."""
+    for left_out in range(len(LEFT_OUT) + 1):
+        columns = [column for column in FRONT_HEAD if column not in LEFT_OUT[:left_out]]
+        table = _front_table(study, columns)
+        unlimited = stdout.options.update_width(10_000)
+        if Measurement.get(stdout, unlimited, table).minimum <= stdout.width:
+            break
+    return table
+
+
+def _front_table(study: Study, columns: list[str]) -> Table:
     info, front = study.record.info, study.record.front
     # With lines between the columns, the last one would not fit into 80.
     table = Table(
@@ -76,12 +92,17 @@ def front_table(study: Study) -> Table:
         pad_edge=False,
         collapse_padding=True,
     )
-    for column in FRONT_HEAD:
+    rows = [dict(zip(FRONT_HEAD, row, strict=True)) for row in front_rows(info, front)]
+    for column in columns:
         if column == "architecture":
-            table.add_column(column, overflow="fold", min_width=14)
+            table.add_column(column, min_width=14)
         else:
-            table.add_column(column, justify="right")
-    for row in front_rows(info, front):
+            longest = max(len(text) for text in (column, *(row[column] for row in rows)))
+            table.add_column(column, justify="right", no_wrap=True, min_width=longest)
+    for row in rows:
+        cells = [
+            AtCommas(row[column]) if column == "architecture" else row[column] for column in columns
+        ]
         # The unpruned model has no trial.
-        table.add_row(*row, style=None if row[0] else "dim")
+        table.add_row(*cells, style=None if row["trial"] else "dim")
     return table

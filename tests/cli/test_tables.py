@@ -1,5 +1,6 @@
 """The tables of `studies` and `show`, in terminals of several widths."""
 
+import re
 import sys
 from dataclasses import replace
 
@@ -16,8 +17,8 @@ from lambda_nas.store.study_store import SqlStudyStore
 
 BASE = Price(100.0, 1.0, 320.0, 40_000_000, 5_000_000, 1_000_000_000)
 PRICES = PriceTable.by_number(
-    range(12),
-    {n: replace(BASE, throughput=100.0 + n, speedup=1 + n / 10) for n in range(12)},
+    range(32),
+    {n: replace(BASE, throughput=100.0 + n, speedup=1 + n / 10) for n in range(32)},
 )
 INFO = StudyInfo(
     name="vit[red]-images",
@@ -26,7 +27,7 @@ INFO = StudyInfo(
     data="/home/someone/images",
     data_fingerprint="d",
     device="AMD EPYC 7763 64-Core Processor",
-    layers=tuple(range(12)),
+    layers=tuple(range(32)),
     seed=0,
     baseline_accuracy=0.8,
     baseline=BASE,
@@ -35,11 +36,11 @@ INFO = StudyInfo(
 
 
 @pytest.fixture
-def printed(monkeypatch, capsys, tmp_path, who):
+def printed(monkeypatch, capsys, tmp_path, who, request):
     monkeypatch.chdir(tmp_path)
     store = SqlStudyStore.open("sqlite:///studies/lambda_nas.db")
     store.create_study(INFO, PRICES)
-    removal = Architecture.of(range(11))
+    removal = Architecture.of(getattr(request, "param", range(11)))
     run = store.begin_run(INFO.name, who)
     record = TrialRecord(0, removal, (RungResult(0, 0.75, 1.0),), 0.5, run, 1.0)
     claim_and_record(store, INFO.name, record)
@@ -79,3 +80,29 @@ def test_show_has_all_columns(printed, width):
     assert baseline.split()[0] == "none"
     assert point.split()[-2:] == ["5.00", "M"]
     assert ("{0,1,2,3,4,5,6,7,8,9,10}" in point) == (width > 80)
+
+
+TWO_DIGITS = range(9, 31)
+
+
+def cells_below(lines, title):
+    """Return what stands in the column of an architecture, line by line."""
+    head = next(index for index, line in enumerate(lines) if title in line)
+    left = lines[head].index(title)
+    right = re.compile(r"\S+").search(lines[head], left + len(title))
+    cells = [line[left : right.start() if right else None].strip("│ ") for line in lines[head:]]
+    return [cell.split()[0] for cell in cells if cell.startswith(("{", *"0123456789"))]
+
+
+@pytest.mark.parametrize("printed", [TWO_DIGITS], indirect=True)
+@pytest.mark.parametrize("width", [60, 67, 80, 81, 90, 100, 120])
+def test_show_breaks_a_removal_set_at_its_commas_only(printed, width):
+    lines = printed("show", INFO.name, width=width)
+    head = next(line for line in lines if "architecture" in line)
+    cells = cells_below(lines, "architecture")
+    assert "".join(cells) == str(Architecture.of(TWO_DIGITS))
+    assert len(cells) > 1
+    assert all(cell.endswith((",", "}")) for cell in cells)
+    assert all(len(line) <= width for line in lines)
+    assert {"trial", "top-1", "change", "speed-up"} <= set(head.split())
+    assert ("params" in head) == (width >= 80)

@@ -95,6 +95,7 @@ def _print_tables(found: "MeasuredPrior") -> None:
     from rich.table import Table
 
     from lambda_nas.cli import output
+    from lambda_nas.reporting.wrapping import AtCommas
 
     layers = Table(
         *("layer", "H(attention)", "H(MLP)", "transfer entropy", "relative entropy", "high freq.")
@@ -113,5 +114,5 @@ def _print_tables(found: "MeasuredPrior") -> None:
         *("step", "added", "removal set", found.score), title=f"NOSE path, {found.images} images"
     )
     for index, step in enumerate(found.path, 1):
-        path.add_row(str(index), str(step.added), str(step.removal), f"{step.score:.4f}")
+        path.add_row(str(index), str(step.added), AtCommas(str(step.removal)), f"{step.score:.4f}")
     output.stdout.print(path)

@@ -11,8 +11,9 @@ import torch
 from torch import nn
 
 from lambda_nas.data.decoding import Decoded, decode
-from lambda_nas.data.image_set import ImageSet, stratified_order
-from lambda_nas.data.listing import Listing, find_splits, list_images
+from lambda_nas.data.image_set import ImageSet, proportional_halves, proportional_order
+from lambda_nas.data.layout import EXPECTED, Layout, find_layout
+from lambda_nas.data.listing import Listing, list_images
 from lambda_nas.errors import InputError
 
 OnImage = Callable[[int, int], None]
@@ -67,9 +68,10 @@ def load_images(
 ) -> ImageData:
     """Read, split and decode an image folder for a search.
 
-    If ``root`` has ``train/`` and ``val/`` (or ``validation/``), calibration and training images
-    come from train and evaluation images from val; otherwise the folder is split into stratified
-    random halves for calibration and evaluation.
+    If ``root`` has ``train/`` and ``val/``, in any of the spellings that ``find_layout`` knows,
+    calibration and training images come from train and evaluation images from val; otherwise the
+    folder is split into random halves for calibration and evaluation. Halves and samples hold the
+    classes in their own proportions.
 
     Args:
         root: A folder with one folder of images per class.
@@ -84,12 +86,20 @@ def load_images(
             model's head.
     """
     limits = limits or ImageLimits()
-    splits = find_splits(root)
-    if splits is None:
+    layout = find_layout(root)
+    if layout.evaluation is None:
         return _load_halves(list_images(root, model, class_map), model, seed, limits, on_image)
-    train = list_images(splits.train, model, class_map)
-    val = list_images(splits.val, model, class_map, classes=train.classes)
-    return _load_splits(root, train, val, model, seed, limits, on_image)
+    if layout.train is None:
+        raise InputError(
+            f"holds {layout.evaluation.name}/ but no training images",
+            parameter="data",
+            value=root,
+            allowed=EXPECTED,
+            advice=f"to split those in halves, give {layout.evaluation}",
+        )
+    train = list_images(layout.train, model, class_map)
+    val = list_images(layout.evaluation, model, class_map, classes=train.classes)
+    return _load_splits(layout, train, val, model, seed, limits, on_image)
 
 
 def load_evaluation(
@@ -99,7 +109,7 @@ def load_evaluation(
     class_map: Path | None = None,
     on_image: OnImage | None = None,
 ) -> tuple[ImageSet, tuple[str, ...]]:
-    """Read every image of ``val/`` if the folder has a train/val split, else of the folder.
+    """Read every evaluation image if the folder is split (``find_layout``), else every image.
 
     Returns:
         The images in the order of their names, and messages for the user.
@@ -107,14 +117,18 @@ def load_evaluation(
     Raises:
         InputError: For the same reasons as ``load_images``.
     """
-    splits = find_splits(root)
-    if splits is None:
+    layout = find_layout(root)
+    if layout.evaluation is None:
         listing = list_images(root, model, class_map)
     else:
-        classes = None if class_map else list_images(splits.train, model, None).classes
-        listing = list_images(splits.val, model, class_map, classes=classes)
+        classes = None
+        if layout.train and not class_map:
+            classes = list_images(layout.train, model, None).classes
+        listing = list_images(layout.evaluation, model, class_map, classes=classes)
     decoded = decode(listing, torch.arange(len(listing)), model, on_image)
-    return decoded.images, (*listing.notes, *decoded.notes)
+    counts = listing.count_per_class(decoded.images.labels)
+    notes = (*layout.notes, f"images per class: {counts}", *listing.notes, *decoded.notes)
+    return decoded.images, notes
 
 
 def _load_halves(
@@ -124,28 +138,28 @@ def _load_halves(
         raise InputError(
             "holds one image, and a split needs two", parameter="data", value=listing.root
         )
-    order = _order(listing, seed)
-    half = len(order) // 2
-    chosen = torch.cat([order[:half][: limits.half], order[half:][: limits.evaluation]])
-    decoded = decode(listing, chosen, model, on_image)
-    boundary = decoded.before(min(half, limits.half))
+    halves = proportional_halves(listing.labels, generator=torch.Generator().manual_seed(seed))
+    first, second = halves[0][: limits.half], halves[1][: limits.evaluation]
+    decoded = decode(listing, torch.cat([first, second]), model, on_image)
+    boundary = decoded.before(len(first))
     calibration, evaluation = _part(decoded, 0, boundary), _part(decoded, boundary, None)
     note = (
         f"no train/ and val/ below {listing.root}: split in halves (seed {seed}), "
         f"{len(calibration)} calibration and {len(evaluation)} evaluation images; training is off"
     )
+    counts = _count(listing, calibration=calibration, evaluation=evaluation)
     return ImageData(
         calibration=calibration,
         evaluation=evaluation,
         training=None,
         fingerprint=listing.fingerprint(seed, limits),
         description=f"{listing.root}: {len(calibration)} calibration, {len(evaluation)} evaluation",
-        notes=(note, *listing.notes, *decoded.notes),
+        notes=(note, counts, *listing.notes, *decoded.notes),
     )
 
 
 def _load_splits(
-    root: Path,
+    layout: Layout,
     train: Listing,
     val: Listing,
     model: nn.Module,
@@ -167,7 +181,7 @@ def _load_splits(
 
     from_train = decode(train, training_order, model, on_train)
     from_val = decode(val, evaluation_order, model, on_val)
-    notes = [*train.notes, *from_train.notes, *val.notes, *from_val.notes]
+    notes = [*layout.notes, *train.notes, *from_train.notes, *val.notes, *from_val.notes]
     for part, listing, order in (
         ("training", train, training_order[: limits.training]),
         ("accuracy", val, evaluation_order),
@@ -176,14 +190,16 @@ def _load_splits(
             notes.append(f"{part} on {len(order)} of {len(listing)} images of {listing.root}")
     calibration = _part(from_train, 0, limits.calibration)
     training = _part(from_train, 0, limits.training)
+    evaluation = from_val.images
+    notes.append(_count(train, calibration=calibration, training=training, evaluation=evaluation))
     return ImageData(
         calibration=calibration,
-        evaluation=from_val.images,
+        evaluation=evaluation,
         training=training,
         fingerprint=train.fingerprint(seed, limits, val),
         description=(
-            f"{root}: {len(calibration)} calibration and {len(training)} training images of "
-            f"{train.root.name}, {len(from_val.images)} evaluation images of {val.root.name}"
+            f"{layout.root}: {len(calibration)} calibration and {len(training)} training images of "
+            f"{train.root.name}, {len(evaluation)} evaluation images of {val.root.name}"
         ),
         notes=tuple(notes),
     )
@@ -191,7 +207,12 @@ def _load_splits(
 
 def _order(listing: Listing, seed: int) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return stratified_order(listing.labels, generator=generator)
+    return proportional_order(listing.labels, generator=generator)
+
+
+def _count(listing: Listing, **parts: ImageSet) -> str:
+    counts = (f"{part} {listing.count_per_class(each.labels)}" for part, each in parts.items())
+    return f"images per class: {'; '.join(counts)}"
 
 
 def _part(decoded: Decoded, start: int, stop: int | None) -> ImageSet:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -66,11 +67,74 @@ def stratified_order(labels: Tensor, *, generator: torch.Generator) -> Tensor:
     Returns:
         Indices ``[samples]``, int64: one sample of each class, then another of each, and so on.
     """
+    places = _shuffle_by_class(labels, generator)
+    return places.sample[torch.argsort(places.rank + places.tie)]
+
+
+def proportional_order(labels: Tensor, *, generator: torch.Generator) -> Tensor:
+    """Order samples so that every prefix holds the classes in the proportions of the whole.
+
+    As near as counts allow, and without favor to large classes or small ones. Classes of equal
+    size give the order of ``stratified_order``.
+
+    Args:
+        labels: ``[samples]``, int64.
+        generator: Shuffles within and across classes.
+
+    Returns:
+        Indices ``[samples]``, int64.
+    """
+    places = _shuffle_by_class(labels, generator)
+    return places.sample[torch.argsort(places.progress)]
+
+
+def proportional_halves(labels: Tensor, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Split samples into halves that hold every class alike, each in ``proportional_order``.
+
+    Each half holds half of a class; of a class of odd size, one holds one sample more. So a class
+    of at least two samples is in both.
+
+    Returns:
+        Indices of the first half, which is the smaller, and of the second, int64.
+    """
+    places = _shuffle_by_class(labels, generator)
+    middle = (places.rank + 0.5) / places.size
+    in_order = torch.argsort(places.tie)
+    in_order = in_order[torch.argsort(middle[in_order], stable=True)]
+    halves = in_order[: len(labels) // 2], in_order[len(labels) // 2 :]
+    first, second = (half[torch.argsort(places.progress[half])] for half in halves)
+    return places.sample[first], places.sample[second]
+
+
+class _Places(NamedTuple):
+    """Samples, class by class, each class shuffled; all ``[samples]``.
+
+    Attributes:
+        sample: Index of the sample, int64.
+        rank: How many samples of its class come before it, float64.
+        size: How many samples its class has, int64.
+        tie: A random order of all samples, in [0, 1), float64.
+    """
+
+    sample: Tensor
+    rank: Tensor
+    size: Tensor
+    tie: Tensor
+
+    @property
+    def progress(self) -> Tensor:
+        """Which share of its class comes before each sample.
+
+        A class of n samples has one somewhere in each n-th of [0, 1).
+        """
+        return (self.rank + self.tie) / self.size
+
+
+def _shuffle_by_class(labels: Tensor, generator: torch.Generator) -> _Places:
     shuffled = torch.randperm(len(labels), generator=generator)
-    by_class = shuffled[torch.argsort(labels[shuffled], stable=True)]
-    _, counts = torch.unique_consecutive(labels[by_class], return_counts=True)
-    rank = torch.cat([torch.arange(int(count)) for count in counts])
+    sample = shuffled[torch.argsort(labels[shuffled], stable=True)]
+    _, counts = torch.unique_consecutive(labels[sample], return_counts=True)
+    rank = torch.cat([torch.arange(int(count), dtype=torch.float64) for count in counts])
     # Ties are broken at random, so that a short prefix does not hold only the first classes.
-    tie = torch.randperm(len(labels), generator=generator)
-    by_rank = tie[torch.argsort(rank[tie], stable=True)]
-    return by_class[by_rank]
+    tie = torch.argsort(torch.randperm(len(labels), generator=generator)).double() / len(labels)
+    return _Places(sample, rank, counts.repeat_interleave(counts), tie)

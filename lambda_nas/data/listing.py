@@ -3,24 +3,18 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import torch
 from timm.data.readers.class_map import load_class_map
 from torch import Tensor, nn
 
+from lambda_nas.data.classes import count_per_class
 from lambda_nas.data.files import NAMED, ImageFiles, find_images, name_some, natural_key
 from lambda_nas.errors import InputError
 
 # Beyond this share of images or folders that can't be read, it is an error.
 UNREADABLE_LIMIT = 0.1
-
-
-class Splits(NamedTuple):
-    """The training and validation folders of a dataset."""
-
-    train: Path
-    val: Path
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +50,11 @@ class Listing:
         left_out = self.files.left_out()
         return (f"not read below {self.root}: {left_out}",) if left_out else ()
 
+    def count_per_class(self, labels: Tensor) -> str:
+        """Say how many images each class of the folder has among these."""
+        names = {folder.rpartition("/")[2] for folder in self.files.folders()}
+        return count_per_class(labels, self.classes, names)
+
     def fingerprint(self, *settings: object) -> str:
         """Return a hash of paths, sizes, classes and the given settings, 16 hex digits."""
         digest = hashlib.sha256()
@@ -66,15 +65,6 @@ class Listing:
             text = setting.fingerprint() if isinstance(setting, Listing) else repr(setting)
             digest.update(text.encode())
         return digest.hexdigest()[:16]
-
-
-def find_splits(root: Path) -> Splits | None:
-    """Return ``train/`` and ``val/`` (or ``validation/``) in ``root`` if both exist."""
-    train = root / "train"
-    for val in (root / "val", root / "validation"):
-        if train.is_dir() and val.is_dir():
-            return Splits(train, val)
-    return None
 
 
 def list_images(
@@ -93,10 +83,8 @@ def list_images(
         classes: Class indices of the training images, used if there is no class map.
 
     Raises:
-        InputError: If the folder is missing or empty, or its classes don't fit the head.
+        InputError: If the folder is empty, or its classes don't fit the head.
     """
-    if not root.is_dir():
-        raise InputError("there is no such folder", parameter="data", value=root)
     files = _find(root)
     # As in timm, the last folder of the path names the class.
     folders = [folder.rpartition("/")[2] for folder in files.folders()]

@@ -4,33 +4,12 @@ import numpy as np
 import pytest
 import timm
 import torch
+from image_folders import CLASSES, fill, network, rows
 from PIL import Image
 from timm.data import create_dataset, create_transform, resolve_model_data_config
 
 from lambda_nas.data.image_folder import ImageLimits, load_evaluation, load_images
 from lambda_nas.errors import InputError
-
-CLASSES = ("ant", "bee", "cat")
-
-
-def network(classes=3, **kwargs):
-    size = {"img_size": 16, "patch_size": 8, "embed_dim": 8, "depth": 2, "num_heads": 2}
-    return timm.create_model("deit_tiny_patch16_224", num_classes=classes, **{**size, **kwargs})
-
-
-def fill(root, *, per_class=8, classes=CLASSES, mode="RGB", suffix=".png", seed=0):
-    random = np.random.default_rng(seed)
-    shape = {"RGB": (24, 20, 3), "L": (24, 20), "RGBA": (24, 20, 4), "CMYK": (24, 20, 4)}[mode]
-    for name in classes:
-        (root / name).mkdir(parents=True)
-        for index in range(per_class):
-            pixels = random.integers(0, 256, shape, dtype=np.uint8)
-            Image.fromarray(pixels, mode=mode).save(root / name / f"{index}{suffix}")
-    return root
-
-
-def rows(images):
-    return {tuple(image.flatten().tolist()) for image in images.images}
 
 
 def per_class(images):
@@ -80,7 +59,11 @@ def test_train_and_val_are_used_as_such(tmp_path, val):
     assert per_class(data.evaluation) == [2, 2, 2]
     assert rows(data.calibration) <= rows(data.training)
     assert not rows(data.evaluation) & rows(data.training)
-    assert data.notes == (f"training on 9 of 18 images of {train}",)
+    assert data.notes == (
+        f"training on 9 of 18 images of {train}",
+        "images per class: calibration ant 1, bee 1, cat 1; training ant 3, bee 3, cat 3; "
+        "evaluation ant 2, bee 2, cat 2",
+    )
     assert f"evaluation images of {val}" in data.description
 
 
@@ -125,7 +108,7 @@ def test_tensors_equal_timms_own_pipeline(tmp_path):
     ours, labels = next(images.batches(len(images)))
     assert torch.allclose(ours, torch.stack([image for image, _ in theirs]), atol=1e-5)
     assert labels.tolist() == [label for _, label in theirs]
-    assert notes == ()
+    assert len(notes) == 1
 
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
@@ -158,7 +141,7 @@ def test_colour_modes(tmp_path, mode, suffix, channels):
     images, notes = load_evaluation(root, network(in_chans=channels))
     assert images.images.shape == (6, channels, 16, 16)
     assert len(images.mean) == len(images.std) == channels
-    assert notes == ()
+    assert len(notes) == 1
 
 
 def test_unreadable_images_are_skipped_and_named(tmp_path):
@@ -168,6 +151,7 @@ def test_unreadable_images_are_skipped_and_named(tmp_path):
     images, notes = load_evaluation(root, network())
     assert per_class(images) == [20, 19, 19]
     assert notes == (
+        "images per class: ant 20, bee 19, cat 19",
         f"skipped unreadable images, 2 of 60 images below {root}: bee/3.jpg, cat/5.jpg",
     )
     data = load_images(root, network())
@@ -179,7 +163,7 @@ def test_a_file_that_can_not_be_opened_counts_as_unreadable(tmp_path):
     root = fill(tmp_path / "data", per_class=20)
     (root / "bee" / "3.png").unlink()
     (root / "bee" / "3.png").symlink_to(tmp_path / "gone.png")
-    images, (note,) = load_evaluation(root, network())
+    images, (_, note) = load_evaluation(root, network())
     assert len(images) == 59
     assert note.endswith("1 of 60 images below " + f"{root}: bee/3.png")
 

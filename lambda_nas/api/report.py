@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from lambda_nas.api.study import open_study
+from lambda_nas.errors import Problems
 from lambda_nas.reporting import figures, page
 from lambda_nas.store import DEFAULT_STORAGE
 
@@ -31,6 +32,13 @@ def report(
         InputError: If the study is unknown or a file can't be written.
         StorageError: If the database is missing or can't be used.
     """
+    problems = Problems()
+    with problems.collected():
+        page.check_target(Path(out))
+    with problems.collected():
+        if image is not None:
+            figures.check_target(Path(image), parameter="image")
+    problems.report()
     found = open_study(study, storage=storage)
     where = None if storage == DEFAULT_STORAGE else storage
     page.write(page.render(found.record, counts=found.counts, storage=where), Path(out))

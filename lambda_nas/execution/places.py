@@ -1,4 +1,4 @@
-"""Folders that will be written to: whether they can be, and how much room there is."""
+"""Checks of what will be written, before any work: whether it can be, and whether there is room."""
 
 import errno
 import shutil
@@ -28,6 +28,24 @@ def check_writable(folder: Path, *, parameter: str | None = None) -> None:
             f"the folder {folder} can't be written ({error.strerror or error})",
             parameter=parameter,
         ) from error
+
+
+def check_file(path: Path, *, parameter: str) -> None:
+    """Check that a file can be written, and leave it as it is.
+
+    Args:
+        path: The file; its folder must exist.
+        parameter: The parameter that it was given as.
+
+    Raises:
+        InputError: If not.
+    """
+    if not path.parent.is_dir():
+        problem = f"there is no folder {path.parent}"
+        raise InputError(problem, parameter=parameter, value=path)
+    if path.is_dir():
+        raise InputError("this is a folder", parameter=parameter, value=path)
+    check_writable(path.parent, parameter=parameter)
 
 
 def check_room(folder: Path, needed_bytes: int) -> None:

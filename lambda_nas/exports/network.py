@@ -7,6 +7,7 @@ from timm.models import save_for_hf
 from torch import nn
 
 from lambda_nas.errors import InputError
+from lambda_nas.execution.places import check_writable
 from lambda_nas.exports.card import Results, render_card
 from lambda_nas.exports.folders import new_folder
 from lambda_nas.exports.onnx import check_installed, write_onnx
@@ -90,11 +91,13 @@ def check_request(out: Path, *, format: Format, plain: bool) -> None:
 
 
 def check_free(out: Path) -> None:
-    """Raise ``InputError`` unless ``out`` is absent or an empty folder."""
+    """Raise ``InputError`` unless ``out`` is absent or an empty folder, and can be written."""
     if out.exists() and not (out.is_dir() and not any(out.iterdir())):
         raise InputError(
             "exists and is not empty", parameter="out", value=out, advice="choose another"
         )
+    # A folder appears complete under another name first.
+    check_writable(out.absolute().parent, parameter="out")
 
 
 def _check_known(model: nn.Module, config: ModelConfig) -> None:

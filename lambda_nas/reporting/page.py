@@ -13,6 +13,7 @@ from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from lambda_nas.errors import InputError
+from lambda_nas.execution.places import check_file
 from lambda_nas.records.study import StudyRecord
 from lambda_nas.records.trial import TrialCounts
 from lambda_nas.reporting.figures import all_figures
@@ -91,14 +92,24 @@ def _versions(study: StudyRecord) -> Mapping[int, str]:
     }
 
 
+def check_target(path: Path) -> None:
+    """Check that a page can be written, before it is made.
+
+    Raises:
+        InputError: If not.
+    """
+    if path.suffix not in (".html", ".htm"):
+        raise InputError("the name must end in .html", parameter="out", value=path)
+    check_file(path, parameter="out")
+
+
 def write(page: str, path: Path) -> None:
     """Write a page, either completely or not at all.
 
     Raises:
         InputError: If the folder is missing or the file can't be written.
     """
-    if path.suffix not in (".html", ".htm"):
-        raise InputError("the name must end in .html", parameter="out", value=path)
+    check_target(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_text(page, encoding="utf-8")

@@ -244,7 +244,7 @@ def test_places_that_are_taken(tmp_path):
     for out in (taken, taken / "note.txt"):
         with pytest.raises(InputError, match="exists and is not empty: choose another"):
             export_network(base, config, removal=RemovalSet(), out=out)
-    with pytest.raises(InputError, match=r"^out .*out: can't be written"):
+    with pytest.raises(InputError, match=r"^out: the folder .*note.txt can't be written"):
         export_network(base, config, removal=RemovalSet(), out=taken / "note.txt" / "out")
     assert [path.name for path in taken.iterdir()] == ["note.txt"]
     empty = tmp_path / "empty"

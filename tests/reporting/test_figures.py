@@ -236,7 +236,7 @@ def test_unknown_suffix(make_study, tmp_path):
 
 
 def test_missing_folder(make_study, tmp_path):
-    with pytest.raises(InputError, match=r"missing/front\.html: can't be written"):
+    with pytest.raises(InputError, match=r"missing/front\.html: there is no folder"):
         figures.save(figures.prior(make_study()), tmp_path / "missing" / "front.html")
 
 

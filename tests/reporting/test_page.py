@@ -123,10 +123,10 @@ def test_a_page_is_written_whole_or_not_at_all(tmp_path):
     path.write_text("before")
     write("after", path)
     assert path.read_text() == "after"
-    with pytest.raises(InputError, match=r"^out .*missing/report\.html: can't be written \("):
+    with pytest.raises(InputError, match=r"^out .*missing/report\.html: there is no folder"):
         write("page", tmp_path / "missing" / "report.html")
     (tmp_path / "folder.html").mkdir()
-    with pytest.raises(InputError, match=r"folder\.html: can't be written"):
+    with pytest.raises(InputError, match=r"folder\.html: this is a folder"):
         write("page", tmp_path / "folder.html")
     with pytest.raises(InputError, match=r"report\.pdf: the name must end in \.html"):
         write("page", tmp_path / "report.pdf")

@@ -56,6 +56,9 @@ def prior(
     """Show what each layer is worth, and the NOSE path, without any trial."""
     with loading():
         run = lambda_nas.prior
+        from lambda_nas.reporting import figures
+    if plot:
+        figures.check_target(plot, parameter="plot")
     found = run(
         model,
         data,
@@ -72,8 +75,6 @@ def prior(
     from lambda_nas.cli import output
 
     if plot:
-        from lambda_nas.reporting import figures
-
         figures.save(found.plot(), plot, parameter="plot")
         output.note(f"wrote {plot}")
     if json:

@@ -11,7 +11,7 @@ from lambda_nas.reporting.figures._front import PAPER_SETS, FrontData, Series, f
 from lambda_nas.reporting.figures._hypervolume import HypervolumeData, hypervolume, hypervolume_data
 from lambda_nas.reporting.figures._layers import LayersData, layers, layers_data
 from lambda_nas.reporting.figures._prior import PriorData, draw_prior, prior, prior_data
-from lambda_nas.reporting.figures._saving import SUFFIXES, save
+from lambda_nas.reporting.figures._saving import SUFFIXES, check_target, save
 from lambda_nas.reporting.figures._scores import ScoresData, scores, scores_data, spearman
 from lambda_nas.reporting.figures._time import REST, TimeData, time, time_data
 
@@ -27,6 +27,7 @@ __all__ = [
     "Series",
     "TimeData",
     "all_figures",
+    "check_target",
     "draw_prior",
     "front",
     "front_data",

@@ -5,8 +5,22 @@ from pathlib import Path
 import plotly.graph_objects as go
 
 from lambda_nas.errors import InputError
+from lambda_nas.execution.places import check_file
 
 SUFFIXES = (".html", ".png", ".svg")
+
+
+def check_target(path: Path, *, parameter: str) -> None:
+    """Check that a figure can be saved in a file, before it is computed.
+
+    Raises:
+        InputError: If the suffix is unknown, or the file can't be written.
+    """
+    if path.suffix not in SUFFIXES:
+        raise InputError(
+            f"the name must end in {', '.join(SUFFIXES)}", parameter=parameter, value=path
+        )
+    check_file(path, parameter=parameter)
 
 
 def save(figure: go.Figure, path: Path, *, parameter: str = "path") -> None:
@@ -20,10 +34,7 @@ def save(figure: go.Figure, path: Path, *, parameter: str = "path") -> None:
     Raises:
         InputError: If the suffix is unknown, the folder is missing, or no image can be made.
     """
-    if path.suffix not in SUFFIXES:
-        raise InputError(
-            f"the name must end in {', '.join(SUFFIXES)}", parameter=parameter, value=path
-        )
+    check_target(path, parameter=parameter)
     try:
         if path.suffix == ".html":
             figure.write_html(path, include_plotlyjs=True)

@@ -1,6 +1,5 @@
 """Compares what models cost (``lambda-nas bench``)."""
 
-import copy
 from collections.abc import Sequence
 
 import torch
@@ -11,6 +10,7 @@ from lambda_nas.api.progress.shown import progress_shown
 from lambda_nas.cost.measurement import Price, measure_prices
 from lambda_nas.execution.progress import in_percent
 from lambda_nas.pretrained.loading import build_for_pricing
+from lambda_nas.pretrained.unwrapping import copy_without_hooks, unwrap
 
 
 def bench(
@@ -35,7 +35,7 @@ def bench(
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     networks = [
-        build_for_pricing(model) if isinstance(model, str) else copy.deepcopy(model)
+        build_for_pricing(model) if isinstance(model, str) else copy_without_hooks(unwrap(model))
         for model in models
     ]
     networks = [network.eval().to(device) for network in networks]

@@ -56,10 +56,11 @@ class Source:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user must be told before the search."""
+        notes = (*self.model.notes, *self.data.notes)
         if self.has_repair:
-            return self.data.notes
+            return notes
         return (
-            *self.data.notes,
+            *notes,
             f"{type(self.model.model).__name__} is not a plain row of blocks: no closed-form "
             "repair, removal sets are judged by plain removal and, with training images, by "
             "dilution",

@@ -112,7 +112,7 @@ def train(
             images=images,
         )
         checkpoints = CheckpointFile.beside(out, source, member.architecture, schedule)
-        shown.notes(source.data.notes)
+        shown.notes([*source.model.notes, *source.data.notes])
         if checkpoints.path.exists():
             shown.notes([f"resuming at the checkpoint {checkpoints.path}"])
         try:

@@ -1,49 +1,112 @@
 """Takes a network in memory as the model of a search."""
 
-import copy
 import json
+from typing import Any
 
-from torch import nn
+import timm
+import torch
+from timm.models import filter_pretrained_cfg, get_model_args, get_model_input_config
+from torch import Tensor, nn
 
 from lambda_nas.errors import InputError, LambdaNasError
-from lambda_nas.pretrained.loading import NOTHING, LoadedModel, ModelConfig, fingerprint
-from lambda_nas.pretrained.rebuild import build
+from lambda_nas.pretrained.loading import LoadedModel, ModelConfig, fingerprint, misfit
+from lambda_nas.pretrained.unwrapping import copy_without_hooks, hooked, plain_state, unwrap
+
+TOLERANCE = 1e-3
+ADVICE = (
+    "create it with timm.create_model, with arguments that JSON can hold, give it another head "
+    "with model.reset_classifier, and change nothing else but weights"
+)
 
 
+@torch.inference_mode(mode=False)
 def from_module(model: nn.Module) -> LoadedModel:
-    """Return a copy of a network in memory, in single precision, as a loaded model.
+    """Rebuild a network in memory through timm, in single precision, and load its weights.
+
+    The network given is not changed, nor does anything that is bound to it take part: hooks,
+    frozen parameters, wrappers and shared weights stay behind.
 
     Raises:
         InputError: If timm did not build it, or if timm's record of it no longer rebuilds it.
         UnsupportedModelError: If its family is not supported.
     """
-    if not getattr(model, "pretrained_cfg", None):
-        raise InputError(
-            "was not built by timm, so it can't be rebuilt for an export",
-            parameter="model",
-            value=type(model).__name__,
-            advice="create the model with timm.create_model and load your weights into it",
-        )
-    # Images are in single precision.
-    own = copy.deepcopy(model).cpu().float().eval()
+    network = unwrap(model)
+    own = _rebuild(network)
+    _check_same_outputs(network, own)
     config = ModelConfig.of(own)
-    _check_rebuilds(own, config)
-    return LoadedModel(own, config.architecture, config, fingerprint(own, config))
+    notes: tuple[str, ...] = ()
+    if count := hooked(network):
+        notes = (f"the model's {count} forward hooks are not part of the search or its exports",)
+    return LoadedModel(own, config.architecture, config, fingerprint(own, config), notes)
 
 
-def _check_rebuilds(model: nn.Module, config: ModelConfig) -> None:
+def _rebuild(model: nn.Module) -> nn.Module:
     """Check before the search that the network can be rebuilt for an export after it."""
+    recorded: Any = model.pretrained_cfg
+    args = get_model_args(model)
+    if (classes := _classes_of_own_head(model)) is not None:
+        args["num_classes"] = classes
+    state = plain_state(model)
     try:
-        json.dumps(config.model_args)
-        build(config, removal=NOTHING, state=model.state_dict())
+        json.dumps(args)
+        cfg = filter_pretrained_cfg(dict(recorded), remove_source=True)
+        own: nn.Module = timm.create_model(recorded["architecture"], pretrained_cfg=cfg, **args)
     except LambdaNasError:
         raise
     # timm and torch have no error base in common.
     except Exception as error:
+        raise _changed(model, " ".join(str(error).split())) from error
+    if problem := misfit(own, state):
+        raise _changed(model, problem)
+    own.load_state_dict(state)
+    return own.eval()
+
+
+def _classes_of_own_head(model: nn.Module) -> int | None:
+    """Return what a linear layer that took the head's place has learned; timm records it not."""
+    recorded: Any = model.pretrained_cfg
+    names = recorded.get("classifier") or ()
+    for name in (names,) if isinstance(names, str) else names:
+        try:
+            head = model.get_submodule(name)
+        except AttributeError:
+            continue
+        if isinstance(head, nn.Linear):
+            return head.out_features
+    return None
+
+
+@torch.no_grad()
+def _check_same_outputs(model: nn.Module, own: nn.Module) -> None:
+    """Raise ``InputError`` if something else than weights was changed, such as an activation."""
+    shape = get_model_input_config(own)["input_size"]
+    image = torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
+    try:
+        expected = copy_without_hooks(model)(image)
+    except LambdaNasError:
+        raise
+    # Whatever the caller has changed can fail in any way.
+    except Exception as error:
+        size = " x ".join(map(str, shape))
+        raise _changed(model, f"it fails on an image of {size}: {error}") from error
+    if not isinstance(expected, Tensor):
         raise InputError(
-            f"is not what timm builds from what it recorded of it ({' '.join(str(error).split())})",
+            "has no logits as its output",
             parameter="model",
-            value=config.architecture,
-            advice="create it with timm.create_model, with arguments that JSON can hold, and "
-            "change nothing but weights and head",
-        ) from error
+            value=type(model).__name__,
+            advice="create it without features_only",
+        )
+    difference = (own(image) - expected).norm() / expected.norm()
+    # Logits that are not finite have an error of their own.
+    if difference > TOLERANCE:
+        raise _changed(model, f"with the same weights, outputs differ by {difference:.1%}")
+
+
+def _changed(model: nn.Module, problem: str) -> InputError:
+    recorded: Any = model.pretrained_cfg
+    return InputError(
+        f"is not what timm builds from what it recorded of it ({problem})",
+        parameter="model",
+        value=recorded["architecture"],
+        advice=ADVICE,
+    )

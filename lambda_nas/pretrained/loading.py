@@ -79,12 +79,14 @@ class LoadedModel:
         name: The user's name for the model.
         config: How timm builds it.
         fingerprint: Hash of architecture and weights, 16 hex digits.
+        notes: Messages for the user.
     """
 
     model: nn.Module
     name: str
     config: ModelConfig
     fingerprint: str
+    notes: tuple[str, ...] = ()
 
 
 def load_model(
@@ -202,9 +204,8 @@ def _load_checkpoint(name: str, checkpoint: Path) -> nn.Module:
     head = state.get(f"{cfg.get('classifier')}.weight")
     if head is not None and len(head) != model.num_classes:
         model = _create(name, pretrained=False, num_classes=len(head))
-    misfit = _misfit(model, state)
-    if misfit:
-        raise InputError(f"doesn't fit {name}: {misfit}", parameter="checkpoint", value=checkpoint)
+    if problem := misfit(model, state):
+        raise InputError(f"doesn't fit {name}: {problem}", parameter="checkpoint", value=checkpoint)
     model.load_state_dict(state)
     return model
 
@@ -230,7 +231,7 @@ def _read_checkpoint(checkpoint: Path) -> dict[str, Tensor]:
     return state
 
 
-def _misfit(model: nn.Module, state: dict[str, Tensor]) -> str:
+def misfit(model: nn.Module, state: dict[str, Tensor]) -> str:
     """Say which weights don't fit the model; nothing if all do."""
     own = model.state_dict()
     problems = {

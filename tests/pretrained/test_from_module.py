@@ -68,7 +68,7 @@ def test_what_was_changed_after_timm_built_it_is_refused():
     model = small()
     model.blocks[0].mlp.fc1 = nn.Linear(24, 50)
     with pytest.raises(
-        InputError, match=r"is not what timm builds .*size mismatch.*change nothing"
+        InputError, match=r"is not what timm builds .*2 of another shape .*change nothing"
     ):
         from_module(model)
 
@@ -76,4 +76,69 @@ def test_what_was_changed_after_timm_built_it_is_refused():
 def test_arguments_that_json_cant_hold_are_refused():
     model = small(norm_layer=partial(nn.LayerNorm, eps=1e-3))
     with pytest.raises(InputError, match=r"not JSON serializable.*arguments that JSON can hold"):
+        from_module(model)
+
+
+@pytest.mark.parametrize("trainable", ["", "head"])
+def test_frozen_parameters_train_in_the_copy(trainable):
+    model = small()
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(bool(trainable) and name.startswith(trainable))
+    frozen = {name: p.requires_grad for name, p in model.named_parameters()}
+    own = from_module(model).model
+    own(torch.randn(2, 3, 32, 32)).sum().backward()
+    assert all(p.grad is not None for p in own.parameters())
+    assert {name: p.requires_grad for name, p in model.named_parameters()} == frozen
+
+
+def test_a_network_made_in_inference_mode_trains_in_the_copy():
+    with torch.inference_mode():
+        own = from_module(small()).model
+    own(torch.randn(2, 3, 32, 32)).sum().backward()
+
+
+def test_hooks_stay_behind_and_are_told():
+    model, seen = small().train(), []
+    model.blocks[0].register_forward_hook(lambda *_: seen.append("called"))
+    taken = from_module(model)
+    taken.model(torch.randn(1, 3, 32, 32))
+    assert not seen
+    assert taken.notes == ("the model's 1 forward hooks are not part of the search or its exports",)
+    assert model.training
+    assert len(model.blocks[0]._forward_hooks) == 1
+
+
+def test_shared_weights_are_separate_in_the_copy():
+    model = small()
+    model.blocks[1].mlp.fc1.weight = model.blocks[0].mlp.fc1.weight
+    own = from_module(model).model
+    assert own.blocks[1].mlp.fc1.weight is not own.blocks[0].mlp.fc1.weight
+    assert torch.equal(own.blocks[1].mlp.fc1.weight, own.blocks[0].mlp.fc1.weight)
+
+
+def test_a_linear_head_of_ones_own_decides_the_number_of_classes():
+    model = small()
+    model.head = nn.Linear(24, 7)
+    taken = from_module(model)
+    assert taken.model.num_classes == 7
+    assert torch.equal(taken.model.head.weight, model.head.weight)
+
+
+def test_a_head_that_timm_does_not_build_is_refused():
+    model = small()
+    model.head = nn.Sequential(nn.Dropout(0.1), nn.Linear(24, 7))
+    with pytest.raises(InputError, match=r"2 unexpected \(head\.1\.bias.*reset_classifier"):
+        from_module(model)
+
+
+def test_an_activation_changed_after_timm_built_it_is_refused():
+    model = small()
+    model.blocks[0].mlp.act = nn.ReLU()
+    with pytest.raises(InputError, match=r"with the same weights, outputs differ by \d"):
+        from_module(model)
+
+
+def test_features_only_is_refused():
+    model = timm.create_model("deit_tiny_patch16_224", features_only=True, **SMALL)
+    with pytest.raises(InputError, match="has no logits as its output: create it without feat"):
         from_module(model)

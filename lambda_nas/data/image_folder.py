@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lambda_nas.data.decoding import Decoded, decode
 from lambda_nas.data.image_set import ImageSet, proportional_halves, proportional_order
@@ -57,6 +57,24 @@ class ImageData:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """The images of a study, found and chosen, and not decoded yet.
+
+    Attributes:
+        calibration: Number of images for the prior and the transplant.
+        evaluation: Number of images for measuring accuracy.
+        training: Number of images for training; 0 if training is off.
+        decode: Decodes them; given a function, calls it with the number of images done and the
+            total.
+    """
+
+    calibration: int
+    evaluation: int
+    training: int
+    decode: Callable[[OnImage | None], ImageData]
+
+
 def load_images(
     root: Path,
     model: nn.Module,
@@ -66,12 +84,7 @@ def load_images(
     limits: ImageLimits | None = None,
     on_image: OnImage | None = None,
 ) -> ImageData:
-    """Read, split and decode an image folder for a search.
-
-    If ``root`` has ``train/`` and ``val/``, in any of the spellings that ``find_layout`` knows,
-    calibration and training images come from train and evaluation images from val; otherwise the
-    folder is split into random halves for calibration and evaluation. Halves and samples hold the
-    classes in their own proportions.
+    """Choose the images of a folder as ``select_images`` does, and decode them.
 
     Args:
         root: A folder with one folder of images per class.
@@ -85,10 +98,39 @@ def load_images(
         InputError: If the folder is missing, empty or unreadable, or its classes don't fit the
             model's head.
     """
+    selection = select_images(root, model, class_map=class_map, seed=seed, limits=limits)
+    return selection.decode(on_image)
+
+
+def select_images(
+    root: Path,
+    model: nn.Module,
+    *,
+    class_map: Path | None = None,
+    seed: int = 0,
+    limits: ImageLimits | None = None,
+) -> Selection:
+    """Find the images of a folder, check their classes, and choose those of a study.
+
+    If ``root`` has ``train/`` and ``val/``, in any of the spellings that ``find_layout`` knows,
+    calibration and training images come from train and evaluation images from val; otherwise the
+    folder is split into random halves for calibration and evaluation. Halves and samples hold the
+    classes in their own proportions.
+
+    Args:
+        root: A folder with one folder of images per class.
+        model: A timm model, whose config says how images are resized and normalized.
+        class_map: A text file of class names in the order of the head, in timm's format.
+        seed: Random seed for the split and for the choice of images.
+        limits: Maximum numbers of images.
+
+    Raises:
+        InputError: If the folder is missing or empty, or its classes don't fit the model's head.
+    """
     limits = limits or ImageLimits()
     layout = find_layout(root)
     if layout.evaluation is None:
-        return _load_halves(list_images(root, model, class_map), model, seed, limits, on_image)
+        return _select_halves(list_images(root, model, class_map), model, seed, limits)
     if layout.train is None:
         raise InputError(
             f"holds {layout.evaluation.name}/ but no training images",
@@ -99,7 +141,7 @@ def load_images(
         )
     train = list_images(layout.train, model, class_map)
     val = list_images(layout.evaluation, model, class_map, classes=train.classes)
-    return _load_splits(layout, train, val, model, seed, limits, on_image)
+    return _select_splits(layout, train, val, model, seed, limits)
 
 
 def load_evaluation(
@@ -131,15 +173,29 @@ def load_evaluation(
     return decoded.images, notes
 
 
-def _load_halves(
-    listing: Listing, model: nn.Module, seed: int, limits: ImageLimits, on_image: OnImage | None
-) -> ImageData:
+def _select_halves(listing: Listing, model: nn.Module, seed: int, limits: ImageLimits) -> Selection:
     if len(listing) < 2:
         raise InputError(
             "holds one image, and a split needs two", parameter="data", value=listing.root
         )
     halves = proportional_halves(listing.labels, generator=torch.Generator().manual_seed(seed))
     first, second = halves[0][: limits.half], halves[1][: limits.evaluation]
+
+    def load(on_image: OnImage | None) -> ImageData:
+        return _load_halves(listing, first, second, model, seed, limits, on_image)
+
+    return Selection(len(first), len(second), 0, load)
+
+
+def _load_halves(
+    listing: Listing,
+    first: Tensor,
+    second: Tensor,
+    model: nn.Module,
+    seed: int,
+    limits: ImageLimits,
+    on_image: OnImage | None,
+) -> ImageData:
     decoded = decode(listing, torch.cat([first, second]), model, on_image)
     boundary = decoded.before(len(first))
     calibration, evaluation = _part(decoded, 0, boundary), _part(decoded, boundary, None)
@@ -158,17 +214,35 @@ def _load_halves(
     )
 
 
+def _select_splits(
+    layout: Layout, train: Listing, val: Listing, model: nn.Module, seed: int, limits: ImageLimits
+) -> Selection:
+    training_order = _order(train, seed)[: max(limits.training, limits.calibration)]
+    evaluation_order = _order(val, seed)[: limits.evaluation]
+
+    def load(on_image: OnImage | None) -> ImageData:
+        orders = (training_order, evaluation_order)
+        return _load_splits(layout, train, val, *orders, model, seed, limits, on_image)
+
+    return Selection(
+        calibration=min(limits.calibration, len(train)),
+        evaluation=len(evaluation_order),
+        training=min(limits.training, len(train)),
+        decode=load,
+    )
+
+
 def _load_splits(
     layout: Layout,
     train: Listing,
     val: Listing,
+    training_order: Tensor,
+    evaluation_order: Tensor,
     model: nn.Module,
     seed: int,
     limits: ImageLimits,
     on_image: OnImage | None,
 ) -> ImageData:
-    training_order = _order(train, seed)[: max(limits.training, limits.calibration)]
-    evaluation_order = _order(val, seed)[: limits.evaluation]
     total = len(training_order) + len(evaluation_order)
 
     def on_train(done: int, _: int) -> None:
@@ -205,7 +279,7 @@ def _load_splits(
     )
 
 
-def _order(listing: Listing, seed: int) -> torch.Tensor:
+def _order(listing: Listing, seed: int) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return proportional_order(listing.labels, generator=generator)
 

@@ -23,7 +23,7 @@ from lambda_nas.cli.commands import (
     studies,
     train,
 )
-from lambda_nas.cli.exit_codes import INTERRUPTED
+from lambda_nas.cli.interrupts import INTERRUPTED, second_signal_exits
 from lambda_nas.cli.wording import wording
 from lambda_nas.errors import LambdaNasError
 from lambda_nas.reporting.formatting import printable
@@ -50,7 +50,8 @@ class Group(TyperGroup):
     def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
         """Run a command."""
         try:
-            return super().invoke(ctx)
+            with second_signal_exits():
+                return super().invoke(ctx)
         except LambdaNasError as error:
             text = error.worded(wording(self, ctx.invoked_subcommand))
             typer.secho(f"error: {printable(text)}", err=True, fg="red")
@@ -59,7 +60,7 @@ class Group(TyperGroup):
             # The functions note how their work is resumed.
             for note in getattr(interrupt, "__notes__", ()):
                 typer.echo(f"interrupted: {printable(note)}", err=True)
-            raise typer.Exit(INTERRUPTED) from None
+            raise typer.Exit(getattr(interrupt, "exit_code", INTERRUPTED)) from None
 
 
 def main() -> None:

@@ -2,9 +2,11 @@
 
 import logging
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -160,11 +162,26 @@ def _start_ray(address: str | None) -> None:
     logging.getLogger("ray").setLevel(logging.CRITICAL)
     # Paths of sockets are limited in length, so Ray's folder can't lie deep in the user's own.
     os.environ.setdefault("RAY_TMPDIR", tempfile.gettempdir())
-    ray.init(
-        # Without an address Ray would join any cluster that it finds on this machine.
-        address=address or "local",
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        configure_logging=False,
-    )
+    with _own_signals():
+        ray.init(
+            # Without an address Ray would join any cluster that it finds on this machine.
+            address=address or "local",
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=False,
+        )
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep Ray from handling SIGTERM: it would print a C++ stack and exit with code 1."""
+    if threading.current_thread() is not threading.main_thread():
+        # Python lets only the main thread set handlers.
+        yield
+        return
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

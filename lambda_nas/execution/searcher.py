@@ -108,6 +108,11 @@ class RemovalSearcher(Searcher):
         )
         return running.stopped is not None
 
+    def on_trial_error(self, trial_id: str, reason: str) -> None:
+        """Keep why a trial's worker is lost; Ray then completes the trial with an error."""
+        if trial_id in self._running:
+            self._running[trial_id].lost = reason
+
     def on_trial_complete(
         self, trial_id: str, result: dict[str, object] | None = None, error: bool = False
     ) -> None:
@@ -201,7 +206,9 @@ class RemovalSearcher(Searcher):
     def _end(self, running: RunningTrial, result: dict[str, object], *, died: bool) -> None:
         reason = running.failure(result, died=died)
         if reason:
-            self._fail(running, reason, retry=died or bool(result.get("retry")))
+            # What a process dies of may not recur.
+            retry = died and running.lost is None
+            self._fail(running, reason, retry=retry or bool(result.get("retry")))
             return
         self._failures = 0
         if running.stopped:

@@ -3,8 +3,11 @@
 A model that is not a plain sequence of blocks has no transplant: its rung 0 is the plain removal.
 """
 
+import textwrap
 import time
+from dataclasses import dataclass
 
+import ray
 import torch
 from ray.tune import Trainable
 from torch import nn
@@ -22,24 +25,36 @@ from lambda_nas.training.dilution import dilute, finish
 from lambda_nas.training.evaluation import evaluate
 from lambda_nas.training.loop import train
 
+TOLD_CHARACTERS = 300
+"""How much of a foreign exception's text is told."""
+
+
+@dataclass(frozen=True)
+class WorkerSetup:
+    """What a worker process needs for its trials.
+
+    Attributes:
+        task: Ray's reference to the ``SearchTask``: whatever goes wrong while it is unpickled is
+            then told by the trial.
+        weights: Where weights are saved.
+        threads: Threads of a trial.
+    """
+
+    task: "ray.ObjectRef[SearchTask]"
+    weights: WeightsFolder
+    threads: int
+
 
 class RemovalTrial(Trainable):
     """Repairs, trains and evaluates one architecture after another in the same worker process."""
 
-    def setup(  # type: ignore[override]  # Ray's `with_parameters` adds the others.
-        self,
-        config: dict[str, object],
-        task: SearchTask,
-        weights: WeightsFolder,
-        threads: int,
+    def setup(  # type: ignore[override]  # Ray's `with_parameters` adds the other.
+        self, config: dict[str, object], worker_setup: WorkerSetup
     ) -> None:
-        """Take the task; called once per worker, before the first trial."""
-        torch.set_num_threads(threads)
-        self._task = task
-        self._weights = weights
-        self._unpruned = task.model.to(task.device).eval()
-        blockwise = is_blockwise(self._unpruned)
-        self._cache = ActivationCache(self._unpruned, task.calibration) if blockwise else None
+        """Take what is needed; called once per worker, before the first trial."""
+        self._setup = worker_setup
+        self._weights = worker_setup.weights
+        self._is_ready = False
         self.reset_config(config)
 
     def reset_config(self, new_config: dict[str, object]) -> bool:
@@ -52,24 +67,36 @@ class RemovalTrial(Trainable):
         return True
 
     def step(self) -> dict[str, object]:
-        """Run the next rung and return its result."""
-        started = time.perf_counter()
+        """Run the next rung and return its result, or why it failed."""
         self._rung += 1
-        last = self._rung >= len(self._task.rungs)
-        report: dict[str, object] = {"rung": self._rung, "done": last}
+        report: dict[str, object] = {"rung": self._rung}
         try:
+            self._get_ready()
+            started = time.perf_counter()
             accuracy = self._run_rung()
-        except (LambdaNasError, MemoryError, RuntimeError, OSError) as error:
+        # The model's own code may raise anything.
+        except Exception as error:
             full = _out_of_memory(error)
-            reason = f"out of memory: {error}" if full else str(error)
             # Memory may be free when other trials have ended; any other failure would recur.
-            return report | {"accuracy": 0.0, "failure": reason, "retry": full, "done": True}
-        seconds = time.perf_counter() - started
+            failure = {"failure": _told(error, full=full), "retry": full}
+            return report | failure | {"accuracy": 0.0, "done": True}
         return report | {
             "accuracy": accuracy,
-            "seconds": seconds,
+            "seconds": time.perf_counter() - started,
             "weights": str(self._weights.file(self._number)),
+            "done": self._rung >= len(self._task.rungs),
         }
+
+    def _get_ready(self) -> None:
+        """Get the task and run the unpruned model, once per worker."""
+        if self._is_ready:
+            return
+        torch.set_num_threads(self._setup.threads)
+        self._task = ray.get(self._setup.task)
+        self._unpruned = self._task.model.to(self._task.device).eval()
+        blockwise = is_blockwise(self._unpruned)
+        self._cache = ActivationCache(self._unpruned, self._task.calibration) if blockwise else None
+        self._is_ready = True
 
     def _run_rung(self) -> float:
         if self._model is None:
@@ -106,3 +133,15 @@ def _out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(
         error
     )
+
+
+def _told(error: Exception, *, full: bool) -> str:
+    """Return an exception in one line; our own need no type."""
+    # Ray appends the traceback to what can't be unpickled.
+    text = str(error).partition("\ntraceback: ")[0]
+    text = textwrap.shorten(text, TOLD_CHARACTERS, placeholder=" ...")
+    if full:
+        return f"out of memory: {text}"
+    if isinstance(error, LambdaNasError):
+        return text
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

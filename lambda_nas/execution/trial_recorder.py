@@ -30,6 +30,7 @@ class RunningTrial:
         score: The prior's score.
         rungs: The results so far.
         stopped: Why the trial was stopped early; ``None`` if it was not.
+        lost: Why the worker was lost; ``None`` if it was not, or if its process just died.
     """
 
     trial: Trial
@@ -37,6 +38,7 @@ class RunningTrial:
     score: float
     rungs: list[RungResult] = field(default_factory=list)
     stopped: str | None = None
+    lost: str | None = None
 
     def add(self, result: dict[str, object]) -> None:
         """Keep the rung that a worker reports, unless it is known or the trial failed in it."""
@@ -57,6 +59,8 @@ class RunningTrial:
         """
         if "failure" in result:
             return str(result["failure"])
+        if self.lost:
+            return self.lost
         if died or not self.rungs:
             return "the worker process died"
         if not all(math.isfinite(rung.accuracy) for rung in self.rungs):

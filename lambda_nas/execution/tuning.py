@@ -5,6 +5,7 @@ import tempfile
 import optuna
 import ray
 from ray import tune
+from ray.exceptions import RayTaskError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.stopper import Stopper
@@ -15,7 +16,7 @@ from lambda_nas.execution.progress import Progress
 from lambda_nas.execution.searcher import RemovalSearcher
 from lambda_nas.execution.settings import SearchTask, Settings
 from lambda_nas.execution.study_store import RunHandle, StudyStore
-from lambda_nas.execution.trainable import RemovalTrial
+from lambda_nas.execution.trainable import RemovalTrial, WorkerSetup
 from lambda_nas.execution.weights import WeightsFolder
 from lambda_nas.strategy.early_stopping import EarlyStopping
 from lambda_nas.strategy.sampler import RemovalSampler
@@ -36,6 +37,14 @@ class EarlyStoppingScheduler(FIFOScheduler):
         del tune_controller
         stops = self._searcher.stops(trial.trial_id, result)
         return self.STOP if stops else self.CONTINUE
+
+    def on_trial_error(self, tune_controller: object, trial: Trial) -> None:
+        """Tell the searcher what the worker raised where no trial could tell it."""
+        del tune_controller
+        error = trial.get_pickled_error()
+        if isinstance(error, RayTaskError) or getattr(error, "actor_init_failed", False):
+            # The rest is the traceback.
+            self._searcher.on_trial_error(trial.trial_id, str(error).strip().splitlines()[-1])
 
 
 class StopOnError(Stopper):
@@ -93,7 +102,9 @@ def run_trials(
     threads = share_threads(nodes(), settings.workers, settings.gpus_per_trial)
     weights = WeightsFolder(task.weights_dir, ray.get_runtime_context().get_node_id())
     trainable = tune.with_resources(
-        tune.with_parameters(RemovalTrial, task=task, weights=weights, threads=threads),
+        tune.with_parameters(
+            RemovalTrial, worker_setup=WorkerSetup(ray.put(task), weights, threads)
+        ),
         {"cpu": threads, "gpu": settings.gpus_per_trial},
     )
     with tempfile.TemporaryDirectory(prefix="lambda-nas-") as scratch:

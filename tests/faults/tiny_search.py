@@ -19,7 +19,7 @@ import torch
 
 from lambda_nas.api.session import Session, Source, search
 from lambda_nas.cli.app import quiet_dependencies
-from lambda_nas.cli.interrupts import second_interrupt_exits
+from lambda_nas.cli.interrupts import second_signal_exits
 from lambda_nas.cost import measurement as cost
 from lambda_nas.data.image_folder import ImageData
 from lambda_nas.data.image_set import ImageSet
@@ -96,7 +96,7 @@ def main():
         batch_size=8,
     )
     try:
-        with second_interrupt_exits():
+        with second_signal_exits():
             search(
                 Session(
                     source(options.depth, options.images),

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import lambda_nas
-from lambda_nas.cli.interrupts import second_interrupt_exits
 from lambda_nas.cli.loading import loading
 from lambda_nas.cli.options import (
     DEFAULT_STORAGE,
@@ -90,29 +89,28 @@ def search(
     Without --model and --data it searches the handwritten digits, with nothing to download.
     Run the same command again to resume.
     """
-    with second_interrupt_exits():
-        with loading():
-            run = lambda_nas.search
-        found = run(
-            model,
-            data,
-            budget=budget,
-            space=space,
-            study=study,
-            storage=storage,
-            checkpoint=checkpoint,
-            pretrained=pretrained,
-            class_map=class_map,
-            workers=workers,
-            gpus_per_trial=gpus_per_trial,
-            ray_address=ray_address,
-            max_params=max_params,
-            max_memory=max_memory,
-            min_throughput=min_throughput,
-            min_speedup=min_speedup,
-            seed=seed,
-            command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
-        )
+    with loading():
+        run = lambda_nas.search
+    found = run(
+        model,
+        data,
+        budget=budget,
+        space=space,
+        study=study,
+        storage=storage,
+        checkpoint=checkpoint,
+        pretrained=pretrained,
+        class_map=class_map,
+        workers=workers,
+        gpus_per_trial=gpus_per_trial,
+        ray_address=ray_address,
+        max_params=max_params,
+        max_memory=max_memory,
+        min_throughput=min_throughput,
+        min_speedup=min_speedup,
+        seed=seed,
+        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    )
     from lambda_nas.cli import output
 
     if json:

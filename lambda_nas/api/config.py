@@ -18,7 +18,6 @@ from lambda_nas.models.merging import Merging
 from lambda_nas.models.removal import RemovalSet
 from lambda_nas.models.surgery import check_removal, removable_layers
 from lambda_nas.pretrained.entry_points import DIGITS_ARCHITECTURE
-from lambda_nas.store import DEFAULT_STORAGE
 from lambda_nas.store.study_store import SqlStudyStore
 from lambda_nas.strategy.space_files import SpaceConfig, load_space
 from lambda_nas.token_merging.blocks import check_mergeable
@@ -40,7 +39,7 @@ class SearchConfig:
         class_map: A text file of class names in the order of the head.
         space: Name of a shipped space, a YAML file, or the space itself.
         study: Name of the study; by default that of model and data.
-        storage: SQLAlchemy URL of the study database.
+        storage: SQLAlchemy URL of the study database, if it is not the default one.
         workers: Trials that run at the same time.
         gpus_per_trial: By default the workers share one GPU, if there is one.
         ray_address: The Ray cluster to join; ``None`` starts one for this search.
@@ -56,7 +55,7 @@ class SearchConfig:
     class_map: str | Path | None = None
     space: str | Path | SpaceConfig | None = None
     study: str | None = None
-    storage: str = DEFAULT_STORAGE
+    storage: str | None = None
     workers: int = 1
     gpus_per_trial: float | None = None
     ray_address: str | None = None

@@ -6,7 +6,6 @@ from pathlib import Path
 from lambda_nas.api.progress.shown import progress_shown
 from lambda_nas.api.study import Measurement, ParetoPoint, open_study
 from lambda_nas.exports.network import Format, check_request
-from lambda_nas.store import DEFAULT_STORAGE
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ def export(
     min_speedup: float | None = None,
     format: Format = "timm",
     plain: bool = False,
-    storage: str = DEFAULT_STORAGE,
+    storage: str | None = None,
     progress: bool = True,
 ) -> Exported:
     """Write an architecture of a study as a model that timm, ONNX runtimes or PyTorch load.
@@ -51,7 +50,8 @@ def export(
         min_speedup: Take the most accurate trial with at least this speed-up.
         format: ``timm``, ``onnx``, or ``pt2`` for torch.export.
         plain: Write for timm without lambda-nas: the same outputs, no speed-up.
-        storage: SQLAlchemy URL of the study database.
+        storage: SQLAlchemy URL of the study database; by default that of ``LAMBDA_NAS_STORAGE``, or
+            else ``sqlite:///studies/lambda_nas.db`` below the working directory.
         progress: Whether to show progress.
 
     Raises:

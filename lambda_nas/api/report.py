@@ -5,7 +5,7 @@ from pathlib import Path
 from lambda_nas.api.study import open_study
 from lambda_nas.errors import Problems
 from lambda_nas.reporting import figures, page
-from lambda_nas.store import DEFAULT_STORAGE
+from lambda_nas.store.urls import storage_url
 
 
 def report(
@@ -13,7 +13,7 @@ def report(
     out: str | Path,
     *,
     image: str | Path | None = None,
-    storage: str = DEFAULT_STORAGE,
+    storage: str | None = None,
 ) -> Path:
     """Write a study as one HTML page that needs no network.
 
@@ -23,7 +23,8 @@ def report(
         study: Name of the study.
         out: The page to write, ``.html``.
         image: Write the front as an image as well: ``.png`` or ``.svg``.
-        storage: SQLAlchemy URL of the study database.
+        storage: SQLAlchemy URL of the study database; by default that of ``LAMBDA_NAS_STORAGE``, or
+            else ``sqlite:///studies/lambda_nas.db`` below the working directory.
 
     Returns:
         The page.
@@ -40,8 +41,8 @@ def report(
             figures.check_target(Path(image), parameter="image")
     problems.report()
     found = open_study(study, storage=storage)
-    where = None if storage == DEFAULT_STORAGE else storage
-    page.write(page.render(found.record, counts=found.counts, storage=where), Path(out))
+    rendered = page.render(found.record, counts=found.counts, storage=storage_url(storage))
+    page.write(rendered, Path(out))
     if image is not None:
         figures.save(found.plot(), Path(image), parameter="image")
     return Path(out)

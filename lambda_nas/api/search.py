@@ -13,7 +13,7 @@ from lambda_nas.api.config import SearchConfig, open_session, parse_budget, pars
 from lambda_nas.api.progress.shown import progress_shown
 from lambda_nas.api.study import Study, read_study
 from lambda_nas.cost.constraints import Constraints
-from lambda_nas.store import DEFAULT_STORAGE
+from lambda_nas.store.urls import has_secret
 from lambda_nas.strategy.space_files import SpaceConfig
 
 
@@ -24,7 +24,7 @@ def search(
     budget: int | str = 12,
     space: str | Path | SpaceConfig | None = None,
     study: str | None = None,
-    storage: str = DEFAULT_STORAGE,
+    storage: str | None = None,
     checkpoint: str | Path | None = None,
     pretrained: bool | None = None,
     class_map: str | Path | None = None,
@@ -54,8 +54,8 @@ def search(
         space: Which layers may be removed: the name of a space that ships with the package, a
             YAML file, or the space itself.
         study: Name of the study; by default that of model and data.
-        storage: SQLAlchemy URL of the study database, by default
-            ``sqlite:///studies/lambda_nas.db`` below the working directory.
+        storage: SQLAlchemy URL of the study database; by default that of ``LAMBDA_NAS_STORAGE``, or
+            else ``sqlite:///studies/lambda_nas.db`` below the working directory.
         checkpoint: A file of weights to load into the model of that name.
         pretrained: Load timm's weights for one of its names; by default unless ``checkpoint`` is
             given.
@@ -115,7 +115,7 @@ def search(
             result = session.search(
                 opened,
                 progress=shown,
-                command=command or _call(opened.name, model, data, budget),
+                command=command or _call(opened.name, model, data, budget, storage),
             )
         except KeyboardInterrupt as interrupt:
             interrupt.add_note(f"study {opened.name} is safe: run the same search again to resume")
@@ -123,10 +123,17 @@ def search(
         return read_study(opened.store, opened.name, ended=result.ended)
 
 
-def _call(study: str, model: object, data: object, budget: object) -> str:
+def _call(study: str, model: object, data: object, budget: object, storage: str | None) -> str:
     """Write how the study is resumed, for its note and its report."""
+    # A URL with a password comes from the environment.
+    shown = None if storage is None or has_secret(storage) else storage
     given = {"model": "model" if isinstance(model, nn.Module) else model and repr(model)}
-    given |= {"data": data and repr(str(data)), "budget": repr(budget), "study": repr(study)}
+    given |= {
+        "data": data and repr(str(data)),
+        "budget": repr(budget),
+        "study": repr(study),
+        "storage": shown and repr(shown),
+    }
     arguments = ", ".join(f"{key}={value}" for key, value in given.items() if value)
     return f"lambda_nas.search({arguments})"
 

@@ -9,7 +9,6 @@ from wsgiref.simple_server import WSGIServer
 from lambda_nas.errors import StorageError
 from lambda_nas.reporting.dashboard_server import open_server
 from lambda_nas.reporting.dashboard_sync import sync_study
-from lambda_nas.store import DEFAULT_STORAGE
 from lambda_nas.store.doctor import Findings, examine
 from lambda_nas.store.study_store import SqlStudyStore
 from lambda_nas.strategy.optuna_trials import count_stored
@@ -40,7 +39,7 @@ class StudySummary:
     last_run: datetime | None
 
 
-def list_studies(storage: str = DEFAULT_STORAGE) -> list[StudySummary]:
+def list_studies(storage: str | None = None) -> list[StudySummary]:
     """Return the studies of a database, oldest first.
 
     Raises:
@@ -62,7 +61,7 @@ def list_studies(storage: str = DEFAULT_STORAGE) -> list[StudySummary]:
         ]
 
 
-def check_study(name: str, *, storage: str = DEFAULT_STORAGE) -> Findings:
+def check_study(name: str, *, storage: str | None = None) -> Findings:
     """Check that a study is consistent.
 
     Raises:
@@ -74,11 +73,14 @@ def check_study(name: str, *, storage: str = DEFAULT_STORAGE) -> Findings:
 
 
 @contextmanager
-def open_dashboard(storage: str, port: int, *, note: Callable[[str], None]) -> Iterator[WSGIServer]:
+def open_dashboard(
+    storage: str | None, port: int, *, note: Callable[[str], None]
+) -> Iterator[WSGIServer]:
     """Open the Optuna dashboard of a database on a port of this machine, with all plots up to date.
 
     Args:
-        storage: SQLAlchemy URL of the study database.
+        storage: SQLAlchemy URL of the study database; by default that of ``LAMBDA_NAS_STORAGE``, or
+            else ``sqlite:///studies/lambda_nas.db`` below the working directory.
         port: To listen on.
         note: Is told of each study whose plots can't be brought up to date.
 

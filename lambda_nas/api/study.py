@@ -16,7 +16,6 @@ from lambda_nas.records.study import StudyInfo, StudyRecord
 from lambda_nas.records.trial import ParetoTrial, TrialCounts
 from lambda_nas.reporting.formatting import describe
 from lambda_nas.reporting.front_table import FRONT_HEAD, front_rows, front_title, html_table
-from lambda_nas.store import DEFAULT_STORAGE
 from lambda_nas.store.study_store import SqlStudyStore
 from lambda_nas.strategy.optuna_trials import count_stored
 
@@ -180,12 +179,13 @@ class Study:
         return html_table(FRONT_HEAD, front_rows(info, front), front_title(info))
 
 
-def open_study(name: str, *, storage: str = DEFAULT_STORAGE) -> Study:
+def open_study(name: str, *, storage: str | None = None) -> Study:
     """Open a study that was searched before, from Python or on the command line.
 
     Args:
         name: Of the study.
-        storage: SQLAlchemy URL of the study database.
+        storage: SQLAlchemy URL of the study database; by default that of ``LAMBDA_NAS_STORAGE``, or
+            else ``sqlite:///studies/lambda_nas.db`` below the working directory.
 
     Raises:
         InputError: If there is none of this name; lists those there are.

@@ -17,7 +17,6 @@ from lambda_nas.pretrained.entry_points import DIGITS_ARCHITECTURE
 from lambda_nas.records.selection import choose
 from lambda_nas.records.study import StudyInfo
 from lambda_nas.reporting.formatting import short_name
-from lambda_nas.store import DEFAULT_STORAGE
 from lambda_nas.training.evaluation import Accuracy
 
 
@@ -55,7 +54,7 @@ def train(
     batch_size: int = 64,
     lr: float = 3e-4,
     seed: int = 0,
-    storage: str = DEFAULT_STORAGE,
+    storage: str | None = None,
     progress: bool = True,
 ) -> Trained:
     """Train an architecture from a study in full.
@@ -82,7 +81,8 @@ def train(
         batch_size: Images per step.
         lr: Peak learning rate.
         seed: Random seed for the order and the augmentation of images.
-        storage: SQLAlchemy URL of the study database.
+        storage: SQLAlchemy URL of the study database; by default that of ``LAMBDA_NAS_STORAGE``, or
+            else ``sqlite:///studies/lambda_nas.db`` below the working directory.
         progress: Whether to show progress.
 
     Raises:

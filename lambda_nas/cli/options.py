@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from lambda_nas.store import DEFAULT_STORAGE as DEFAULT_STORAGE
+from lambda_nas.store import DEFAULT_STORAGE, VARIABLE
 
 WHOLE = 0.999999
 """The largest drop that can be asked for: the functions take 1 for a slip of 1 point."""
@@ -51,7 +51,12 @@ ClassMapOption = Annotated[
     typer.Option("--class-map", help="Text file of class names in the order of the head."),
 ]
 StorageOption = Annotated[
-    str, typer.Option("--storage", help="SQLAlchemy URL of the study database.")
+    str | None,
+    typer.Option(
+        "--storage",
+        help="SQLAlchemy URL of the study database.",
+        show_default=f"{VARIABLE} of the environment, or else {DEFAULT_STORAGE}",
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
 OutOption = Annotated[Path, typer.Option(help="Folder to write; it must be empty or absent.")]

@@ -9,7 +9,7 @@ from optuna_dashboard import get_note, save_note, save_plotly_graph_object
 from lambda_nas.records.study import StudyRecord
 from lambda_nas.records.trial import ParetoTrial
 from lambda_nas.reporting import figures
-from lambda_nas.reporting.formatting import command, without_passwords
+from lambda_nas.reporting.formatting import command, storage_hint
 
 # Link definitions without references, which Markdown does not show.
 _BEGIN, _END = "[//]: # (lambda-nas begins)", "[//]: # (lambda-nas ends)"
@@ -46,6 +46,7 @@ def merge_note(there: str, ours: str) -> str:
 def write_note(study: StudyRecord, storage: str) -> str:
     """Return the note in Markdown: the study, its front, and commands for it."""
     info, base, name = study.info, study.info.baseline, study.info.name
+    hint = f" ({storage_hint(storage)})" if storage_hint(storage) else ""
     lines = [
         f"**{_code(info.model)}** on {_code(info.data)}, priced on {_code(info.device)}",
         "",
@@ -53,7 +54,7 @@ def write_note(study: StudyRecord, storage: str) -> str:
         f"{base.memory_bytes / 1e6:.1f} MB, {base.params / 1e6:.2f} M parameters",
         "",
         *_front_table(study.front),
-        "Next steps:",
+        f"Next steps{hint}:",
         "",
         *([f"- resume the search: {_code(study.runs[-1].info.command)}"] if study.runs else []),
         f"- write a report on one page: "
@@ -82,8 +83,8 @@ def _front_table(front: tuple[ParetoTrial, ...]) -> list[str]:
 
 
 def _code(text: str) -> str:
-    """Quote a name or command so that nothing in it is Markdown, and mask passwords."""
-    text = " ".join(without_passwords(text).split())
+    """Quote a name or command so that nothing in it is Markdown."""
+    text = " ".join(text.split())
     fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
     return f"{fence}{text}{fence}" if fence == "`" else f"{fence} {text} {fence}"
 

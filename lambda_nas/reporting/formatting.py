@@ -4,6 +4,8 @@ import re
 import shlex
 
 from lambda_nas.models.architecture import Architecture
+from lambda_nas.store import DEFAULT_STORAGE, VARIABLE
+from lambda_nas.store.urls import has_secret
 
 NAME_LENGTH = 32
 
@@ -79,29 +81,32 @@ def printable(text: str) -> str:
     )
 
 
-def without_passwords(text: str) -> str:
-    """Mask the passwords in URLs, because reports are passed on to others.
-
-    >>> without_passwords("search --storage mysql+pymysql://me:secret@host/x")
-    'search --storage mysql+pymysql://me:***@host/x'
-    """
-    return re.sub(r"(://[^\s:/@]*):[^\s@]*@", r"\1:***@", text)
-
-
-def command(command: str, study: str, *options: object, storage: str | None = None) -> str:
-    """Return a ``lambda-nas`` command line, ready to paste.
+def command(verb: str, study: str | None, *options: object, storage: str | None = None) -> str:
+    """Return a ``lambda-nas`` command line, ready to paste where ``storage_hint`` is followed.
 
     Args:
-        command: The command.
-        study: Name of the study.
+        verb: The command.
+        study: Name of the study, if the command takes one.
         options: Further arguments.
-        storage: URL of the database; ``None`` for the default one.
+        storage: URL of the database; ``None`` for the default one. One with a password is left out.
 
     >>> command("export", "my study", "--trial", 3)
     "lambda-nas export 'my study' --trial 3"
+    >>> command("show", "-x", storage="sqlite:///a.db")
+    'lambda-nas show --storage sqlite:///a.db -- -x'
     """
-    where = [] if storage is None else ["--storage", without_passwords(storage)]
-    return shlex.join(["lambda-nas", command, study, *map(str, options), *where])
+    is_left_out = storage in (None, DEFAULT_STORAGE) or has_secret(str(storage))
+    words = [*map(str, options), *([] if is_left_out else ["--storage", str(storage)])]
+    if study is not None:
+        words = [*words, "--", study] if study.startswith("-") else [study, *words]
+    return shlex.join(["lambda-nas", verb, *words])
+
+
+def storage_hint(storage: str | None) -> str:
+    """Return what to do before the commands for a database whose URL holds a password."""
+    if storage is None or not has_secret(storage):
+        return ""
+    return f"set {VARIABLE} to the URL of the database first; it holds a password, not shown here"
 
 
 def export_command(study: str, trial: int, storage: str | None) -> str:

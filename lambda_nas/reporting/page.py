@@ -22,7 +22,7 @@ from lambda_nas.reporting.formatting import (
     duration,
     export_command,
     short_name,
-    without_passwords,
+    storage_hint,
 )
 from lambda_nas.reporting.summary import summarize
 from lambda_nas.reporting.trial_table import trial_rows
@@ -57,7 +57,6 @@ def render(
     environment.filters |= {
         "duration": duration,
         "short_name": short_name,
-        "no_passwords": without_passwords,
         "percent": lambda fraction: f"{100 * fraction:.2f}%",
         "megabytes": lambda count: f"{count / 1e6:.1f} MB",
     }
@@ -69,6 +68,7 @@ def render(
         sections=[_section(title, figure) for title, figure in all_figures(study).items()],
         rows=trial_rows(study, storage),
         export=lambda trial: export_command(study.info.name, trial, storage),
+        hint=storage_hint(storage),
         show=command("show", study.info.name, storage=storage),
         versions=_versions(study),
         plotly=Markup(get_plotlyjs()),

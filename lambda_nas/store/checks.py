@@ -7,20 +7,21 @@ from sqlalchemy import URL, Column, Connection, Integer, MetaData, Table, inspec
 from lambda_nas.errors import StudyMismatchError
 from lambda_nas.execution.places import check_writable
 from lambda_nas.store.database import open_optuna, translated_errors
-from lambda_nas.store.engine import WRITE, connect, is_older, parse_url, reported, sqlite_file
+from lambda_nas.store.engine import WRITE, connect, is_older, reported, sqlite_file
 from lambda_nas.store.schema import StudyRow
+from lambda_nas.store.urls import parse_url, storage_url
 from lambda_nas.strategy.optuna_trials import DIRECTIONS
 
 OPTUNA_VERSION_TABLES = {"version_info", "alembic_version"}
 
 
-def check_database(text: str, study: str | None = None) -> None:
+def check_database(text: str | None, study: str | None = None) -> None:
     """Check that a database can be reached and written, and can hold a study of this name.
 
     A SQLite file that does not exist is not made; tables are neither made nor migrated.
 
     Args:
-        text: SQLAlchemy URL.
+        text: SQLAlchemy URL; ``None`` for the default one.
         study: Name of the study; ``None`` if it is not known.
 
     Raises:
@@ -28,7 +29,7 @@ def check_database(text: str, study: str | None = None) -> None:
         StorageError: If the database can't be used, or its tables are of another version.
         StudyMismatchError: If Optuna has a study of this name that is not ours.
     """
-    url = parse_url(text)
+    url = parse_url(storage_url(text))
     file = sqlite_file(url)
     if file is not None and not file.exists():
         check_writable(file.parent, parameter="storage")

@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from lambda_nas.errors import ConnectionLostError, LambdaNasError, StorageError
 from lambda_nas.store.engine import BUSY_TIMEOUT_S, WRITE
+from lambda_nas.store.urls import driver_reason, shown_url
 
 
 class Database:
@@ -38,10 +39,6 @@ class Database:
     def url(self) -> str:
         """The URL, including the password."""
         return self._engine.url.render_as_string(hide_password=False)
-
-    @property
-    def _shown(self) -> str:
-        return self._engine.url.render_as_string(hide_password=True)
 
     @cached_property
     def optuna(self) -> RDBStorage:
@@ -70,10 +67,10 @@ class Database:
             except LambdaNasError:
                 raise
             except (ValueError, TypeError, LookupError) as error:
-                kind = type(error).__name__
+                kind, url = type(error).__name__, self._engine.url
                 raise StorageError(
-                    f"the contents of the study database {self._shown} can't be read ({kind}: "
-                    f"{_first_line(error)})",
+                    f"the contents of the study database {shown_url(url)} can't be read ({kind}: "
+                    f"{driver_reason(error, url)})",
                     advice="restore it from a copy, or start over with another `storage`",
                 ) from error
 
@@ -134,9 +131,8 @@ def open_optuna(url: URL, *, create_tables: bool) -> RDBStorage:
                 skip_table_creation=not create_tables,
             )
     except RuntimeError as error:
-        shown = url.render_as_string(hide_password=True)
         raise StorageError(
-            f"can't use Optuna's tables in the study database {shown} "
+            f"can't use Optuna's tables in the study database {shown_url(url)} "
             f"({str(error).partition('. ')[0]})",
             advice="choose another `storage`, or run optuna storage upgrade on a copy of it",
         ) from error
@@ -159,8 +155,8 @@ def translated_errors(url: URL) -> Iterator[None]:
 
 
 def _translate(error: BaseException, url: URL) -> StorageError:
-    reason = _first_line(getattr(error, "orig", None) or error)
-    shown = url.render_as_string(hide_password=True)
+    reason = driver_reason(error, url)
+    shown = shown_url(url)
     # The last is raised when a transaction ends whose connection broke.
     if url.get_backend_name() != "sqlite" and (
         isinstance(error, OperationalError | InterfaceError | PendingRollbackError)
@@ -168,8 +164,3 @@ def _translate(error: BaseException, url: URL) -> StorageError:
     ):
         return ConnectionLostError(f"the study database {shown} is gone ({reason})")
     return StorageError(f"the study database {shown} failed ({reason})")
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -1,6 +1,5 @@
 """Opens a database: parses its URL, sets it up, and migrates our tables."""
 
-import re
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -12,10 +11,11 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
-from sqlalchemy import URL, Connection, Engine, create_engine, event, func, make_url, select
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
+from sqlalchemy import URL, Connection, Engine, create_engine, event, func, select
+from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
 from lambda_nas.errors import InputError, StorageError
+from lambda_nas.store.urls import driver_reason, parse_url, shown_url, storage_url
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "lambda_alembic_version"
@@ -26,11 +26,11 @@ WRITE = "lambda_nas_write"
 _MIGRATION_LOCK = 0x1A3BDA
 
 
-def open_engine(text: str, *, create: bool) -> Engine:
+def open_engine(text: str | None, *, create: bool) -> Engine:
     """Connect to a database and bring its schema up to date.
 
     Args:
-        text: An SQLAlchemy URL.
+        text: An SQLAlchemy URL; ``None`` for the default one.
         create: Whether a missing SQLite file is created.
 
     Raises:
@@ -38,7 +38,7 @@ def open_engine(text: str, *, create: bool) -> Engine:
         StorageError: If the database can't be reached, read or written, or is newer than this
             program.
     """
-    url = parse_url(text)
+    url = parse_url(storage_url(text))
     _prepare_file(url, create=create)
     engine = connect(url)
     with reported(url):
@@ -58,7 +58,7 @@ def connect(url: URL) -> Engine:
         raise InputError(
             f"no driver for it is installed ({error})",
             parameter="storage",
-            value=url.render_as_string(hide_password=True),
+            value=shown_url(url),
         ) from error
     if url.get_backend_name() == "sqlite":
         event.listen(engine, "connect", _tune_sqlite)
@@ -73,32 +73,12 @@ def reported(url: URL) -> Iterator[None]:
         yield
     except StorageError:
         raise
-    except (SQLAlchemyError, OSError) as error:
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+    except (SQLAlchemyError, OSError, TypeError) as error:
+        reason = driver_reason(error, url)
         raise StorageError(
-            f"can't use the study database {url.render_as_string(hide_password=True)} ({reason})",
+            f"can't use the study database {shown_url(url)} ({reason})",
             advice="check that it is reachable and writable",
         ) from error
-
-
-def parse_url(text: str) -> URL:
-    """Parse an SQLAlchemy URL.
-
-    Raises:
-        InputError: If it can't be understood.
-    """
-    try:
-        return make_url(text)
-    except (ArgumentError, ValueError):
-        shown = re.sub(r":[^:/@]*@", ":***@", text)
-        # Not chained: the cause would show the password again.
-        raise InputError(
-            "not a database URL",
-            parameter="storage",
-            value=shown,
-            allowed="for example sqlite:///studies/lambda_nas.db or "
-            "postgresql+psycopg://user@host/name",
-        ) from None
 
 
 def sqlite_file(url: URL) -> Path | None:
@@ -182,10 +162,9 @@ def is_older(connection: Connection, url: URL) -> bool:
         if found is not None:
             scripts.get_revision(found)
     except CommandError:
-        shown = url.render_as_string(hide_password=True)
         raise StorageError(
-            f"the study database {shown} has schema {found}, newer than {newest}, the newest "
-            "that this lambda-nas knows",
+            f"the study database {shown_url(url)} has schema {found}, newer than {newest}, the "
+            "newest that this lambda-nas knows",
             advice="upgrade lambda-nas",
         ) from None
     return found != newest

@@ -9,13 +9,15 @@ from sqlalchemy.orm import Session
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.records.run import Claim, ClaimCounts, ClaimResult, Run, RunInfo
 from lambda_nas.store.schema import ClaimRow, RunRow, TrialRow
+from lambda_nas.store.urls import shown_command
 
 _INFO_FIELDS = tuple(RunInfo.__dataclass_fields__)
 
 
 def begin(session: Session, study_id: int, info: RunInfo) -> int:
     """Add a run and return its id."""
-    row = RunRow(study_id=study_id, spent={}, **asdict(info))
+    values = asdict(info) | {"command": shown_command(info.command)}
+    row = RunRow(study_id=study_id, spent={}, **values)
     session.add(row)
     session.flush()
     return row.id
@@ -101,9 +103,12 @@ def release(session: Session, study_id: int, trial: int) -> bool:
 
 
 def _run(row: RunRow) -> Run:
+    values = {field: getattr(row, field) for field in _INFO_FIELDS}
+    # Earlier versions stored it as it was given.
+    values["command"] = shown_command(row.command)
     return Run(
         id=row.id,
-        info=RunInfo(**{field: getattr(row, field) for field in _INFO_FIELDS}),
+        info=RunInfo(**values),
         started_at=row.started_at,
         heartbeats=row.heartbeats,
         seconds=row.seconds,

@@ -30,8 +30,12 @@ class SqlStudyStore:
         self._database = database
 
     @classmethod
-    def open(cls, url: str, *, create: bool = True) -> "SqlStudyStore":
+    def open(cls, url: str | None, *, create: bool = True) -> "SqlStudyStore":
         """Open a database, and create or migrate our tables.
+
+        Args:
+            url: SQLAlchemy URL; ``None`` for that of the environment, or else the default one.
+            create: Whether a missing SQLite file is created.
 
         Raises:
             InputError: If the URL can't be understood.

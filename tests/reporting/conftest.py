@@ -58,7 +58,7 @@ def run(number, seconds, spent, **changes):
         "versions": {"torch": "2.15"},
         "seed": 0,
         "workers": 1,
-        "command": "lambda-nas search --storage postgresql://me:secret@host/x",
+        "command": "lambda-nas search --storage postgresql://me:***@host/x",
     }
     began = datetime(2026, 11, 25, 3, 10)
     return Run(number, RunInfo(**(values | changes)), began, 3, seconds, True, spent)

@@ -1,3 +1,5 @@
+import subprocess
+
 import pytest
 
 from lambda_nas.models.architecture import Architecture
@@ -25,9 +27,24 @@ def test_long_names_end_in_an_ellipsis():
     assert short == "x" * 31 + "…"
 
 
-def test_urls_without_passwords_stay():
-    for text in ("sqlite:////tmp/x.db", "postgresql://me@host:5432/x", "mail a:b@c"):
-        assert formatting.without_passwords(text) == text
+def test_a_url_with_a_password_is_in_no_command():
+    given = "postgresql://me:secret@host/x"
+    assert formatting.command("dashboard", None, storage=given) == "lambda-nas dashboard"
+    assert formatting.storage_hint(given).startswith("set LAMBDA_NAS_STORAGE to the URL")
+    assert formatting.storage_hint("sqlite:///x.db") == formatting.storage_hint(None) == ""
+
+
+def test_commands_can_be_pasted():
+    name, url = "-a b'$(id)`\"\n", "postgresql://me@host/x?a=1&options=-c b"
+    line = formatting.command("export", name, "--trial", 3, storage=url)
+    shown = subprocess.run(
+        ["sh", "-c", line.replace("lambda-nas", "printf '%s\\0'", 1)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    words = shown.stdout.split("\0")[:-1]
+    assert words == ["export", "--trial", "3", "--storage", url, "--", name]
 
 
 def test_the_folder_of_an_export_is_a_name_and_no_path():

@@ -192,7 +192,7 @@ def test_unreachable_server_hides_the_password():
             "^storage studies/.*: not a database URL; expected for example",
         ),
         ("", "not a database URL"),
-        ("postgresql://me:secret@host:port/x", r"me:\*\*\*@host:port/x: not a database URL"),
+        ("postgresql://me:secret@host:port/x", r"^storage postgresql://\*\*\*: not a database URL"),
         ("nosuch://me:secret@host/x", r"me:\*\*\*@host/x: no driver for it is installed"),
     ],
 )

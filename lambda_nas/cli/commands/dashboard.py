@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from lambda_nas.cli.options import DEFAULT_STORAGE, StorageOption
+from lambda_nas.cli.options import StorageOption
 
 
 def register(app: typer.Typer) -> None:
@@ -13,7 +13,7 @@ def register(app: typer.Typer) -> None:
 
 
 def dashboard(
-    storage: StorageOption = DEFAULT_STORAGE,
+    storage: StorageOption = None,
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8080,
 ) -> None:
     """Serve the Optuna dashboard of a database, to this machine only."""

@@ -2,7 +2,7 @@
 
 import typer
 
-from lambda_nas.cli.options import DEFAULT_STORAGE, JsonOption, StorageOption, StudyArgument
+from lambda_nas.cli.options import JsonOption, StorageOption, StudyArgument
 
 
 def register(app: typer.Typer) -> None:
@@ -10,9 +10,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="[bold]Example[/bold]\n\nlambda-nas doctor deit_tiny-images")(doctor)
 
 
-def doctor(
-    study: StudyArgument, storage: StorageOption = DEFAULT_STORAGE, json: JsonOption = False
-) -> None:
+def doctor(study: StudyArgument, storage: StorageOption = None, json: JsonOption = False) -> None:
     """Check that a study is consistent; exit with 1 if it isn't."""
     from lambda_nas.api.studies import check_study
     from lambda_nas.cli import output

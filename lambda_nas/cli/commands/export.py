@@ -7,7 +7,6 @@ import typer
 import lambda_nas
 from lambda_nas.cli.loading import loading
 from lambda_nas.cli.options import (
-    DEFAULT_STORAGE,
     JsonOption,
     MaxDropOption,
     MinSpeedupOption,
@@ -57,7 +56,7 @@ def export(
             "--plain", help="Write for timm without lambda-nas: same outputs, no speed-up."
         ),
     ] = False,
-    storage: StorageOption = DEFAULT_STORAGE,
+    storage: StorageOption = None,
     json: JsonOption = False,
 ) -> None:
     """Write an architecture of a study as a model that timm, ONNX runtimes or PyTorch load."""

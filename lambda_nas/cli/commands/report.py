@@ -7,7 +7,7 @@ import typer
 
 import lambda_nas
 from lambda_nas.cli.loading import loading
-from lambda_nas.cli.options import DEFAULT_STORAGE, StorageOption, StudyArgument
+from lambda_nas.cli.options import StorageOption, StudyArgument
 
 EPILOG = """[bold]Example[/bold]
 
@@ -27,7 +27,7 @@ def report(
         Path | None,
         typer.Option("--png", help="Write the front as an image as well: .png or .svg."),
     ] = None,
-    storage: StorageOption = DEFAULT_STORAGE,
+    storage: StorageOption = None,
 ) -> None:
     """Write a study as one page that needs no network.
 

@@ -10,7 +10,6 @@ import typer
 import lambda_nas
 from lambda_nas.cli.loading import loading
 from lambda_nas.cli.options import (
-    DEFAULT_STORAGE,
     CheckpointOption,
     ClassMapOption,
     DataOption,
@@ -53,7 +52,7 @@ def search(
     study: Annotated[
         str | None, typer.Option(help="Name of the study.", show_default="from model and data")
     ] = None,
-    storage: StorageOption = DEFAULT_STORAGE,
+    storage: StorageOption = None,
     workers: Annotated[
         int, typer.Option(min=1, help="Trials that run at the same time; they share the cores.")
     ] = 1,
@@ -120,20 +119,22 @@ def search(
     _print_end(found, storage)
 
 
-def _print_end(found: "Study", storage: str) -> None:
+def _print_end(found: "Study", storage: str | None) -> None:
     from lambda_nas.cli import output
+    from lambda_nas.reporting.formatting import command, storage_hint
 
     counts = found.counts
     output.stdout.print(
         f"{counts.complete} trials done, {counts.stopped} stopped early, "
         f"{counts.rejected} rejected by the gate, {counts.failed} failed; ended: {found.ended}"
     )
-    where = "" if storage == DEFAULT_STORAGE else f" --storage {storage}"
     output.stdout.print("\nNext:", style="bold")
-    for command in (
-        f"lambda-nas export {found.name}{where} --max-drop 1 --out exported",
-        f"lambda-nas report {found.name}{where} --out report.html",
-        f"lambda-nas dashboard{where}",
-        f"lambda-nas show {found.name}{where}",
+    if hint := storage_hint(storage):
+        output.stdout.print(f"  {hint}", soft_wrap=True)
+    for step in (
+        command("export", found.name, "--max-drop", 1, "--out", "exported", storage=storage),
+        command("report", found.name, "--out", "report.html", storage=storage),
+        command("dashboard", None, storage=storage),
+        command("show", found.name, storage=storage),
     ):
-        output.stdout.print(f"  {command}", soft_wrap=True)
+        output.stdout.print(f"  {step}", soft_wrap=True)

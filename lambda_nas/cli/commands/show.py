@@ -5,7 +5,6 @@ import typer
 import lambda_nas
 from lambda_nas.cli.loading import loading
 from lambda_nas.cli.options import (
-    DEFAULT_STORAGE,
     JsonOption,
     PlotOption,
     StorageOption,
@@ -22,7 +21,7 @@ def register(app: typer.Typer) -> None:
 
 def show(
     study: StudyArgument,
-    storage: StorageOption = DEFAULT_STORAGE,
+    storage: StorageOption = None,
     json: JsonOption = False,
     plot: PlotOption = None,
 ) -> None:

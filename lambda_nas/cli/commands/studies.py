@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from lambda_nas.cli.options import DEFAULT_STORAGE, JsonOption, StorageOption
+from lambda_nas.cli.options import JsonOption, StorageOption
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,7 +17,7 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="[bold]Example[/bold]\n\nlambda-nas studies --json")(studies)
 
 
-def studies(storage: StorageOption = DEFAULT_STORAGE, json: JsonOption = False) -> None:
+def studies(storage: StorageOption = None, json: JsonOption = False) -> None:
     """List the studies of a database."""
     from lambda_nas.api.studies import list_studies
     from lambda_nas.cli import output

@@ -7,7 +7,6 @@ import typer
 import lambda_nas
 from lambda_nas.cli.loading import loading
 from lambda_nas.cli.options import (
-    DEFAULT_STORAGE,
     CheckpointOption,
     ClassMapOption,
     JsonOption,
@@ -57,7 +56,7 @@ def train(
     seed: Annotated[
         int, typer.Option(help="Random seed for the order and the augmentation of images.")
     ] = 0,
-    storage: StorageOption = DEFAULT_STORAGE,
+    storage: StorageOption = None,
     json: JsonOption = False,
 ) -> None:
     """Train an architecture from a study in full.

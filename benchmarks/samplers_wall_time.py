@@ -14,6 +14,7 @@ from pathlib import Path
 import optuna
 
 from lambda_nas.api import session
+from lambda_nas.api.progress.quiet import Quiet
 from lambda_nas.api.progress.terminal import SearchProgress
 from lambda_nas.cost.price_table import PriceTable
 from lambda_nas.execution import driver
@@ -53,7 +54,7 @@ class TPEInstead(RemovalSampler):
 def main() -> None:
     """Print a Markdown table."""
     options = _options()
-    source = session.open_digits()
+    source = session.open_source(Quiet().stage, model=None, data=None)
     curves: dict[str, list[tuple[float, float]]] = {}
     prices: PriceTable | None = None
     for name, sampler in (("ours", RemovalSampler), ("tpe", TPEInstead)):

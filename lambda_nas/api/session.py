@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lambda_nas.data.image_folder import ImageData, ImageLimits, load_images
+from lambda_nas.data.image_folder import ImageData, ImageLimits, Selection, select_images
 from lambda_nas.errors import InputError
 from lambda_nas.execution.cluster import ray_running
 from lambda_nas.execution.driver import SearchResult, measure_baseline, run_search
@@ -22,7 +22,7 @@ from lambda_nas.execution.settings import SearchTask, Settings
 from lambda_nas.execution.study_store import RunHandle
 from lambda_nas.models.blockwise import is_blockwise
 from lambda_nas.models.surgery import removable_layers
-from lambda_nas.pretrained.digits import digits_images, digits_model
+from lambda_nas.pretrained.digits import digits_model, digits_selection
 from lambda_nas.pretrained.from_module import from_module
 from lambda_nas.pretrained.loading import LoadedModel, load_model
 from lambda_nas.records.run import RunInfo
@@ -67,9 +67,19 @@ class Source:
         )
 
 
-def open_digits() -> Source:
-    """Return the built-in default: the handwritten digits and a ViT trained on them."""
-    return Source(digits_model(), digits_images(), "digits")
+@dataclass(frozen=True, eq=False)
+class FoundSource:
+    """The unpruned model, and its images before they are decoded."""
+
+    model: LoadedModel
+    images: Selection
+    data_name: str
+
+    def read(self, stage: Stage) -> Source:
+        """Decode the images."""
+        with stage("Reading images", 100) as advance:
+            images = self.images.decode(in_percent(advance))
+        return Source(self.model, images, self.data_name)
 
 
 def open_source(
@@ -83,7 +93,30 @@ def open_source(
     seed: int = 0,
     limits: ImageLimits | None = None,
 ) -> Source:
-    """Load a model and an image folder, or the built-in default when neither is given.
+    """Load a model and its images as ``find_source`` finds them."""
+    found = find_source(
+        model=model,
+        data=data,
+        checkpoint=checkpoint,
+        pretrained=pretrained,
+        class_map=class_map,
+        seed=seed,
+        limits=limits,
+    )
+    return found.read(stage)
+
+
+def find_source(
+    *,
+    model: str | nn.Module | None,
+    data: str | Path | None,
+    checkpoint: str | Path | None = None,
+    pretrained: bool | None = None,
+    class_map: str | Path | None = None,
+    seed: int = 0,
+    limits: ImageLimits | None = None,
+) -> FoundSource:
+    """Load a model and find its images, or the built-in default when neither is given.
 
     A model that is a network already is taken as it is, in a copy. timm's weights are loaded for
     one of its names if ``pretrained`` says so, by default unless there is a ``checkpoint``.
@@ -94,7 +127,7 @@ def open_source(
     """
     if model is None and data is None:
         _refuse_alone(checkpoint=checkpoint, pretrained=pretrained, class_map=class_map)
-        return open_digits()
+        return FoundSource(digits_model(), digits_selection(), "digits")
     if model is None or data is None:
         missing = "model" if model is None else "data"
         raise InputError(
@@ -109,16 +142,14 @@ def open_source(
     else:
         loaded = from_module(model)
     removable_layers(loaded.model)
-    with stage("Reading images", 100) as advance:
-        images = load_images(
-            Path(data),
-            loaded.model,
-            class_map=None if class_map is None else Path(class_map),
-            seed=seed,
-            limits=limits,
-            on_image=in_percent(advance),
-        )
-    return Source(loaded, images, str(data))
+    images = select_images(
+        Path(data),
+        loaded.model,
+        class_map=None if class_map is None else Path(class_map),
+        seed=seed,
+        limits=limits,
+    )
+    return FoundSource(loaded, images, str(data))
 
 
 def _refuse_alone(

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import torch
 
-from lambda_nas.data.image_folder import ImageData
+from lambda_nas.data.image_folder import ImageData, Selection
 from lambda_nas.data.image_set import ImageSet, stratified_order
 from lambda_nas.pretrained.entry_points import DIGITS_ARCHITECTURE, default_cfgs
 from lambda_nas.pretrained.loading import LoadedModel, load_model
 
 SEED = 0
+IMAGES = 1797
 TRAINING_IMAGES = 1257
 CALIBRATION_IMAGES = 256
 # Written by studies/digits/train_vit.py.
@@ -40,6 +41,16 @@ def digits_images() -> ImageData:
             f"scikit-learn digits: {CALIBRATION_IMAGES} calibration and {TRAINING_IMAGES} "
             f"training images, {len(evaluation)} evaluation images"
         ),
+    )
+
+
+def digits_selection() -> Selection:
+    """Return the digits before they are read."""
+    return Selection(
+        calibration=CALIBRATION_IMAGES,
+        evaluation=IMAGES - TRAINING_IMAGES,
+        training=TRAINING_IMAGES,
+        decode=lambda _: digits_images(),
     )
 
 

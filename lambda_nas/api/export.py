@@ -17,12 +17,14 @@ class Exported:
         format: Of the network in it.
         point: The member of the front that was exported.
         baseline: The unpruned model.
+        speedup: Of the network as it was written, over the unpruned model: 1 if it is plain.
     """
 
     out: Path
     format: Format
     point: ParetoPoint
     baseline: Measurement
+    speedup: float
 
 
 def export(
@@ -68,4 +70,4 @@ def export(
     with progress_shown(visible=progress) as shown, shown.stage("Writing", 1) as advance:
         point.export(out, format=format, plain=plain)
         advance()
-    return Exported(out, format, point, found.baseline)
+    return Exported(out, format, point, found.baseline, 1.0 if plain else point.speedup)

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
 PRUNED_ARCHITECTURE = "lambda_nas_pruned"
 DIGITS_ARCHITECTURE = "digits_vit"
+DIGITS_ARGS = {
+    **{"patch_size": 2, "embed_dim": 48, "depth": 12, "num_heads": 4},
+    "weight_init": "jax",
+}
+"""Arguments that make timm's ``VisionTransformer`` the ViT of the digits."""
 
 default_cfgs = generate_default_cfgs(
     {
@@ -100,21 +105,13 @@ def lambda_nas_pruned(
 @register_model
 def digits_vit(pretrained: bool = False, **kwargs: Any) -> VisionTransformer:  # noqa: ANN401
     """Build the 12-block ViT of the built-in default, for 8x8 grayscale images of 10 classes."""
-    args = {
-        "patch_size": 2,
-        "embed_dim": 48,
-        "depth": 12,
-        "num_heads": 4,
-        "weight_init": "jax",
-        **kwargs,
-    }
     return build_model_with_cfg(
         VisionTransformer,
         DIGITS_ARCHITECTURE,
         pretrained,
         pretrained_filter_fn=checkpoint_filter_fn,
         feature_cfg={"out_indices": 3, "feature_cls": "getter"},
-        **args,
+        **{**DIGITS_ARGS, **kwargs},
     )
 
 

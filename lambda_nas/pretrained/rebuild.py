@@ -5,14 +5,21 @@ from typing import Any
 
 import timm
 import torch
+from timm.models import model_entrypoint
 from torch import Tensor, nn
 
 from lambda_nas.errors import InputError
 from lambda_nas.models.branches import find_branches
 from lambda_nas.models.merging import Merging
 from lambda_nas.models.removal import RemovalSet
-from lambda_nas.pretrained.entry_points import PRUNED_ARCHITECTURE
+from lambda_nas.pretrained.entry_points import (
+    DIGITS_ARCHITECTURE,
+    DIGITS_ARGS,
+    PRUNED_ARCHITECTURE,
+)
 from lambda_nas.pretrained.loading import NOTHING, ModelConfig
+
+PLAIN_VIT = "vit_tiny_patch16_224"
 
 
 def build(
@@ -38,16 +45,12 @@ def build(
         The network in eval mode on the CPU.
 
     Raises:
-        InputError: If a plain network is requested that merges tokens.
+        InputError: If a plain network is requested, and timm alone can't build it.
         UnsupportedModelError: If the network is to merge tokens and can't.
     """
     config = with_merging(config, merging)
-    if plain and config.merging:
-        raise InputError(
-            "this network merges tokens, which timm alone can't",
-            parameter="plain",
-            advice="leave it out, or the merging",
-        )
+    if plain:
+        config = _in_plain_timm(config)
     removed = RemovalSet.of([*config.removed, *removal])
     args: dict[str, Any] = dict(config.model_args)
     name = config.architecture
@@ -68,6 +71,27 @@ def build(
 def with_merging(config: ModelConfig, merging: Merging | None) -> ModelConfig:
     """Return the config with another token merging, if one is given."""
     return config if merging is None else replace(config, merging=merging)
+
+
+def _in_plain_timm(config: ModelConfig) -> ModelConfig:
+    """Return a config of the same network that timm builds without this package."""
+    if config.merging:
+        raise InputError(
+            "this network merges tokens, which timm alone can't",
+            parameter="plain",
+            advice="leave it out, or the merging",
+        )
+    if config.architecture == DIGITS_ARCHITECTURE:
+        # Any entry point of the same class would do: the arguments replace all that is its own.
+        args = {**DIGITS_ARGS, **config.model_args}
+        return replace(config, architecture=PLAIN_VIT, model_args=args)
+    if not model_entrypoint(config.architecture).__module__.startswith("timm."):
+        raise InputError(
+            f"{config.architecture} is not an architecture of timm's own",
+            parameter="plain",
+            advice="leave it out, and import the package that registers it before you load",
+        )
+    return config
 
 
 def _zeros(model: nn.Module, removed: RemovalSet) -> dict[str, Tensor]:

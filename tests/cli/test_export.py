@@ -103,6 +103,7 @@ def test_pt2_as_json_with_a_card(pruned, tmp_path, lambda_nas):
     assert json.loads(out) == {
         "out": "out",
         "format": "pt2",
+        "plain": False,
         "trial": 0,
         "removed": [1],
         "merging": None,
@@ -119,6 +120,17 @@ def test_pt2_as_json_with_a_card(pruned, tmp_path, lambda_nas):
     assert "| throughput | 100.0 images/s | 125.0 images/s |" in text
     assert "- **Accuracy measured on:** images (20 calibration, 30 evaluation)\n" in text
     assert "/home/someone" not in text
+
+
+@pytest.mark.usefixtures("pruned")
+def test_a_plain_folder_promises_no_speed_up(tmp_path, lambda_nas):
+    code, out, _ = lambda_nas("export", "vit-images", "--out", "out", "--plain")
+    assert code == 0
+    assert "top-1 79.50% (-0.50), no speed-up (--plain) -> out\n" in out
+    assert "import timm; timm.create_model" in out
+    _, out, _ = lambda_nas("export", "vit-images", "--out", "again", "--plain", "--json")
+    assert (json.loads(out)["plain"], json.loads(out)["speedup"]) == (True, 1.0)
+    assert "1.25x" not in (tmp_path / "out" / "README.md").read_text()
 
 
 @pytest.mark.parametrize("format", ["onnx", "pt2"])

@@ -7,12 +7,14 @@ import pytest
 import timm
 import torch
 from safetensors import safe_open
+from timm.models import VisionTransformer, build_model_with_cfg, register_model
 
 from lambda_nas.errors import InputError
 from lambda_nas.exports.network import export_network
 from lambda_nas.models.merging import Merging
 from lambda_nas.models.removal import RemovalSet
 from lambda_nas.models.surgery import remove_attention
+from lambda_nas.pretrained.digits import digits_model
 from lambda_nas.pretrained.loading import ModelConfig, load_model
 from lambda_nas.token_merging.blocks import merge_tokens
 from lambda_nas.training.folding import fold
@@ -80,6 +82,29 @@ def test_a_fresh_process_gives_the_same_logits(tmp_path, plain):
         assert torch.allclose(logits, expected, atol=1e-6, rtol=1e-6)
         assert ("blocks.0.attn.qkv.weight" in tensor_names(folder)) == plain
         assert "blocks.1.attn.qkv.weight" in tensor_names(folder)
+
+
+def test_the_digits_are_plain_without_us(tmp_path):
+    digits = digits_model()
+    model = remove_attention(digits.model, REMOVAL).model
+    request = {"removal": REMOVAL, "plain": True}
+    folder = export_network(model, digits.config, out=tmp_path / "digits", **request)
+    images = torch.randn(3, 1, 8, 8)
+    [logits] = fresh_logits([folder], images, tmp_path, ours=False)
+    with torch.inference_mode():
+        assert torch.equal(logits, model(images))
+
+
+def test_plain_timm_knows_no_architecture_of_others(tmp_path):
+    @register_model
+    def vit_of_somebody(pretrained=False, **kwargs):
+        return build_model_with_cfg(VisionTransformer, "vit_of_somebody", pretrained, **kwargs)
+
+    model = timm.create_model("vit_of_somebody", num_classes=7, **SMALL).eval()
+    request = {"removal": RemovalSet(), "out": tmp_path / "out"}
+    with pytest.raises(InputError, match=r"^plain: vit_of_somebody is not an architecture of timm"):
+        export_network(model, ModelConfig.of(model), plain=True, **request)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_what_is_written(tmp_path):

@@ -80,18 +80,20 @@ def export(
             {
                 "out": str(out),
                 "format": format,
+                "plain": plain,
                 "trial": point.trial,
                 "removed": list(point.removed),
                 "merging": output.merging_json(point),
                 "accuracy": point.accuracy,
-                "speedup": point.speedup,
+                "speedup": done.speedup,
             }
         )
         return
+    speedup = "no speed-up (--plain)" if plain else f"speed-up {done.speedup:.2f}x"
     output.stdout.print(
         f"trial {point.trial}: {point.summary}, top-1 {100 * point.accuracy:.2f}% "
         f"({100 * (point.accuracy - done.baseline.accuracy):+.2f}), "
-        f"speed-up {point.speedup:.2f}x -> {out}",
+        f"{speedup} -> {out}",
         soft_wrap=True,
     )
     snippet = LOADING["plain" if plain else format].format(out=out)

@@ -44,7 +44,7 @@ def evaluate(
         network = from_module(model).model
     with progress_shown(visible=progress) as shown:
         with shown.stage("Reading images", 100) as advance:
-            images, notes = load_evaluation(
+            images, notes, _ = load_evaluation(
                 Path(data),
                 network,
                 class_map=None if class_map is None else Path(class_map),

@@ -6,10 +6,12 @@ Notation used for tensor shapes: ``[images, channels, height, width]``.
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from lambda_nas.data.classes import ClassOrder
 from lambda_nas.data.decoding import Decoded, decode
 from lambda_nas.data.image_set import ImageSet, proportional_halves, proportional_order
 from lambda_nas.data.layout import EXPECTED, Layout, find_layout
@@ -47,6 +49,8 @@ class ImageData:
         fingerprint: Hash of file names, sizes, classes, seed and limits, 16 hex digits.
         description: The source and the numbers of images, in one line.
         notes: Messages for the user, one line each.
+        class_orders: The order of the head's classes, and others that it might be; empty if there
+            is no question.
     """
 
     calibration: ImageSet
@@ -55,6 +59,21 @@ class ImageData:
     fingerprint: str
     description: str
     notes: tuple[str, ...] = ()
+    class_orders: tuple[ClassOrder, ...] = ()
+
+
+class EvaluationImages(NamedTuple):
+    """The images that a model is evaluated on.
+
+    Attributes:
+        images: The images.
+        notes: Messages for the user, one line each.
+        class_orders: As in ``ImageData``.
+    """
+
+    images: ImageSet
+    notes: tuple[str, ...]
+    class_orders: tuple[ClassOrder, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,7 +159,7 @@ def select_images(
             advice=f"to split those in halves, give {layout.evaluation}",
         )
     train = list_images(layout.train, model, class_map)
-    val = list_images(layout.evaluation, model, class_map, classes=train.classes)
+    val = list_images(layout.evaluation, model, class_map, like=train)
     return _select_splits(layout, train, val, model, seed, limits)
 
 
@@ -150,11 +169,11 @@ def load_evaluation(
     *,
     class_map: Path | None = None,
     on_image: OnImage | None = None,
-) -> tuple[ImageSet, tuple[str, ...]]:
+) -> EvaluationImages:
     """Read every evaluation image if the folder is split (``find_layout``), else every image.
 
     Returns:
-        The images in the order of their names, and messages for the user.
+        The images in the order of their names.
 
     Raises:
         InputError: For the same reasons as ``load_images``.
@@ -163,14 +182,19 @@ def load_evaluation(
     if layout.evaluation is None:
         listing = list_images(root, model, class_map)
     else:
-        classes = None
-        if layout.train and not class_map:
-            classes = list_images(layout.train, model, None).classes
-        listing = list_images(layout.evaluation, model, class_map, classes=classes)
+        # Only without a class map do the training images say anything about the classes.
+        train = list_images(layout.train, model, None) if layout.train and not class_map else None
+        listing = list_images(layout.evaluation, model, class_map, like=train)
     decoded = decode(listing, torch.arange(len(listing)), model, on_image)
     counts = listing.count_per_class(decoded.images.labels)
-    notes = (*layout.notes, f"images per class: {counts}", *listing.notes, *decoded.notes)
-    return decoded.images, notes
+    notes = (
+        *layout.notes,
+        *listing.classes.notes,
+        f"images per class: {counts}",
+        *listing.notes,
+        *decoded.notes,
+    )
+    return EvaluationImages(decoded.images, notes, listing.classes.orders)
 
 
 def _select_halves(listing: Listing, model: nn.Module, seed: int, limits: ImageLimits) -> Selection:
@@ -210,7 +234,8 @@ def _load_halves(
         training=None,
         fingerprint=listing.fingerprint(seed, limits),
         description=f"{listing.root}: {len(calibration)} calibration, {len(evaluation)} evaluation",
-        notes=(note, counts, *listing.notes, *decoded.notes),
+        notes=(note, *listing.classes.notes, counts, *listing.notes, *decoded.notes),
+        class_orders=listing.classes.orders,
     )
 
 
@@ -255,7 +280,14 @@ def _load_splits(
 
     from_train = decode(train, training_order, model, on_train)
     from_val = decode(val, evaluation_order, model, on_val)
-    notes = [*layout.notes, *train.notes, *from_train.notes, *val.notes, *from_val.notes]
+    notes = [
+        *layout.notes,
+        *train.classes.notes,
+        *train.notes,
+        *from_train.notes,
+        *val.notes,
+        *from_val.notes,
+    ]
     for part, listing, order in (
         ("training", train, training_order[: limits.training]),
         ("accuracy", val, evaluation_order),
@@ -276,6 +308,7 @@ def _load_splits(
             f"{train.root.name}, {len(evaluation)} evaluation images of {val.root.name}"
         ),
         notes=tuple(notes),
+        class_orders=train.classes.orders,
     )
 
 

@@ -75,7 +75,7 @@ def test_an_unbalanced_folder_stays_so_in_both_halves(tmp_path):
     assert data.notes[1] == (
         "images per class: calibration healthy 18, sick 2; evaluation healthy 18, sick 2"
     )
-    _, notes = load_evaluation(root, network(2))
+    _, notes, _ = load_evaluation(root, network(2))
     assert notes == ("images per class: healthy 36, sick 4",)
 
 
@@ -101,5 +101,5 @@ def test_a_search_needs_training_images_beside_evaluation_images(tmp_path):
     fill(tmp_path / "val", per_class=2)
     with pytest.raises(ValueError, match=r"holds val/ but no training images; expected one folder"):
         load_images(tmp_path, network())
-    images, _ = load_evaluation(tmp_path, network())
+    images, _, _ = load_evaluation(tmp_path, network())
     assert images.labels.tolist() == [0, 0, 1, 1, 2, 2]

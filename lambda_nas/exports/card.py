@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import quote
 
 from huggingface_hub import ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -13,6 +14,7 @@ from lambda_nas.cost.measurement import Price
 from lambda_nas.models.removal import RemovalSet
 from lambda_nas.pretrained.loading import ModelConfig
 from lambda_nas.reporting.formatting import short_name
+from lambda_nas.reporting.markdown import code, escaped
 
 TASK = "image-classification"
 TAGS = (TASK, "vision-transformer", "pruned", "lambda-nas")
@@ -95,6 +97,7 @@ def render_card(
         format=format,
         plain=plain,
         results=results,
+        device=escaped(results.device) if results else "",
     )
 
 
@@ -131,16 +134,17 @@ def _metadata(config: ModelConfig, base: str | None, format: str) -> str:
 
 
 def _base(config: ModelConfig, base: str | None, results: Results | None) -> str:
-    name = f"[{base}](https://huggingface.co/{base})" if base else f"`{config.architecture}`"
+    url = f"https://huggingface.co/{quote(base or '')}"
+    name = f"[{escaped(base)}]({url})" if base else code(config.architecture)
     # The path on the user's machine is of no use to others.
-    return f"{name}, given as `{short_name(results.model)}`" if results else name
+    return f"{name}, given as {code(short_name(results.model))}" if results else name
 
 
 def _facts(results: Results) -> list[tuple[str, str]]:
     return [
-        ("Weights", results.weights),
-        ("Accuracy measured on", results.data),
-        ("Found in", f"study `{results.study}`, trial {results.trial}"),
+        ("Weights", escaped(results.weights)),
+        ("Accuracy measured on", escaped(results.data)),
+        ("Found in", f"study {code(results.study)}, trial {results.trial}"),
     ]
 
 

@@ -10,6 +10,7 @@ from lambda_nas.records.study import StudyRecord
 from lambda_nas.records.trial import ParetoTrial
 from lambda_nas.reporting import figures
 from lambda_nas.reporting.formatting import command, storage_hint
+from lambda_nas.reporting.markdown import code
 
 # Link definitions without references, which Markdown does not show.
 _BEGIN, _END = "[//]: # (lambda-nas begins)", "[//]: # (lambda-nas ends)"
@@ -48,7 +49,7 @@ def write_note(study: StudyRecord, storage: str) -> str:
     info, base, name = study.info, study.info.baseline, study.info.name
     hint = f" ({storage_hint(storage)})" if storage_hint(storage) else ""
     lines = [
-        f"**{_code(info.model)}** on {_code(info.data)}, priced on {_code(info.device)}",
+        f"**{code(info.model)}** on {code(info.data)}, priced on {code(info.device)}",
         "",
         f"Unpruned: top-1 {100 * info.baseline_accuracy:.2f}%, {base.throughput:.1f} images/s, "
         f"{base.memory_bytes / 1e6:.1f} MB, {base.params / 1e6:.2f} M parameters",
@@ -56,11 +57,11 @@ def write_note(study: StudyRecord, storage: str) -> str:
         *_front_table(study.front),
         f"Next steps{hint}:",
         "",
-        *([f"- resume the search: {_code(study.runs[-1].info.command)}"] if study.runs else []),
+        *([f"- resume the search: {code(study.runs[-1].info.command)}"] if study.runs else []),
         f"- write a report on one page: "
-        f"{_code(command('report', name, '--out', 'report.html', storage=storage))}",
+        f"{code(command('report', name, '--out', 'report.html', storage=storage))}",
         f"- export a model: "
-        f"{_code(command('export', name, '--max-drop', 1, '--out', 'exported', storage=storage))}",
+        f"{code(command('export', name, '--max-drop', 1, '--out', 'exported', storage=storage))}",
         "",
         "*`lambda-nas` updates the note up to here; it keeps what you write below.*",
     ]
@@ -74,19 +75,12 @@ def _front_table(front: tuple[ParetoTrial, ...]) -> list[str]:
         "| trial | architecture | top-1 | speed-up | memory |",
         "|---:|:---|---:|---:|---:|",
         *(
-            f"| {point.trial} | {_code(str(point.architecture))} | {100 * point.accuracy:.2f}% "
+            f"| {point.trial} | {code(str(point.architecture))} | {100 * point.accuracy:.2f}% "
             f"| {point.price.speedup:.2f}x | {point.price.memory_bytes / 1e6:.1f} MB |"
             for point in front
         ),
         "",
     ]
-
-
-def _code(text: str) -> str:
-    """Quote a name or command so that nothing in it is Markdown."""
-    text = " ".join(text.split())
-    fence = "`" * (1 + max(map(len, re.findall("`+", text)), default=0))
-    return f"{fence}{text}{fence}" if fence == "`" else f"{fence} {text} {fence}"
 
 
 def _fitted(figure: go.Figure) -> go.Figure:

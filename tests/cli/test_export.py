@@ -89,7 +89,7 @@ def test_onnx_says_nothing_but_what_was_written(pruned, tmp_path):
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
         "trial 0: {1} removed, top-1 79.50% (-0.50), speed-up 1.25x -> out\n"
-        "  python -c \"import onnxruntime; onnxruntime.InferenceSession('out/model.onnx')\"\n"
+        "  python -c 'import onnxruntime; onnxruntime.InferenceSession(\"out/model.onnx\")'\n"
     )
     images = torch.randn(3, 3, 16, 16)
     logits = load_onnx(tmp_path / "out" / "model.onnx")(images)
@@ -208,3 +208,13 @@ def test_an_unknown_study_lists_those_there_are(lambda_nas):
     code, _, err = lambda_nas("show", "absent")
     assert code == 2
     assert err == "error: STUDY absent: there is no such study; expected one of vit-images\n"
+
+
+@pytest.mark.parametrize("folder", ["it's [/home] $(id) `b`", 'a "q" \\n %s {x} ; !x'])
+def test_the_line_to_paste_loads_the_folder_whatever_its_name(pruned, lambda_nas, folder):
+    code, out, err = lambda_nas("export", "vit-images", "--out", folder, "--plain")
+    assert (code, err) == (0, "")
+    line = out.splitlines()[1]
+    assert line.startswith("  python -c 'import timm; timm.create_model(")
+    done = subprocess.run(["sh", "-c", line.replace("python", sys.executable, 1)], check=False)
+    assert done.returncode == 0

@@ -9,6 +9,7 @@ import pytest
 import timm
 import torch
 from huggingface_hub import ModelCard, metadata_load
+from markdown_it import MarkdownIt
 
 from lambda_nas.exports.card import base_model, render_card
 from lambda_nas.exports.network import export_network
@@ -153,3 +154,30 @@ def test_its_code_loads_and_evaluates(make_pair, images, top1, tmp_path, format,
     assert done.returncode == 0, done.stderr
     found = float(done.stdout.removeprefix("top-1: "))
     assert found == pytest.approx(top1(pair.model), abs=1e-4)
+
+
+NASTY = "a [/home](http://x) <img src=x> $(id) \"q' `b` | *s* _e_ \\\x1b]0;x\x07\n---\n# h"
+
+
+def test_names_in_a_card_are_neither_markdown_nor_html_nor_yaml(pair, results, tmp_path):
+    named = {
+        "study": NASTY,
+        "model": f"local-dir:/home/{NASTY}",
+        "data": NASTY,
+        "device": NASTY,
+        "weights": NASTY,
+    }
+    config = replace(pair.config, pretrained_cfg={"license": NASTY})
+    text = card(pair, replace(results, **named), config=config)
+    assert "\x1b" not in text
+    (tmp_path / "README.md").write_text(text)
+    assert metadata_load(tmp_path / "README.md")["license"] == NASTY
+    body = ModelCard.load(tmp_path / "README.md").text
+    tokens = MarkdownIt("commonmark").enable("table").parse(body)
+    inline = [token for block in tokens for token in block.children or ()]
+    assert not {token.type for token in (*tokens, *inline)} & {"html_block", "html_inline", "image"}
+    links = {token.attrs["href"] for token in inline if token.type == "link_open"}
+    assert all("http://x" not in link for link in links)
+    shown = ["".join(part.content for part in block.children or ()) for block in tokens]
+    name = NASTY.replace("\x1b", r"\x1b").replace("\x07", r"\x07").replace("\n", " ")
+    assert sum(name in line for line in shown) >= 3

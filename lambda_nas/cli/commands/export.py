@@ -1,5 +1,7 @@
 """``lambda-nas export``."""
 
+import shlex
+from json import dumps
 from typing import Annotated, Literal
 
 import typer
@@ -28,10 +30,10 @@ lambda-nas export deit_tiny-images --min-speedup 1.2 --format onnx --out exporte
 
 # What the user may paste to see that it loads.
 LOADING = {
-    "timm": "import lambda_nas, timm; timm.create_model('local-dir:{out}', pretrained=True)",
-    "plain": "import timm; timm.create_model('local-dir:{out}', pretrained=True)",
-    "onnx": "import onnxruntime; onnxruntime.InferenceSession('{out}/model.onnx')",
-    "pt2": "import torch; torch.export.load('{out}/model.pt2').module()",
+    "timm": ("import lambda_nas, timm; timm.create_model({}, pretrained=True)", "local-dir:{}"),
+    "plain": ("import timm; timm.create_model({}, pretrained=True)", "local-dir:{}"),
+    "onnx": ("import onnxruntime; onnxruntime.InferenceSession({})", "{}/model.onnx"),
+    "pt2": ("import torch; torch.export.load({}).module()", "{}/model.pt2"),
 }
 
 
@@ -96,5 +98,7 @@ def export(
         f"{speedup} -> {out}",
         soft_wrap=True,
     )
-    snippet = LOADING["plain" if plain else format].format(out=out)
-    output.stdout.print(f'  python -c "{snippet}"', soft_wrap=True)
+    call, name = LOADING["plain" if plain else format]
+    # JSON's strings are Python's, in the quotes that the shell's don't end at.
+    snippet = call.format(dumps(name.format(out), ensure_ascii=False))
+    output.stdout.print(f"  {shlex.join(['python', '-c', snippet])}", soft_wrap=True)

@@ -9,7 +9,8 @@ from timm.models import filter_pretrained_cfg, get_model_args, get_model_input_c
 from torch import Tensor, nn
 
 from lambda_nas.errors import InputError, LambdaNasError
-from lambda_nas.pretrained.loading import LoadedModel, ModelConfig, fingerprint, misfit
+from lambda_nas.pretrained.fitting import misfit, resize
+from lambda_nas.pretrained.loading import LoadedModel, ModelConfig, fingerprint
 from lambda_nas.pretrained.unwrapping import copy_without_hooks, hooked, plain_state, unwrap
 
 TOLERANCE = 1e-3
@@ -20,7 +21,7 @@ ADVICE = (
 
 
 @torch.inference_mode(mode=False)
-def from_module(model: nn.Module) -> LoadedModel:
+def from_module(model: nn.Module, *, img_size: int | None = None) -> LoadedModel:
     """Rebuild a network in memory through timm, in single precision, and load its weights.
 
     The network given is not changed, nor does anything that is bound to it take part: hooks,
@@ -33,6 +34,8 @@ def from_module(model: nn.Module) -> LoadedModel:
     network = unwrap(model)
     own = _rebuild(network)
     _check_same_outputs(network, own)
+    if img_size is not None:
+        own = resize(own, img_size)
     config = ModelConfig.of(own)
     notes: tuple[str, ...] = ()
     if count := hooked(network):

@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +14,18 @@ from timm.models import (
     get_model_args,
     get_pretrained_cfg,
     is_model,
-    load_state_dict,
     parse_model_name,
     split_model_name_tag,
 )
-from torch import Tensor, nn
+from torch import nn
 
 from lambda_nas.errors import InputError, LambdaNasError
 from lambda_nas.models.merging import Merging
 from lambda_nas.models.removal import RemovalSet
+from lambda_nas.pretrained.checkpoint_files import load_checkpoint
 from lambda_nas.pretrained.entry_points import PRUNED_ARCHITECTURE
+from lambda_nas.pretrained.fitting import NAMED_KEYS, resize
 
-NAMED_KEYS = 3
 ORIGIN = {"tag", "license", "description", "origin_url", "paper_name", "paper_ids", "notes"}
 NOTHING = RemovalSet()
 
@@ -90,7 +91,11 @@ class LoadedModel:
 
 
 def load_model(
-    name: str, *, pretrained: bool = False, checkpoint: Path | None = None
+    name: str,
+    *,
+    pretrained: bool = False,
+    checkpoint: Path | None = None,
+    img_size: int | None = None,
 ) -> LoadedModel:
     """Load a trained model.
 
@@ -98,17 +103,20 @@ def load_model(
         name: A timm name, ``local-dir:DIR`` or ``hf-hub:ID``; the last two include weights.
         pretrained: Load timm's weights for a timm name.
         checkpoint: A file of weights to use instead; its head sets the number of classes.
+        img_size: Side of the square images to use the model on, if it isn't its own.
 
     Raises:
         InputError: If the model is unknown or its weights are missing or don't fit.
     """
     source, rest = parse_model_name(name)
+    notes: tuple[str, ...] = ()
     if source == "local-dir":
         _check_folder(name, Path(rest), weights=checkpoint is None)
     elif not source:
         _check_name(name)
     if checkpoint is not None:
-        model = _load_checkpoint(name, checkpoint)
+        build = partial(_create, name, pretrained=False)
+        model, notes = load_checkpoint(build, name, checkpoint)
     elif pretrained or source:
         model = _create(name, pretrained=True)
     else:
@@ -118,10 +126,12 @@ def load_model(
             value=name,
             advice="give `pretrained`, `checkpoint` FILE or `model=local-dir:DIR`",
         )
+    if img_size is not None:
+        model = resize(model, img_size)
     config = ModelConfig.of(model)
     if checkpoint is not None:
         config = _of_unknown_origin(config)
-    return LoadedModel(model.eval(), name, config, fingerprint(model, config))
+    return LoadedModel(model.eval(), name, config, fingerprint(model, config), notes)
 
 
 def fingerprint(model: nn.Module, config: ModelConfig) -> str:
@@ -142,16 +152,18 @@ def _of_unknown_origin(config: ModelConfig) -> ModelConfig:
     return replace(config, pretrained_cfg=known)
 
 
-def _create(name: str, *, pretrained: bool, num_classes: int | None = None) -> nn.Module:
+def _create(name: str, *, pretrained: bool, **args: Any) -> nn.Module:  # noqa: ANN401
     try:
-        return timm.create_model(name, pretrained=pretrained, num_classes=num_classes)
+        return timm.create_model(name, pretrained=pretrained, **args)
     except LambdaNasError:
         raise
     # timm, torch, safetensors and huggingface_hub have no error base in common.
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         problem, advice = "its config.json and weights don't load", None
-        if not name.startswith("local-dir:"):
+        if not pretrained:
+            problem = "timm can't build it"
+        elif not name.startswith("local-dir:"):
             problem = "download failed"
             advice = "without network, use `checkpoint` FILE or local-dir:DIR"
         raise InputError(
@@ -197,59 +209,7 @@ def _check_folder(name: str, folder: Path, *, weights: bool) -> None:
     raise InputError(problem, parameter="model", value=name)
 
 
-def _load_checkpoint(name: str, checkpoint: Path) -> nn.Module:
-    state = _read_checkpoint(checkpoint)
-    model = _create(name, pretrained=False)
-    cfg: Any = model.pretrained_cfg
-    head = state.get(f"{cfg.get('classifier')}.weight")
-    if head is not None and len(head) != model.num_classes:
-        model = _create(name, pretrained=False, num_classes=len(head))
-    if problem := misfit(model, state):
-        raise InputError(f"doesn't fit {name}: {problem}", parameter="checkpoint", value=checkpoint)
-    model.load_state_dict(state)
-    return model
-
-
-def _read_checkpoint(checkpoint: Path) -> dict[str, Tensor]:
-    if not checkpoint.is_file():
-        raise InputError("there is no such file", parameter="checkpoint", value=checkpoint)
-    try:
-        state = load_state_dict(str(checkpoint), weights_only=True)
-    # Unpickling, zip files and safetensors have no error base in common.
-    except Exception as error:
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise InputError(
-            f"can't be read ({reason})", parameter="checkpoint", value=checkpoint
-        ) from error
-    if not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(
-            "holds no state dict",
-            parameter="checkpoint",
-            value=checkpoint,
-            allowed="tensors by name, at the top or under 'state_dict' or 'model'",
-        )
-    return state
-
-
-def misfit(model: nn.Module, state: dict[str, Tensor]) -> str:
-    """Say which weights don't fit the model; nothing if all do."""
-    own = model.state_dict()
-    problems = {
-        "missing": sorted(own.keys() - state.keys()),
-        "unexpected": sorted(state.keys() - own.keys()),
-        "of another shape": sorted(
-            key for key in own.keys() & state.keys() if own[key].shape != state[key].shape
-        ),
-    }
-    return "; ".join(
-        f"{len(keys)} {kind} ({', '.join(keys[:NAMED_KEYS])}"
-        f"{', ...' if len(keys) > NAMED_KEYS else ''})"
-        for kind, keys in problems.items()
-        if keys
-    )
-
-
-def build_for_pricing(name: str) -> nn.Module:
+def build_for_pricing(name: str, *, img_size: int | None = None) -> nn.Module:
     """Return a model to time: a folder's network, or a timm name's with random weights.
 
     Raises:
@@ -257,6 +217,7 @@ def build_for_pricing(name: str) -> nn.Module:
     """
     source, _ = parse_model_name(name)
     if source:
-        return load_model(name).model
+        return load_model(name, img_size=img_size).model
     _check_name(name)
-    return _create(name, pretrained=False)
+    model = _create(name, pretrained=False)
+    return model if img_size is None else resize(model, img_size)

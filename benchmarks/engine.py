@@ -27,10 +27,11 @@ from ray.tune import Trainable
 from timm.models.vision_transformer import VisionTransformer
 
 from lambda_nas.api import session
-from lambda_nas.api.progress.terminal import stage
+from lambda_nas.api.progress.shown import stage
 from lambda_nas.data.image_folder import ImageData
 from lambda_nas.data.image_set import ImageSet
 from lambda_nas.execution import tuning
+from lambda_nas.execution.progress import Event, TrialEnded
 from lambda_nas.execution.searcher import RemovalSearcher
 from lambda_nas.execution.settings import Budget, Settings
 from lambda_nas.models.blockwise import check_blockwise
@@ -222,9 +223,10 @@ class Quiet:
     def trials(self, *_: object) -> None:
         """Show nothing."""
 
-    def failed(self, removal: RemovalSet, reason: str) -> None:
-        """Stop: an idle trial does not fail."""
-        raise RuntimeError(f"{removal}: {reason}")
+    def tell(self, event: Event) -> None:
+        """Stop at a failed trial: an idle one does not fail."""
+        if isinstance(event, TrialEnded) and event.outcome == "failed":
+            raise RuntimeError(f"{event.architecture}: {event.reason}")
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from lambda_nas.api.progress.terminal import stage
+from lambda_nas.api.progress.shown import stage
 from lambda_nas.cost.measurement import measure_prices
 from lambda_nas.execution.progress import in_percent
 from lambda_nas.exports.checks import sample_input

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from oracle_table import OracleTable
 from torch import Tensor
 
-from lambda_nas.api.progress.terminal import stage
+from lambda_nas.api.progress.shown import stage
 from lambda_nas.api.session import device_name, open_source
 from lambda_nas.data.image_set import ImageSet
 from lambda_nas.models.blockwise import check_blockwise

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from timm.models.vision_transformer import VisionTransformer
 
-from lambda_nas.api.progress.terminal import stage
+from lambda_nas.api.progress.shown import stage
 from lambda_nas.data.image_folder import ImageData, load_images
 from lambda_nas.models.blockwise import check_blockwise
 from lambda_nas.models.removal import RemovalSet

@@ -13,7 +13,7 @@ import time
 import timm
 import torch
 
-from lambda_nas.api.progress.terminal import stage
+from lambda_nas.api.progress.shown import stage
 from lambda_nas.data.image_set import ImageSet
 from lambda_nas.models.removal import RemovalSet
 from lambda_nas.repair.transplant import transplant

@@ -15,7 +15,7 @@ import optuna
 
 from lambda_nas.api import session
 from lambda_nas.api.progress.quiet import Quiet
-from lambda_nas.api.progress.terminal import SearchProgress
+from lambda_nas.api.progress.shown import progress_shown
 from lambda_nas.cost.price_table import PriceTable
 from lambda_nas.execution import driver
 from lambda_nas.execution.settings import Budget, Settings
@@ -84,7 +84,7 @@ def search(
     settings = Settings(
         Budget(trials=options.budget), max_removed=most, layers=layers, seed=options.seed
     )
-    with tempfile.TemporaryDirectory() as folder, SearchProgress(options.budget) as progress:
+    with tempfile.TemporaryDirectory() as folder, progress_shown(visible=True) as progress:
         store = SqlStudyStore.open(f"sqlite:///{folder}/study.db")
         begun = datetime.now()
         session.search(

@@ -2,19 +2,29 @@
 
 from contextlib import contextmanager
 
+from lambda_nas.execution.progress import TrialEnded
+
 
 class Silent:
-    """Keeps what failed, for a test to look at."""
+    """Keeps what happened, and what failed, for a test to look at."""
 
     def __init__(self):
-        self.failures = []
+        self.events = []
 
     @contextmanager
     def stage(self, label, total):
-        yield lambda: None
+        yield lambda detail="": None
 
     def trials(self, counts, front):
         pass
 
-    def failed(self, architecture, reason):
-        self.failures.append((architecture, reason))
+    def tell(self, event):
+        self.events.append(event)
+
+    @property
+    def failures(self):
+        return [
+            (event.architecture, event.reason)
+            for event in self.events
+            if isinstance(event, TrialEnded) and event.outcome == "failed"
+        ]

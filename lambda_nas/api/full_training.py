@@ -148,12 +148,17 @@ def train_fully(
     checkpoints.path.parent.mkdir(parents=True, exist_ok=True)
     with stage("Training", 100) as advance:
         show = in_percent(advance)
+
+        def tell(step: int, loss: float) -> None:
+            done = step + 1
+            show(done, config.steps, f"step {done} of {config.steps}, loss {loss:.3f}")
+
         train(
             diluted,
             images,
             config,
             teacher=teacher,
-            on_step=lambda step, _: show(step + 1, config.steps),
+            on_step=tell,
             checkpoints=checkpoints,
         )
     pruned, merging = finish(diluted), architecture.merging

@@ -13,6 +13,7 @@ from lambda_nas.api.config import SearchConfig, open_session, parse_budget, pars
 from lambda_nas.api.progress.shown import progress_shown
 from lambda_nas.api.study import Study, read_study
 from lambda_nas.cost.constraints import Constraints
+from lambda_nas.execution.progress import StagesPlanned, stages_before_trials
 from lambda_nas.store.urls import has_secret
 from lambda_nas.strategy.space_files import SpaceConfig
 
@@ -107,20 +108,26 @@ def search(
     )
     with (
         _quiet_dependencies(),
-        progress_shown(visible=progress, budget_trials=config.budget.trials) as shown,
-        open_session(config, shown.stage) as opened,
+        progress_shown(visible=progress) as shown,
     ):
-        shown.notes(opened.source.notes)
-        try:
-            result = session.search(
-                opened,
-                progress=shown,
-                command=command or _call(opened.name, model, data, budget, storage),
-            )
-        except KeyboardInterrupt as interrupt:
-            interrupt.add_note(f"study {opened.name} is safe: run the same search again to resume")
-            raise
-        return read_study(opened.store, opened.name, ended=result.ended)
+        shown.tell(
+            # For a new study: which one it is will be known with the model and the images.
+            StagesPlanned(stages_before_trials(joins=ray_address is not None))
+        )
+        with open_session(config, shown.stage) as opened:
+            shown.notes(opened.source.notes)
+            try:
+                result = session.search(
+                    opened,
+                    progress=shown,
+                    command=command or _call(opened.name, model, data, budget, storage),
+                )
+            except KeyboardInterrupt as interrupt:
+                interrupt.add_note(
+                    f"study {opened.name} is safe: run the same search again to resume"
+                )
+                raise
+            return read_study(opened.store, opened.name, ended=result.ended)
 
 
 def _call(study: str, model: object, data: object, budget: object, storage: str | None) -> str:

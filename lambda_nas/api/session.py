@@ -17,7 +17,16 @@ from lambda_nas.errors import InputError
 from lambda_nas.execution.cluster import ray_running
 from lambda_nas.execution.driver import SearchResult, measure_baseline, run_search
 from lambda_nas.execution.heartbeat import heartbeat, machine
-from lambda_nas.execution.progress import Progress, Stopwatch, in_percent
+from lambda_nas.execution.progress import (
+    READING,
+    Advance,
+    Progress,
+    SearchBegun,
+    StagesPlanned,
+    Stopwatch,
+    in_percent,
+    stages_before_trials,
+)
 from lambda_nas.execution.settings import SearchTask, Settings
 from lambda_nas.execution.study_store import RunHandle
 from lambda_nas.models.blockwise import is_blockwise
@@ -29,9 +38,10 @@ from lambda_nas.records.run import RunInfo
 from lambda_nas.records.study import StudyInfo
 from lambda_nas.reporting.dashboard_sync import DashboardSync
 from lambda_nas.store.study_store import SqlStudyStore
+from lambda_nas.store.urls import shown_url
 from lambda_nas.training.config import LambdaSchedule, Losses, TrainConfig
 
-Stage = Callable[[str, int], AbstractContextManager[Callable[[], None]]]
+Stage = Callable[[str, int], AbstractContextManager[Advance]]
 
 RUNG_STEPS = 20
 RUNGS = 2
@@ -77,7 +87,7 @@ class FoundSource:
 
     def read(self, stage: Stage) -> Source:
         """Decode the images."""
-        with stage("Reading images", 100) as advance:
+        with stage(READING, 100) as advance:
             images = self.images.decode(in_percent(advance))
         return Source(self.model, images, self.data_name)
 
@@ -209,6 +219,7 @@ def search(
         ClusterError: If there is a cluster to join and it can't be joined.
     """
     timed = Stopwatch(progress)
+    timed.tell(StagesPlanned(_planned(session)))
     with ExitStack() as stack:
         if session.settings.ray_address is not None:
             # Before any work. A Ray of our own comes later: its processes would disturb pricing.
@@ -228,6 +239,9 @@ def _search(session: Session, timed: Stopwatch, command: str, weights_root: Path
         weights_dir=str((weights_root / name).resolve()),
         device=device,
     )
+    rungs = len(task.rungs) + 1
+    begun = _begun(session, device_name(device), rungs=rungs)
+    timed.tell(begun)
     if not store.has(name):
         accuracy, prices = measure_baseline(task, settings, timed)
         store.create_study(
@@ -242,7 +256,7 @@ def _search(session: Session, timed: Stopwatch, command: str, weights_root: Path
                 seed=settings.seed,
                 baseline_accuracy=accuracy,
                 baseline=prices.unpruned,
-                settings=_describe(source, settings, rungs=len(task.rungs) + 1),
+                settings=_describe(source, settings, rungs=rungs),
             ),
             prices,
         )
@@ -255,6 +269,7 @@ def _search(session: Session, timed: Stopwatch, command: str, weights_root: Path
         device=device_name(device),
     )
     store.check_mergings(name, settings.mergings)
+    timed.tell(replace(begun, unpruned=store.study(name).baseline_accuracy))
     run = store.begin_run(name, _who(source, settings, device_name(device), command))
     publisher = DashboardSync(timed, store, name)
     with (
@@ -271,6 +286,38 @@ def _search(session: Session, timed: Stopwatch, command: str, weights_root: Path
         )
 
 
+def _planned(session: Session) -> tuple[str, ...]:
+    store, name = session.store, session.name
+    known = store.has(name)
+    return stages_before_trials(
+        joins=session.settings.ray_address is not None,
+        prices=not known,
+        prices_merging=bool(session.settings.mergings),
+        measures_prior=not known or store.prior(name) is None,
+    )
+
+
+def _begun(session: Session, device: str, *, rungs: int) -> SearchBegun:
+    source, settings = session.source, session.settings
+    return SearchBegun(
+        study=session.name,
+        storage=shown_url(session.store.url),
+        model=source.model.name,
+        data=source.data_name,
+        device=device,
+        images=len(source.data.evaluation),
+        rungs=rungs,
+        budget=settings.budget,
+        unpruned=None,
+        details={"settings": settings, "versions": _versions()},
+    )
+
+
+def _versions() -> dict[str, str]:
+    libraries = ("lambda-nas", "torch", "timm", "optuna", "ray")
+    return {"python": platform.python_version()} | {name: version(name) for name in libraries}
+
+
 def _who(source: Source, settings: Settings, device: str, command: str) -> RunInfo:
     return RunInfo(
         machine=machine(),
@@ -278,8 +325,7 @@ def _who(source: Source, settings: Settings, device: str, command: str) -> RunIn
         device=device,
         model_fingerprint=source.model.fingerprint,
         data_fingerprint=source.data.fingerprint,
-        versions={"python": platform.python_version()}
-        | {name: version(name) for name in ("lambda-nas", "torch", "timm", "optuna", "ray")},
+        versions=_versions(),
         seed=settings.seed,
         workers=settings.workers,
         command=command,

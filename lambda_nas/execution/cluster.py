@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from lambda_nas.errors import ClusterError, InputError
-from lambda_nas.execution.progress import Progress
+from lambda_nas.execution.progress import JOINING_RAY, STARTING_RAY, Progress
 from lambda_nas.execution.settings import Settings
 
 # Threads that wait by spinning starve their own process on a shared machine.
@@ -75,7 +75,7 @@ def ray_running(settings: Settings, progress: Progress) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    with progress.stage("Starting Ray" if settings.ray_address is None else "Joining Ray", 1):
+    with progress.stage(STARTING_RAY if settings.ray_address is None else JOINING_RAY, 1):
         if settings.ray_address is not None:
             _probe(settings.ray_address)
         _start_ray(settings.ray_address)

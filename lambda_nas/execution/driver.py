@@ -16,7 +16,14 @@ from lambda_nas.cost.profiling import count_signature_params, price_signatures
 from lambda_nas.errors import ConnectionLostError
 from lambda_nas.execution.cluster import ray_running
 from lambda_nas.execution.heartbeat import requeue_stale_trials
-from lambda_nas.execution.progress import Progress, in_percent
+from lambda_nas.execution.progress import (
+    EVALUATING_UNPRUNED,
+    MEASURING_PRIOR,
+    PRICING,
+    PRICING_MERGING,
+    Progress,
+    in_percent,
+)
 from lambda_nas.execution.settings import SearchTask, Settings
 from lambda_nas.execution.study_store import RunHandle, StudyStore
 from lambda_nas.models.architecture import Architecture
@@ -67,7 +74,7 @@ def measure_baseline(
     stages = find_stages(model, image)
     signatures = signatures_up_to(stages, settings.layers, settings.max_removed)
     check_params(count_signature_params(model, stages, signatures[1:]), settings.constraints)
-    with progress.stage("Measuring throughput and memory", 100) as advance:
+    with progress.stage(PRICING, 100) as advance:
         prices = price_signatures(
             model,
             stages,
@@ -78,7 +85,7 @@ def measure_baseline(
             on_step=in_percent(advance),
         )
     if settings.mergings:
-        with progress.stage("Measuring the savings of token merging", 100) as advance:
+        with progress.stage(PRICING_MERGING, 100) as advance:
             merged = price_mergings(
                 model,
                 prices,
@@ -91,7 +98,7 @@ def measure_baseline(
         prices = replace(prices, merged=merged)
     check_feasible(prices, settings.search_space, settings.constraints)
     batches = -(-len(task.evaluation) // settings.batch_size)
-    with progress.stage("Evaluating the unpruned model", batches) as advance:
+    with progress.stage(EVALUATING_UNPRUNED, batches) as advance:
         accuracy = evaluate(
             model,
             task.evaluation,
@@ -192,7 +199,7 @@ def _prior_score(
     saved = store.prior(name)
     if saved is None:
         steps = settings.max_removed + len(settings.layers)
-        with progress.stage("Measuring the prior", steps) as step:
+        with progress.stage(MEASURING_PRIOR, steps) as step:
             layers = layer_priors(scorer, on_layer=step)
             nose = nose_path(
                 scorer, length=settings.max_removed, candidates=settings.layers, on_step=step

@@ -2,13 +2,20 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import optuna
 from ray.tune.search import Searcher
 
 from lambda_nas.cost.price_table import PriceTable
 from lambda_nas.errors import LambdaNasError, StorageError, TrialsFailedError
-from lambda_nas.execution.progress import Progress
+from lambda_nas.execution.progress import (
+    Progress,
+    ProposalRejected,
+    RungDone,
+    TrialBegun,
+    TrialEnded,
+)
 from lambda_nas.execution.study_store import RunHandle, StudyStore
 from lambda_nas.execution.trial_recorder import RunningTrial, TrialRecorder
 from lambda_nas.models.architecture import Architecture
@@ -82,6 +89,7 @@ class RemovalSearcher(Searcher):
                 running = self._next_trial()
                 if running:
                     self._running[trial_id] = running
+                    self._progress.tell(TrialBegun(running.trial.number, running.architecture))
                     architecture = running.architecture.written()
                     return {"architecture": architecture, "trial": running.trial.number}
                 if self._running:
@@ -106,6 +114,9 @@ class RemovalSearcher(Searcher):
             finished=self._recorder.evaluated,
             front=self._recorder.front,
         )
+        if running.stopped is None and running.rungs:
+            last = running.rungs[-1]
+            self._progress.tell(RungDone(running.trial.number, last.rung, last.accuracy))
         return running.stopped is not None
 
     def on_trial_error(self, trial_id: str, reason: str) -> None:
@@ -123,8 +134,9 @@ class RemovalSearcher(Searcher):
         if running is None or self.error:
             return
         with self._kept_error():
-            self._end(running, result or {}, died=error)
+            ended = self._end(running, result or {}, died=error)
             self._progress.trials(count_trials(self._study), self._recorder.front)
+            self._progress.tell(ended)
 
     def __getstate__(self) -> dict[str, object]:
         """Leave everything out of the copy that Ray pickles and never reads back."""
@@ -185,6 +197,7 @@ class RemovalSearcher(Searcher):
                     return None
                 reason = "another run evaluates it"
             self._recorder.reject(trial, architecture, reason)
+            self._progress.tell(ProposalRejected(architecture, reason))
         params = self._search_space.to_params(rejected[0])
         self._study.enqueue_trial(params, user_attrs={UNGATED: True})
         return self._begin()
@@ -203,23 +216,32 @@ class RemovalSearcher(Searcher):
             return None
         return self._sampler.why_reject(suggestion.observations, suggestion.architecture)
 
-    def _end(self, running: RunningTrial, result: dict[str, object], *, died: bool) -> None:
+    def _end(self, running: RunningTrial, result: dict[str, object], *, died: bool) -> TrialEnded:
         reason = running.failure(result, died=died)
+        ended = TrialEnded(
+            running.trial.number,
+            running.architecture,
+            "failed",
+            self._prices.of(running.architecture).speedup,
+        )
         if reason:
             # What a process dies of may not recur.
             retry = died and running.lost is None
-            self._fail(running, reason, retry=retry or bool(result.get("retry")))
-            return
+            ours = self._fail(running, reason, retry=retry or bool(result.get("retry")))
+            elsewhere = "" if ours else "; another driver has taken the trial over"
+            return replace(ended, reason=reason + elsewhere)
         self._failures = 0
+        best = max(running.rungs, key=lambda rung: rung.accuracy)
+        ended = replace(ended, accuracy=best.accuracy, rung=best.rung)
         if running.stopped:
             self._recorder.stop(running, str(result["weights"]))
-        else:
-            self._recorder.complete(running, str(result["weights"]))
+            return replace(ended, outcome="stopped early", reason=running.stopped)
+        self._recorder.complete(running, str(result["weights"]))
+        return replace(ended, outcome="completed")
 
-    def _fail(self, running: RunningTrial, reason: str, *, retry: bool) -> None:
+    def _fail(self, running: RunningTrial, reason: str, *, retry: bool) -> bool:
+        """Record a failed trial; return whether it was still this driver's."""
         self._failures += 1
-        if self._recorder.fail(running, reason, retry=retry):
-            self._progress.failed(running.architecture, reason)
         # A node that dies takes a trial of each of its workers with it.
         if self._failures >= MAX_FAILURES * self._workers:
             self.error = TrialsFailedError(
@@ -227,3 +249,4 @@ class RemovalSearcher(Searcher):
                 f"{running.architecture}, failed because: {reason}",
                 advice="nothing is lost; run the same search again to resume",
             )
+        return self._recorder.fail(running, reason, retry=retry)

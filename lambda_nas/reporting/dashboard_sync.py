@@ -52,7 +52,7 @@ class DashboardSync:
         self._published_at = -math.inf
         self._shown: list[ParetoTrial] | None = None
         self.stage = progress.stage
-        self.failed = progress.failed
+        self.tell = progress.tell
 
     def trials(self, counts: TrialCounts, front: Sequence[ParetoTrial]) -> None:
         """Show where the study stands."""

@@ -40,17 +40,29 @@ def _cells(accuracy: float, price: Price, info: StudyInfo) -> list[str]:
     ]
 
 
-BEST_HEAD = ("best so far", "top-1", "speed-up")
-BEST_SHOWN = 6
+SHORT_HEAD = ("architecture", "top-1", "change", "speed-up")
 
 
-def best_rows(front: Sequence[ParetoTrial]) -> list[list[str]]:
-    """Return the cells below ``BEST_HEAD``: the most accurate trials of a front."""
-    best = sorted(front, key=lambda point: -point.accuracy)[:BEST_SHOWN]
+def short_rows(front: Sequence[ParetoTrial], unpruned: float) -> list[list[str]]:
+    """Return the cells below ``SHORT_HEAD``, from slow to fast."""
     return [
-        [str(point.architecture), f"{100 * point.accuracy:.2f}%", f"{point.price.speedup:.2f}x"]
-        for point in best
+        [
+            str(point.architecture),
+            f"{100 * point.accuracy:.2f}%",
+            f"{100 * (point.accuracy - unpruned):+.2f}",
+            f"{point.price.speedup:.2f}x",
+        ]
+        for point in front
     ]
+
+
+def thin(front: Sequence[ParetoTrial], most: int) -> list[ParetoTrial]:
+    """Return at most so many members of a front, evenly chosen; the first and the last stay."""
+    if len(front) <= most:
+        return list(front)
+    if most < 2:
+        return list(front[:most])
+    return [front[round(i * (len(front) - 1) / (most - 1))] for i in range(most)]
 
 
 def html_table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str = "") -> str:

@@ -1,47 +1,260 @@
-"""Progress outside of terminals."""
+"""Progress in lines, in a cell, and none at all."""
 
+import io
+import logging
+
+import pytest
+from rich.console import Console
+
+from lambda_nas.api.progress.lines import Lines
 from lambda_nas.api.progress.notebook import CellProgress
 from lambda_nas.api.progress.quiet import Quiet
 from lambda_nas.api.progress.shown import in_notebook, progress_shown
+from lambda_nas.api.progress.terminal import LiveView
 from lambda_nas.cost.measurement import Price
+from lambda_nas.execution.progress import (
+    MEASURING_PRIOR,
+    PRICING,
+    STARTING_RAY,
+    ProposalRejected,
+    RungDone,
+    SearchBegun,
+    StageExpected,
+    StagesPlanned,
+    TrialBegun,
+    TrialEnded,
+    stages_before_trials,
+)
+from lambda_nas.execution.settings import Budget
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.records.trial import ParetoTrial, TrialCounts
 
 PRICE = Price(100.0, 1.25, 320.0, 40_000_000, 5_000_000, 1_000_000_000)
+SET = Architecture.of([2, 3])
+ENDED = TrialEnded(4, SET, "completed", 1.25, accuracy=0.5, rung=1)
+
+
+def begun(**changes):
+    known = {
+        "study": "vit-images",
+        "storage": "postgresql://me:***@host/nas",
+        "model": "local-dir:/models/vit",
+        "data": "/home/me/images",
+        "device": "H100",
+        "images": 250,
+        "rungs": 3,
+        "budget": Budget(trials=12),
+        "unpruned": 0.75,
+        "details": {"settings": "all"},
+    }
+    return SearchBegun(**(known | changes))
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self):
+        return self.now
+
+
+class Log(Lines):
+    """Lines with a clock that tests set."""
+
+    def __init__(self, **options):
+        self.clock, self.lines = Clock(), []
+        super().__init__(
+            self.lines.append,
+            clock=self.clock,
+            time_of_day=lambda: f"{self.clock():02.0f}",
+            **options,
+        )
+
+
+def test_a_log_has_a_line_for_each_stage_and_says_how_long_it_took():
+    log = Log()
+    log.tell(StagesPlanned(stages_before_trials(joins=False)))
+    with log.stage(PRICING, 4) as advance:
+        log.clock.now = 20
+        advance()
+        log.tell_if_silent()
+        log.clock.now = 31
+        log.tell_if_silent()
+        log.clock.now = 40
+    with log.stage(STARTING_RAY, 1):
+        pass
+    assert log.lines == [
+        "00 stage 2 of 5: Measuring throughput and memory",
+        "31 Measuring throughput and memory: 25%, 31 s, about 1 min 33 s left",
+        "40 Measuring throughput and memory: took 40 s",
+        "40 stage 5 of 5: Starting Ray",
+    ]
+
+
+def test_a_log_says_how_a_training_goes():
+    log = Log()
+    with log.stage("Training", 100) as advance:
+        log.clock.now = 30
+        advance("step 10 of 1000, loss 0.321")
+        log.tell_if_silent()
+    assert (
+        log.lines[1] == "30 Training: 1%, step 10 of 1000, loss 0.321, 30 s, about 49 min 30 s left"
+    )
+
+
+def test_a_log_has_a_line_for_each_trial():
+    log = Log()
+    log.tell(begun(unpruned=None))
+    log.tell(begun())
+    log.trials(TrialCounts(3, 0, 0), [])
+    log.tell(TrialBegun(4, SET))
+    log.tell(ProposalRejected(SET, "hopeless"))
+    log.tell(RungDone(4, 0, 0.4))
+    log.clock.now = 35
+    log.tell_if_silent()
+    log.trials(TrialCounts(4, 0, 0), [])
+    log.tell(ENDED)
+    log.tell(TrialEnded(5, SET, "stopped early", 1.25, "too bad", 0.4, 0))
+    log.tell(TrialEnded(6, SET, "failed", 1.25, "the worker process died"))
+    assert log.lines == [
+        "00 study vit-images in postgresql://me:***@host/nas",
+        "00 vit on images, H100",
+        "00 unpruned: 75.00% of 250 images",
+        "35 in flight: trial 4 {2,3} rung 1 of 2, 35 s; 3 of 12 trials",
+        "35 trial 4 {2,3}: completed, 50.00% of 250 images (-25.00), 1.25x as fast, rung 1 of 2; "
+        "4 of 12 trials",
+        "35 trial 5 {2,3}: stopped early (too bad), 40.00% of 250 images (-35.00), 1.25x as fast, "
+        "rung 0 of 2; 4 of 12 trials",
+        "35 trial 6 {2,3}: failed (the worker process died), 1.25x as fast; 4 of 12 trials",
+    ]
+
+
+def test_a_log_tells_the_rest_if_asked():
+    log = Log(verbose=True)
+    log.tell(begun())
+    log.tell(TrialBegun(4, SET))
+    log.tell(RungDone(4, 0, 0.4))
+    log.tell(ProposalRejected(SET, "hopeless"))
+    assert log.lines[3:] == [
+        "00 settings: all",
+        "00 trial 4 {2,3}: begun",
+        "00 trial 4: rung 0: 40.00%",
+        "00 rejected {2,3}: hopeless",
+    ]
+
+
+def test_a_time_budget_is_counted_in_time():
+    log = Log()
+    log.tell(begun(budget=Budget(seconds=1800)))
+    log.trials(TrialCounts(0, 0, 0), [])
+    log.clock.now = 90
+    log.trials(TrialCounts(1, 0, 0), [])
+    log.tell(ENDED)
+    assert log.lines[-1].endswith("; 1 trials, 1 min 30 s of 30 min")
 
 
 def test_a_stage_is_drawn_at_most_every_quarter_second():
-    drawn, times = [], iter([0.0, 0.1, 0.3, 0.3, 0.4])
-    progress = CellProgress(
-        4, lambda text, html: drawn.append((text, html)), clock=lambda: next(times)
-    )
+    drawn, clock = [], Clock()
+    progress = CellProgress(lambda text, html: drawn.append((text, html)), clock=clock)
     with progress.stage("Reading <images>", 3) as advance:
-        for _ in range(3):
+        for now in (0.1, 0.3, 0.4):
+            clock.now = now
             advance()
-    assert [text for text, _ in drawn] == ["Reading <images> 0/3", "Reading <images> 2/3"]
+    assert [text for text, _ in drawn] == [
+        "Reading <images>: 0.0 s",
+        "Reading <images>: 0.3 s, about 0.1 s left",
+    ]
     assert drawn[1][1] == (
-        '<div><progress value="2" max="3"></progress> Reading &lt;images&gt; 2/3</div>'
+        '<div><progress value="2" max="3"></progress> '
+        "Reading &lt;images&gt;: 0.3 s, about 0.1 s left</div>"
     )
 
 
-def test_trials_show_the_best_of_the_front():
-    drawn = []
+def test_a_cell_shows_the_search_its_trials_and_its_front():
+    drawn, clock = [], Clock()
+    progress = CellProgress(lambda *shown: drawn.append(shown), clock=clock)
+    progress.tell(begun())
+    progress.trials(TrialCounts(1, 0, 0), [])
+    progress.tell(TrialBegun(7, Architecture.of([1])))
+    clock.now = 20
     counts = TrialCounts(complete=2, pruned=3, failed=0, stopped=1)
-    point = ParetoTrial(1, Architecture.of([2, 3]), 0.5, 0, PRICE, None)
-    CellProgress(8, lambda *shown: drawn.append(shown)).trials(counts, [point])
-    CellProgress(None, lambda *shown: drawn.append(shown)).trials(counts, [])
-    assert drawn[0][0] == "2 completed, 1 stopped early, 2 rejected, 0 failed 3/8"
-    assert "<td>{2,3}</td><td>50.00%</td><td>1.25x</td>" in drawn[0][1]
-    assert drawn[1][0] == "2 completed, 1 stopped early, 2 rejected, 0 failed"
-    assert "<progress" not in drawn[1][1]
+    progress.trials(counts, [ParetoTrial(1, SET, 0.5, 0, PRICE, None)])
+    text, html = drawn[-1]
+    assert text.splitlines() == [
+        "study vit-images in postgresql://me:***@host/nas",
+        "vit on images, H100",
+        "unpruned: 75.00% of 250 images",
+        "3 of 12 trials (2 completed, 1 stopped early, 2 rejected, 0 failed), "
+        "20 s, about 1 min 30 s left",
+        "trial 7 {1} rung 0 of 2, 20 s",
+    ]
+    assert '<progress value="3" max="12">' in html
+    assert "<td>{2,3}</td><td>50.00%</td><td>-25.00</td><td>1.25x</td>" in html
 
 
-def test_quiet_tells_of_failed_trials_only(caplog):
-    with progress_shown(budget_trials=3, visible=False) as progress:
+def front(size):
+    return [
+        ParetoTrial(
+            i,
+            Architecture.of(range(10, 10 + i)),
+            0.9 - i / 100,
+            0,
+            Price(100.0 + i, 1 + i / 100, 320.0, 40_000_000, 5_000_000, 1_000_000_000),
+            None,
+        )
+        for i in range(1, size + 1)
+    ]
+
+
+def drawn(view, *, width, height):
+    console = Console(width=width, height=height, file=io.StringIO(), color_system=None)
+    console.print(view)
+    return [line.rstrip() for line in console.file.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize(("width", "height"), [(80, 24), (80, 14), (60, 24), (160, 50), (50, 18)])
+def test_the_live_view_fits_the_terminal_and_keeps_both_ends_of_the_front(width, height):
+    view = LiveView()
+    view.tell(begun())
+    view.trials(TrialCounts(4, 0, 0), front(20))
+    view.tell(TrialBegun(7, Architecture.of([1])))
+    lines = drawn(view, width=width, height=height)
+    assert len(lines) < height
+    assert max(map(len, lines)) <= width
+    text = "\n".join(lines)
+    assert lines[0].startswith("study vit-images in postgres")
+    assert "unpruned: 75.00% of 250 images" in text
+    assert "trial 7" in text
+    rows = [line for line in lines if line.endswith("x")]
+    assert rows[0].split()[0] == "{10}"
+    assert rows[-1].split()[-3:] == ["70.00%", "-5.00", "1.20x"]
+    assert (len(rows) == 20) == ("slow to fast (" not in text) == (height == 50)
+
+
+def test_the_live_view_says_how_long_it_is_until_the_first_trial():
+    view = LiveView()
+    view.tell(StagesPlanned(stages_before_trials(joins=False)))
+    view.tell(StageExpected(STARTING_RAY, 5))
+    with view.stage(MEASURING_PRIOR, 4):
+        assert drawn(view, width=80, height=24)[0] == "stage 4 of 5: Measuring the prior"
+        assert "first trial" not in "".join(drawn(view, width=80, height=24))
+        view.tell(StageExpected(MEASURING_PRIOR, 3600))
+        assert "first trial in about 1 h" in drawn(view, width=80, height=24)[1]
+
+
+@pytest.mark.parametrize("level", [logging.NOTSET, logging.WARNING])
+def test_quiet_tells_of_failed_trials_only(caplog, level):
+    logger = logging.getLogger("lambda_nas")
+    logger.setLevel(level)
+    try:
+        shown = progress_shown(visible=level != logging.NOTSET)
+    finally:
+        logger.setLevel(logging.NOTSET)
+    with shown as progress:
         assert isinstance(progress, Quiet)
         with progress.stage("x", 1) as advance:
             advance()
         progress.trials(TrialCounts(1, 0, 0), [])
-        progress.failed(Architecture.of([2]), "it died")
+        progress.tell(ENDED)
+        progress.tell(TrialEnded(1, Architecture.of([2]), "failed", 1.0, "it died"))
     assert caplog.messages == ["failed: {2}: it died"]
     assert not in_notebook()

@@ -24,6 +24,7 @@ from lambda_nas.cost import measurement as cost
 from lambda_nas.data.image_folder import ImageData
 from lambda_nas.data.image_set import ImageSet
 from lambda_nas.errors import LambdaNasError
+from lambda_nas.execution.progress import TrialEnded
 from lambda_nas.execution.settings import Budget, Settings
 from lambda_nas.pretrained.loading import LoadedModel, ModelConfig, fingerprint
 from lambda_nas.store.study_store import SqlStudyStore
@@ -37,14 +38,15 @@ class Lines:
     @contextmanager
     def stage(self, label, total):
         print("stage", label, flush=True)
-        yield lambda: None
+        yield lambda detail="": None
 
     def trials(self, counts, front):
         print(counts.evaluated, psutil.Process().memory_info().rss, flush=True)
 
-    def failed(self, removal, reason):
-        print("failed", removal, reason, flush=True)
-        hold("HOLD_FAILURES")
+    def tell(self, event):
+        if isinstance(event, TrialEnded) and event.outcome == "failed":
+            print("failed", event.architecture, event.reason, flush=True)
+            hold("HOLD_FAILURES")
 
 
 def hold(variable):

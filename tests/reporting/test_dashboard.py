@@ -121,7 +121,7 @@ class Silent:
     def trials(self, counts, front):
         pass
 
-    def failed(self, removal, reason):
+    def tell(self, event):
         pass
 
 

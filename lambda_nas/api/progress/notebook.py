@@ -7,9 +7,11 @@ from html import escape
 from typing import Any
 
 from lambda_nas.api.progress.quiet import Quiet, ShownProgress
+from lambda_nas.api.progress.status import Status
 from lambda_nas.api.progress.terminal import note
+from lambda_nas.execution.progress import Advance, Event
 from lambda_nas.records.trial import ParetoTrial, TrialCounts
-from lambda_nas.reporting.front_table import BEST_HEAD, best_rows, html_table
+from lambda_nas.reporting.front_table import SHORT_HEAD, html_table, short_rows
 
 REDRAWN_S = 0.25
 
@@ -23,52 +25,72 @@ class CellProgress(Quiet):
     It needs no widgets: those are a package more, and stay in the saved notebook as scripts.
     """
 
-    def __init__(
-        self,
-        budget_trials: int | None,
-        show: Show,
-        *,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._budget_trials = budget_trials
+    def __init__(self, show: Show, *, clock: Callable[[], float] = time.monotonic) -> None:
         self._show = show
         self._clock = clock
+        self._status = Status(clock)
 
     @contextmanager
-    def stage(self, label: str, total: int) -> Iterator[Callable[[], None]]:
+    def stage(self, label: str, total: int) -> Iterator[Advance]:
         """Show a bar; yields the function that advances it."""
-        done, drawn_at = 0, self._clock()
-        self._show(*_bar(label, 0, total))
+        with self._status.stage(label, total) as step:
+            self._draw()
+            drawn_at = self._clock()
 
-        def advance() -> None:
-            nonlocal done, drawn_at
-            done += 1
-            if self._clock() - drawn_at >= REDRAWN_S:
-                drawn_at = self._clock()
-                self._show(*_bar(label, done, total))
+            def advance(detail: str = "") -> None:
+                nonlocal drawn_at
+                step(detail)
+                if self._clock() - drawn_at >= REDRAWN_S:
+                    drawn_at = self._clock()
+                    self._draw()
 
-        yield advance
+            yield advance
 
     def notes(self, texts: Iterable[str]) -> None:
         """Print the notes below the cell, where they stay."""
         for text in texts:
             note(text)
 
+    def tell(self, event: Event) -> None:
+        """Show an event; a failed trial is logged, too, where it stays."""
+        super().tell(event)
+        self._status.tell(event)
+        self._draw()
+
     def trials(self, counts: TrialCounts, front: Sequence[ParetoTrial]) -> None:
         """Show how many trials are completed, stopped, rejected and failed, and the front."""
-        text, html = _bar(str(counts), counts.evaluated, self._budget_trials)
-        self._show(text, html + html_table(BEST_HEAD, best_rows(front)))
+        self._status.trials(counts, front)
+        self._draw()
 
-
-def _bar(label: str, done: int, total: int | None) -> tuple[str, str]:
-    if total is None:
-        return label, f"<div>{escape(label)}</div>"
-    bar = f'<progress value="{done}" max="{total}"></progress>'
-    return f"{label} {done}/{total}", f"<div>{bar} {escape(label)} {done}/{total}</div>"
+    def _draw(self) -> None:
+        status, bars = self._status, []
+        if status.current is not None:
+            stage = status.current
+            words = ", ".join(filter(None, (stage.detail, status.stage_times())))
+            bars.append((f"{status.stage_title()}: {words}", float(stage.done), float(stage.total)))
+        spent_and_all = status.of_budget()
+        if spent_and_all is not None:
+            words = f"{status.budget_words()} ({status.counts}), {status.trial_times()}"
+            bars.append((words, *spent_and_all))
+        about = status.about()
+        flying = [" ".join(trial) for trial in status.flying()]
+        text = "\n".join([*about, *(words for words, *_ in bars), *flying])
+        html = [
+            *(f"<div>{escape(line)}</div>" for line in about),
+            *(
+                f'<div><progress value="{done:g}" max="{total:g}"></progress> {escape(words)}</div>'
+                for words, done, total in bars
+            ),
+            *(f"<div>{escape(line)}</div>" for line in flying),
+        ]
+        if status.front:
+            unpruned = (status.search.unpruned if status.search else None) or 0.0
+            html.append(html_table(SHORT_HEAD, short_rows(status.front, unpruned)))
+        self._show(text, "".join(html))
 
 
 @contextmanager
-def in_cell(budget_trials: int | None) -> Iterator[ShownProgress]:
+def in_cell() -> Iterator[ShownProgress]:
     """Open a place below the cell that is run."""
     from IPython.display import display
 
@@ -78,6 +100,6 @@ def in_cell(budget_trials: int | None) -> Iterator[ShownProgress]:
         handle.update({"text/plain": text, "text/html": html}, raw=True)
 
     try:
-        yield CellProgress(budget_trials, show)
+        yield CellProgress(show)
     finally:
         show("", "")

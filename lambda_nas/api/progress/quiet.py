@@ -1,12 +1,11 @@
 """What a function tells while it works, and one who tells nothing of it."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Protocol
 
-from lambda_nas.execution.progress import Progress
-from lambda_nas.models.architecture import Architecture
+from lambda_nas.execution.progress import Advance, Event, Progress, TrialEnded
 from lambda_nas.records.trial import ParetoTrial, TrialCounts
 
 
@@ -17,14 +16,18 @@ class ShownProgress(Progress, Protocol):
         """Tell what is to know of the model and the images."""
 
 
+def _ignore(detail: str = "") -> None:
+    del detail
+
+
 class Quiet:
     """Says nothing but what went wrong."""
 
     @contextmanager
-    def stage(self, label: str, total: int) -> Iterator[Callable[[], None]]:
+    def stage(self, label: str, total: int) -> Iterator[Advance]:
         """Open a stage."""
         del label, total
-        yield lambda: None
+        yield _ignore
 
     def notes(self, texts: Iterable[str]) -> None:
         """Say nothing."""
@@ -34,6 +37,7 @@ class Quiet:
         """Say nothing."""
         del counts, front
 
-    def failed(self, architecture: Architecture, reason: str) -> None:
+    def tell(self, event: Event) -> None:
         """Log a failed trial as a warning."""
-        logging.getLogger(__name__).warning("failed: %s: %s", architecture, reason)
+        if isinstance(event, TrialEnded) and event.outcome == "failed":
+            logging.getLogger(__name__).warning("failed: %s: %s", event.architecture, event.reason)

@@ -1,25 +1,24 @@
-"""Progress on the terminal; silent when stderr is not one."""
+"""The terminal: notes on it, and the live view of what a function does."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
-from rich.console import Group
+from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from lambda_nas.api.progress.console import PlainConsole, labeled
-from lambda_nas.models.architecture import Architecture
-from lambda_nas.records.trial import ParetoTrial, TrialCounts
-from lambda_nas.reporting.front_table import BEST_HEAD, best_rows
+from lambda_nas.api.progress.status import Status
+from lambda_nas.execution.progress import Advance, Event, ProposalRejected, SearchBegun, TrialEnded
+from lambda_nas.reporting.front_table import SHORT_HEAD, short_rows, thin
+from lambda_nas.reporting.wrapping import AtCommas
+
+REDRAWN_HZ = 4
+BAR_WIDTH = 24
+FEWEST_ROWS = 2
 
 stderr = PlainConsole(stderr=True)
 
@@ -29,47 +28,26 @@ def note(text: str) -> None:
     stderr.print(labeled("note", "dim", text), soft_wrap=True)
 
 
-@contextmanager
-def stage(label: str, total: int) -> Iterator[Callable[[], None]]:
-    """Show a bar with the time left; yields the function that advances it."""
-    with _bar() as bar:
-        task = bar.add_task(label, total=total)
-        yield lambda: bar.advance(task)
+class LiveView:
+    """What a function does, redrawn in place, and gone at the end.
 
+    Above it stays what is to be kept: notes and failed trials.
+    """
 
-def _bar() -> Progress:
-    return Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=stderr,
-        disable=not stderr.is_terminal,
-        transient=True,
-    )
-
-
-class SearchProgress:
-    """The live view of a search: bar, counts, and the best points so far."""
-
-    def __init__(self, budget_trials: int | None) -> None:
-        self._bar = _bar()
-        self._task = self._bar.add_task("", total=budget_trials, start=False)
+    def __init__(self, *, verbose: bool = False) -> None:
+        self._verbose = verbose
+        self._status = Status()
+        self.trials = self._status.trials
         self._live = Live(
-            self._bar, console=stderr, transient=True, refresh_per_second=4, auto_refresh=True
+            self,
+            console=stderr,
+            transient=True,
+            refresh_per_second=REDRAWN_HZ,
+            vertical_overflow="crop",
         )
-        self._live_on = False
 
-    stage = staticmethod(stage)
-
-    def notes(self, texts: Iterable[str]) -> None:
-        """Print the notes above the bar."""
-        for text in texts:
-            note(text)
-
-    def __enter__(self) -> "SearchProgress":
+    def __enter__(self) -> "LiveView":
+        self._live.start()
         return self
 
     def __exit__(
@@ -80,24 +58,94 @@ class SearchProgress:
     ) -> None:
         self._live.stop()
 
-    def trials(self, counts: TrialCounts, front: Sequence[ParetoTrial]) -> None:
-        """Show how many trials are completed, stopped, rejected and failed, and the front."""
-        if not stderr.is_terminal:
-            return
-        if not self._live_on:
-            self._live.start()
-            self._bar.start_task(self._task)
-            self._live_on = True
-        self._bar.update(self._task, description=str(counts), completed=counts.evaluated)
-        self._live.update(Group(self._bar, _best(front)))
+    @contextmanager
+    def stage(self, label: str, total: int) -> Iterator[Advance]:
+        """Show a bar with the time left while the stage lasts."""
+        with self._status.stage(label, total) as advance:
+            yield advance
 
-    def failed(self, architecture: Architecture, reason: str) -> None:
-        """Tell of a failed trial above the bar."""
-        stderr.print(labeled("failed", "red", f"{architecture}: {reason}"), soft_wrap=True)
+    def notes(self, texts: Iterable[str]) -> None:
+        """Print the notes above the view."""
+        for text in texts:
+            note(text)
+
+    def tell(self, event: Event) -> None:
+        """Show an event in the view; print above it what must not get lost."""
+        first = self._status.search is None
+        self._status.tell(event)
+        match event:
+            case TrialEnded(outcome="failed") as ended:
+                text = AtCommas(f"{ended.architecture}: {ended.reason}")
+                stderr.print(labeled("failed", "red", ""), text)
+            case ProposalRejected(architecture, reason) if self._verbose:
+                stderr.print(AtCommas(f"rejected {architecture}: {reason}"))
+            case SearchBegun() if self._verbose and first:
+                for name, value in event.details.items():
+                    stderr.print(f"{name}: {value}", soft_wrap=True)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the view in the height that the terminal has now."""
+        status = self._status
+        above: list[RenderableType] = [_line(text) for text in status.about()]
+        if status.current is not None:
+            above.append(_line(status.stage_title()))
+            stage = status.current
+            above.append(_bar(stage.done, stage.total, stage.detail, status.stage_times()))
+        spent_and_all = status.of_budget()
+        if spent_and_all is not None:
+            above.append(_bar(*spent_and_all, status.budget_words(), status.trial_times()))
+            above.append(_line(str(status.counts)))
+        if status.in_flight:
+            above.append(_flying(status))
+        yield from above
+        room = console.size.height - 1
+        room -= sum(len(console.render_lines(part, options)) for part in above)
+        if status.front:
+            yield _fitting(status, console, options, room)
 
 
-def _best(front: Sequence[ParetoTrial]) -> Table:
-    table = Table(*BEST_HEAD, box=None)
-    for row in best_rows(front):
-        table.add_row(*row)
+def _line(text: str) -> Text:
+    return Text(text, no_wrap=True, overflow="ellipsis")
+
+
+def _bar(done: float, total: float, *words: str) -> Table:
+    grid = Table.grid(padding=(0, 1))
+    grid.add_column(width=BAR_WIDTH)
+    grid.add_column(overflow="ellipsis", no_wrap=True)
+    text = ", ".join(filter(None, words))
+    grid.add_row(ProgressBar(total=max(total, 1), completed=done), text)
+    return grid
+
+
+def _flying(status: Status) -> Table:
+    grid = Table.grid(padding=(0, 1))
+    for trial, architecture, rung in status.flying():
+        grid.add_row(trial, AtCommas(architecture), rung)
+    return grid
+
+
+def _fitting(
+    status: Status, console: Console, options: ConsoleOptions, room: int
+) -> RenderableType:
+    """Return the front in so many lines, thinned if it is longer."""
+    most = max(min(len(status.front), room - 2), FEWEST_ROWS)
+    while True:
+        table = _front(status, most)
+        if most <= FEWEST_ROWS or len(console.render_lines(table, options)) <= room:
+            return table
+        most -= 1
+
+
+def _front(status: Status, most: int) -> Table:
+    shown = thin(status.front, most)
+    title = "front, slow to fast"
+    if len(shown) < len(status.front):
+        title += f" ({len(shown)} of {len(status.front)})"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    for column in SHORT_HEAD:
+        right = column != "architecture"
+        table.add_column(column, justify="right" if right else "left", no_wrap=right)
+    unpruned = (status.search.unpruned if status.search else None) or 0.0
+    for architecture, *numbers in short_rows(shown, unpruned):
+        table.add_row(AtCommas(architecture), *numbers)
     return table

@@ -1,0 +1,233 @@
+"""Where a function stands: what progress in a terminal, a log and a notebook is drawn from."""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from lambda_nas.execution.progress import (
+    Advance,
+    Event,
+    RungDone,
+    SearchBegun,
+    StageExpected,
+    StagesPlanned,
+    TrialBegun,
+    TrialEnded,
+)
+from lambda_nas.models.architecture import Architecture
+from lambda_nas.records.trial import ParetoTrial, TrialCounts
+from lambda_nas.reporting.formatting import duration, short_name
+
+
+@dataclass
+class Stage:
+    """A stage that is going on, in which ``done`` of ``total`` steps are done."""
+
+    label: str
+    total: int
+    began: float
+    done: int = 0
+    detail: str = ""
+
+
+@dataclass
+class TrialInFlight:
+    """A trial that is evaluated: its rung, and since when it has been in it."""
+
+    architecture: Architecture
+    since: float
+    rung: int = 0
+
+
+class Status:
+    """Keeps what was reported last.
+
+    Attributes:
+        search: What the search is about; ``None`` if that is not known, or there is none.
+        in_flight: The trials that are being evaluated, by number.
+        counts: Trials by state; ``None`` before the first one.
+        front: The front, slowest first.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self.clock = clock
+        self.search: SearchBegun | None = None
+        self.in_flight: dict[int, TrialInFlight] = {}
+        self.counts: TrialCounts | None = None
+        self.front: Sequence[ParetoTrial] = ()
+        self._stages: list[Stage] = []
+        self._planned: tuple[str, ...] = ()
+        self._expected_s: dict[str, float] = {}
+        self._trials_began = 0.0
+        self._evaluated_before = 0
+
+    @contextmanager
+    def stage(self, label: str, total: int) -> Iterator[Advance]:
+        """Keep a stage while it lasts."""
+        stage = Stage(label, total, self.clock())
+
+        def advance(detail: str = "") -> None:
+            stage.done += 1
+            stage.detail = detail
+
+        self._stages.append(stage)
+        try:
+            yield advance
+        finally:
+            self._stages.remove(stage)
+
+    @property
+    def current(self) -> Stage | None:
+        """The stage that is going on."""
+        return self._stages[-1] if self._stages else None
+
+    def tell(self, event: Event) -> None:
+        """Keep what an event changes."""
+        match event:
+            case SearchBegun():
+                self.search = event
+            case StagesPlanned(stages):
+                self._planned = stages
+            case StageExpected(label, seconds):
+                self._expected_s[label] = seconds
+            case TrialBegun(trial, architecture):
+                self.in_flight[trial] = TrialInFlight(architecture, self.clock())
+            case RungDone(trial, rung):
+                if trial in self.in_flight:
+                    known = self.in_flight[trial].architecture
+                    self.in_flight[trial] = TrialInFlight(known, self.clock(), rung + 1)
+            case TrialEnded(trial):
+                self.in_flight.pop(trial, None)
+
+    def trials(self, counts: TrialCounts, front: Sequence[ParetoTrial]) -> None:
+        """Keep the number of trials and the front."""
+        if self.counts is None:
+            self._trials_began = self.clock()
+            self._evaluated_before = counts.evaluated
+        self.counts, self.front = counts, front
+
+    def about(self) -> list[str]:
+        """Return in lines what the search is about."""
+        if self.search is None:
+            return []
+        search = self.search
+        lines = [
+            f"study {search.study} in {search.storage}",
+            f"{short_name(search.model)} on {short_name(search.data)}, {search.device}",
+        ]
+        if search.unpruned is not None:
+            lines.append(f"unpruned: {in_percent_of(search.unpruned)} of {search.images} images")
+        return lines
+
+    def stage_title(self) -> str:
+        """Return which stage of how many this is."""
+        stage = self.current
+        if stage is None:
+            return ""
+        if stage.label not in self._planned:
+            return stage.label
+        number = self._planned.index(stage.label) + 1
+        return f"stage {number} of {len(self._planned)}: {stage.label}"
+
+    def stage_times(self) -> str:
+        """Return how long the stage has lasted, its time left, and that until the first trial."""
+        stage = self.current
+        if stage is None:
+            return ""
+        parts = [duration(self.clock() - stage.began)]
+        left = self._stage_left_s(stage)
+        if left is not None:
+            parts.append(f"about {duration(left)} left")
+        return ", ".join([*parts, *self._until_first_trial(stage, left)])
+
+    def _stage_left_s(self, stage: Stage) -> float | None:
+        spent = self.clock() - stage.began
+        if stage.done:
+            return spent / stage.done * (stage.total - stage.done)
+        expected = self._expected_s.get(stage.label)
+        return None if expected is None else max(0.0, expected - spent)
+
+    def _until_first_trial(self, stage: Stage, left: float | None) -> list[str]:
+        if stage.label not in self._planned:
+            return []
+        after = self._planned[self._planned.index(stage.label) + 1 :]
+        if left is not None and all(label in self._expected_s for label in after):
+            seconds = left + sum(self._expected_s[label] for label in after)
+            return [f"first trial in about {duration(seconds)}"]
+        return []
+
+    def of_budget(self) -> tuple[float, float] | None:
+        """Return how much of the budget is spent, and all of it; ``None`` if there is none."""
+        if self.search is None or self.counts is None:
+            return None
+        budget = self.search.budget
+        if budget.seconds is not None:
+            return min(self.clock() - self._trials_began, budget.seconds), budget.seconds
+        return float(self.counts.evaluated), float(budget.trials or 0)
+
+    def budget_words(self) -> str:
+        """Return how much of the budget is spent, in words."""
+        spent_and_all, counts = self.of_budget(), self.counts
+        if spent_and_all is None or counts is None or self.search is None:
+            return ""
+        spent, whole = spent_and_all
+        if self.search.budget.seconds is None:
+            return f"{counts.evaluated} of {whole:.0f} trials"
+        return f"{counts.evaluated} trials, {duration(spent)} of {duration(whole)}"
+
+    def trial_times(self) -> str:
+        """Return how long the trials have lasted, and about how long they still will."""
+        elapsed, left = self.clock() - self._trials_began, self._trials_left_s()
+        times = duration(elapsed)
+        return times if left is None else f"{times}, about {duration(left)} left"
+
+    def _trials_left_s(self) -> float | None:
+        spent_and_all, counts = self.of_budget(), self.counts
+        if spent_and_all is None or counts is None or self.search is None:
+            return None
+        spent, whole = spent_and_all
+        if self.search.budget.seconds is not None:
+            return whole - spent
+        here = counts.evaluated - self._evaluated_before
+        elapsed = self.clock() - self._trials_began
+        return elapsed / here * (whole - spent) if here and whole >= spent else None
+
+    def flying(self) -> list[tuple[str, str, str]]:
+        """Return the number, the architecture and the rung of each trial in flight."""
+        return [
+            (
+                f"trial {trial}",
+                str(flying.architecture),
+                f"{self._rung(flying.rung)}, {duration(self.clock() - flying.since)}",
+            )
+            for trial, flying in list(self.in_flight.items())
+        ]
+
+    def _rung(self, rung: int) -> str:
+        last = self.search.rungs - 1 if self.search else 0
+        return f"rung {rung} of {last}" if last else f"rung {rung}"
+
+    def outcome(self, ended: TrialEnded) -> str:
+        """Return in a line how a trial ended."""
+        told = [f"trial {ended.trial} {ended.architecture}: {ended.outcome}"]
+        if ended.reason:
+            told[0] += f" ({ended.reason})"
+        if ended.accuracy is not None and self.search is not None:
+            images = self.search.images
+            told.append(f"{in_percent_of(ended.accuracy)} of {images} images")
+            if self.search.unpruned is not None:
+                told[-1] += f" ({100 * (ended.accuracy - self.search.unpruned):+.2f})"
+        told.append(f"{ended.speedup:.2f}x as fast")
+        if ended.rung is not None:
+            told.append(self._rung(ended.rung))
+        return ", ".join(told) + f"; {self.budget_words()}"
+
+
+def in_percent_of(fraction: float) -> str:
+    """Return a fraction in percent.
+
+    >>> in_percent_of(0.764)
+    '76.40%'
+    """
+    return f"{100 * fraction:.2f}%"

@@ -6,15 +6,21 @@ import torch
 from timm.models import get_model_input_config
 from torch import nn
 
+from lambda_nas.api.named import remove_named
 from lambda_nas.api.progress.shown import progress_shown
 from lambda_nas.cost.measurement import Price, measure_prices
 from lambda_nas.execution.progress import in_percent
+from lambda_nas.models.removal import Layers, RemovalSet
 from lambda_nas.pretrained.loading import build_for_pricing
 from lambda_nas.pretrained.unwrapping import copy_without_hooks, unwrap
 
 
 def bench(
-    models: Sequence[str | nn.Module], *, batch_size: int = 32, progress: bool = True
+    models: Sequence[str | nn.Module],
+    *,
+    remove: Sequence[Layers] = (),
+    batch_size: int = 32,
+    progress: bool = True,
 ) -> list[Price]:
     """Measure throughput, latency, memory and size of models, timed in turn.
 
@@ -24,20 +30,24 @@ def bench(
     Args:
         models: Networks that timm built, or names as ``search`` takes them; speed-ups are over
             the first.
+        remove: Layers to remove from the first model, ``["0,2,4", [1, 5]]``: each adds a model.
         batch_size: Images per forward pass.
         progress: Whether to show progress.
 
     Returns:
-        One price per model, in their order.
+        One price per model, in their order, then one per item of ``remove``.
 
     Raises:
         InputError: If a model is unknown or doesn't load.
+        LayerIndexError: If a layer of ``remove`` can't be removed.
     """
+    removals = [RemovalSet.named(layers) for layers in remove]
     device = "cuda" if torch.cuda.is_available() else "cpu"
     networks = [
         build_for_pricing(model) if isinstance(model, str) else copy_without_hooks(unwrap(model))
         for model in models
     ]
+    networks += [remove_named(networks[0], removal) for removal in removals]
     networks = [network.eval().to(device) for network in networks]
     samples = [
         torch.zeros(batch_size, *get_model_input_config(network)["input_size"], device=device)

@@ -5,9 +5,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from lambda_nas.api.named import remove_named
 from lambda_nas.api.progress.shown import progress_shown
 from lambda_nas.data.image_folder import load_evaluation
 from lambda_nas.execution.progress import in_percent
+from lambda_nas.models.removal import Layers, RemovalSet
 from lambda_nas.pretrained.from_module import from_module
 from lambda_nas.pretrained.loading import load_model
 from lambda_nas.training.evaluation import Accuracy
@@ -20,6 +22,7 @@ def evaluate(
     model: str | nn.Module,
     data: str | Path,
     *,
+    remove: Layers | None = None,
     class_map: str | Path | None = None,
     pretrained: bool = True,
     progress: bool = True,
@@ -30,18 +33,23 @@ def evaluate(
         model: A network that timm built, which stays as it is; or a name: ``local-dir:DIR``,
             ``hf-hub:ID`` or timm's own.
         data: Image folder, one folder per class; with ``val/`` below it, that is used.
+        remove: Layers to remove first, ``"0,2,4"`` or ``[0, 2, 4]``, without any repair.
         class_map: A text file of class names in the order of the head.
         pretrained: Load timm's weights for one of its names.
         progress: Whether to show progress.
 
     Raises:
         InputError: If model or images can't be used.
+        LayerIndexError: If a layer of ``remove`` can't be removed.
         NonFiniteError: If a logit is NaN or infinite.
     """
+    removal = None if remove is None else RemovalSet.named(remove)
     if isinstance(model, str):
         network = load_model(model, pretrained=pretrained).model
     else:
         network = from_module(model).model
+    if removal is not None:
+        network = remove_named(network, removal)
     with progress_shown(visible=progress) as shown:
         with shown.stage("Reading images", 100) as advance:
             images, notes, _ = load_evaluation(

@@ -13,10 +13,11 @@ from lambda_nas.exports.card import Results
 from lambda_nas.exports.network import export_network
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.pretrained.entry_points import DIGITS_ARCHITECTURE
+from lambda_nas.pretrained.loading import NOTHING
 from lambda_nas.token_merging.blocks import merge_tokens
 from lambda_nas.training.checkpoints import Checkpoint
 from lambda_nas.training.config import Augmentation, Losses, TrainConfig
-from lambda_nas.training.dilution import dilute, finish
+from lambda_nas.training.dilution import Compensation, dilute, finish
 from lambda_nas.training.evaluation import Accuracy, evaluate
 from lambda_nas.training.loop import train
 
@@ -33,12 +34,14 @@ class Schedule:
         batch_size: Images per step.
         lr: Peak learning rate.
         seed: Random seed for the order and the augmentation of images.
+        compensation: As ``dilute`` takes it.
     """
 
     epochs: int
     batch_size: int = 64
     lr: float = 3e-4
     seed: int = 0
+    compensation: Compensation = "none"
 
     def config(self, images: int, losses: Losses, *, natural: bool) -> TrainConfig:
         """Return the configuration for so many images; natural ones are cropped and flipped."""
@@ -131,6 +134,7 @@ def train_fully(
 
     Raises:
         InputError: If there are no training images or ``out`` can't be written.
+        UnsupportedModelError: If the paper's compensation can't be folded into this model.
         NonFiniteError: If a loss is NaN or infinite.
     """
     images = source.data.training
@@ -142,7 +146,7 @@ def train_fully(
         )
     teacher = source.model.model
     teacher.to("cuda" if torch.cuda.is_available() else "cpu")
-    diluted = dilute(teacher, architecture.removal, compensation="none")
+    diluted = dilute(teacher, architecture.removal, compensation=schedule.compensation)
     natural = source.model.name != DIGITS_ARCHITECTURE
     config = schedule.config(len(images), losses_for(teacher), natural=natural)
     checkpoints.path.parent.mkdir(parents=True, exist_ok=True)
@@ -170,6 +174,7 @@ def train_fully(
         pruned.cpu(),
         source.model.config,
         removal=architecture.removal,
+        doubled=architecture.removal if schedule.compensation == "paper" else NOTHING,
         merging=merging,
         out=out,
         results=replace(results, accuracy=found.top1),

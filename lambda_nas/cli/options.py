@@ -63,6 +63,11 @@ OutOption = Annotated[Path, typer.Option(help="Folder to write; it must be empty
 TrialOption = Annotated[
     int | None, typer.Option(help="Number of the trial to take; it must be on the front.")
 ]
+REMOVE = "Remove these attention layers, such as 0,2,4"
+RemoveOption = Annotated[
+    str | None,
+    typer.Option("--remove", metavar="LAYERS", help=f"{REMOVE}, in place of a trial's."),
+]
 MaxDropOption = Annotated[
     float | None,
     typer.Option(

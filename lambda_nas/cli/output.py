@@ -11,6 +11,7 @@ from lambda_nas.api.progress.console import PlainConsole
 from lambda_nas.api.progress.terminal import note as note
 from lambda_nas.api.progress.terminal import stderr as stderr
 from lambda_nas.api.study import ParetoPoint, Study
+from lambda_nas.models.merging import Merging
 from lambda_nas.reporting.front_table import FRONT_HEAD, front_rows, front_title
 from lambda_nas.reporting.wrapping import AtCommas
 
@@ -25,9 +26,9 @@ def print_json(value: object) -> None:
     print(json.dumps(value, indent=2))  # noqa: T201
 
 
-def merging_json(point: ParetoPoint) -> dict[str, int] | None:
+def merging_json(merging: Merging | None) -> dict[str, int] | None:
     """Return how an architecture merges tokens as JSON, ``None`` if it doesn't."""
-    return asdict(point.merging) if point.merging else None
+    return asdict(merging) if merging else None
 
 
 def study_json(study: Study) -> dict[str, object]:
@@ -56,7 +57,7 @@ def _point_json(point: ParetoPoint) -> dict[str, object]:
     return {
         "trial": point.trial,
         "removed": list(point.removed),
-        "merging": merging_json(point),
+        "merging": merging_json(point.merging),
         "accuracy": point.accuracy,
         "throughput": point.throughput,
         "speedup": point.speedup,

@@ -107,6 +107,13 @@ class PriceTable:
         attending = [block for block in self.attention() if block not in architecture.removal]
         return self.merged.merged(unmerged, architecture.merging, attending)
 
+    def get(self, architecture: Architecture) -> Price | None:
+        """Return an architecture's price, ``None`` where ``of`` has none."""
+        try:
+            return self.of(architecture)
+        except KeyError:
+            return None
+
     def attention(self) -> list[int]:
         """Return the removable layers of all stages; if tokens can be merged, these are blocks."""
         return sorted(chain(*self.stages))

@@ -27,34 +27,45 @@ DATASETS = {"in1k": "imagenet-1k", "in12k": "imagenet-12k", "in21k": "imagenet-2
 
 
 @dataclass(frozen=True)
+class Timing:
+    """The measured price of a network and of the unpruned model, in PyTorch.
+
+    Attributes:
+        price: Of the network.
+        baseline: Of the unpruned model.
+        device: On which they were measured.
+        batch_size: Images per forward pass.
+    """
+
+    price: Price
+    baseline: Price
+    device: str
+    batch_size: int
+
+
+@dataclass(frozen=True)
 class Results:
     """The measured results of an exported network.
 
     Attributes:
-        study: Name of the study.
-        trial: Number of the trial in it.
+        study: Name of the study, if there is one.
+        trial: Number of the trial in it; ``None`` if a person named the layers.
         model: The unpruned model, as the user named it.
         data: Description of the images that accuracy was measured on.
-        device: The device on which prices were measured.
-        batch_size: The batch size of the prices.
         weights: Description of how the weights were obtained.
         accuracy: Top-1, a fraction.
-        price: Price in PyTorch.
-        baseline: Price of the unpruned model.
         baseline_accuracy: Top-1 of the unpruned model on the same images, if known.
+        timing: What the network costs, if that was measured.
     """
 
-    study: str
-    trial: int
+    study: str | None
+    trial: int | None
     model: str
     data: str
-    device: str
-    batch_size: int
     weights: str
     accuracy: float
-    price: Price
-    baseline: Price
     baseline_accuracy: float | None
+    timing: Timing | None
 
 
 def render_card(
@@ -96,8 +107,8 @@ def render_card(
         data=resolve_input_data_config(model),
         format=format,
         plain=plain,
-        results=results,
-        device=escaped(results.device) if results else "",
+        timing=results.timing if results else None,
+        device=escaped(results.timing.device) if results and results.timing else "",
     )
 
 
@@ -141,10 +152,13 @@ def _base(config: ModelConfig, base: str | None, results: Results | None) -> str
 
 
 def _facts(results: Results) -> list[tuple[str, str]]:
+    found = ("Chosen", "by hand, not by a search")
+    if results.study is not None and results.trial is not None:
+        found = ("Found in", f"study {code(results.study)}, trial {results.trial}")
     return [
         ("Weights", escaped(results.weights)),
         ("Accuracy measured on", escaped(results.data)),
-        ("Found in", f"study {code(results.study)}, trial {results.trial}"),
+        found,
     ]
 
 
@@ -153,7 +167,8 @@ def _rows(results: Results, *, plain: bool) -> list[tuple[str, str, str]]:
     change = "" if unpruned is None else f" ({100 * (results.accuracy - unpruned):+.2f})"
     before = "not measured" if unpruned is None else f"{100 * unpruned:.2f}%"
     rows = [("top-1", before, f"{100 * results.accuracy:.2f}%{change}")]
-    if plain:
+    timing = results.timing
+    if plain or timing is None:
         return rows
     columns: dict[str, Callable[[Price], str]] = {
         "speed-up": lambda price: f"{price.speedup:.2f}x",
@@ -163,5 +178,5 @@ def _rows(results: Results, *, plain: bool) -> list[tuple[str, str, str]]:
         "MACs per image": lambda price: f"{price.macs / 1e9:.3g} G",
     }
     return rows + [
-        (name, write(results.baseline), write(results.price)) for name, write in columns.items()
+        (name, write(timing.baseline), write(timing.price)) for name, write in columns.items()
     ]

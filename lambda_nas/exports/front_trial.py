@@ -5,8 +5,9 @@ from pathlib import Path
 import safetensors.torch
 from torch import nn
 
+from lambda_nas.cost.measurement import Price
 from lambda_nas.errors import InputError
-from lambda_nas.exports.card import Results
+from lambda_nas.exports.card import Results, Timing
 from lambda_nas.exports.network import Format, export_network
 from lambda_nas.models.removal import RemovalSet
 from lambda_nas.pretrained.loading import ModelConfig
@@ -74,14 +75,17 @@ def results_of(info: StudyInfo, point: ParetoTrial) -> Results:
         trial=point.trial,
         model=info.model,
         data=f"{short_name(info.data)} ({described})",
-        device=info.device,
-        batch_size=int(info.settings["batch_size"]),  # type: ignore[call-overload]
         weights=_describe_weights(point.rung, repaired=bool(info.settings["repair"])),
         accuracy=point.accuracy,
-        price=point.price,
-        baseline=info.baseline,
         baseline_accuracy=info.baseline_accuracy,
+        timing=timing_of(info, point.price),
     )
+
+
+def timing_of(info: StudyInfo, price: Price) -> Timing:
+    """Return a price of the study with how it was measured, for a model card."""
+    batch_size = int(info.settings["batch_size"])  # type: ignore[call-overload]
+    return Timing(price, info.baseline, info.device, batch_size)
 
 
 def _describe_weights(rung: int, *, repaired: bool) -> str:

@@ -1,7 +1,13 @@
 """Removal sets: the attention layers that are removed from a model."""
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+
+from lambda_nas.errors import InputError
+
+Layers = str | Iterable[int]
+"""Layers that a person names: ``"0,2,4"``, or their indices."""
 
 
 @dataclass(frozen=True, order=True)
@@ -30,6 +36,31 @@ class RemovalSet:
     def parse(cls, text: str) -> "RemovalSet":
         """Parse indices separated by commas, ``"0,2,4"``; an empty text is the empty set."""
         return cls.of(int(layer) for layer in text.split(",") if layer)
+
+    @classmethod
+    def named(cls, layers: Layers) -> "RemovalSet":
+        """Read the layers that a person names for ``remove``, in any order.
+
+        Raises:
+            InputError: If these are not indices, or one is named twice.
+        """
+        texts = layers.split(",") if isinstance(layers, str) else [str(layer) for layer in layers]
+        if not texts or not all(re.fullmatch(r"\s*[0-9]+\s*", text) for text in texts):
+            raise InputError(
+                "not layer indices",
+                parameter="remove",
+                value=",".join(texts),
+                allowed="indices from 0 with commas between them, such as 0,2,4",
+            )
+        indices = [int(text) for text in texts]
+        twice = sorted({index for index in indices if indices.count(index) > 1})
+        if twice:
+            raise InputError(
+                f"names {', '.join(map(str, twice))} twice",
+                parameter="remove",
+                value=",".join(texts),
+            )
+        return cls.of(indices)
 
     def add(self, layer: int) -> "RemovalSet":
         """Return the removal set with one more layer."""

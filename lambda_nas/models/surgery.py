@@ -62,14 +62,20 @@ def _why_none(branches: Sequence[Branch]) -> str:
     return f"no attention layer that can be removed: {'; '.join(obstacles)}"
 
 
-def check_removal(model: nn.Module, removal: RemovalSet) -> None:
-    """Raise ``LayerIndexError`` unless the model's layers in ``removal`` can all be removed."""
+def check_removal(model: nn.Module, removal: RemovalSet, *, parameter: str = "layers") -> None:
+    """Raise ``LayerIndexError`` unless the model's layers in ``removal`` can all be removed.
+
+    Args:
+        model: The model.
+        removal: The layers.
+        parameter: What they were given for.
+    """
     allowed = removable_layers(model)
     wrong = [layer for layer in removal if layer not in allowed]
     if wrong:
         raise LayerIndexError(
             "this attention can't be removed",
-            parameter="layers",
+            parameter=parameter,
             value=", ".join(map(str, wrong)),
             allowed=f"layers among {', '.join(map(str, allowed))}",
         )

@@ -102,7 +102,7 @@ def dilute(model: ModelT, removal: RemovalSet, *, compensation: Compensation = "
     for layer in removal:
         block = diluted.get_submodule(branches[layer].path)
         if compensation == "paper" and (misfit := window_misfit(block)):
-            raise UnsupportedModelError(f'{misfit}; train with compensation="none"')
+            raise UnsupportedModelError(f"{misfit}; train with `compensation=none`")
         _dilute(block, branches[layer], compensation)
     return diluted.to(next(diluted.parameters()).device)
 

@@ -116,7 +116,7 @@ def _linear(block: nn.Module, name: str) -> nn.Linear:
     if not isinstance(linear, nn.Linear):
         raise UnsupportedModelError(
             f"a {type(block).__name__} has no linear layer {name} to fold into; "
-            'train with compensation="none"'
+            "train with `compensation=none`"
         )
     return linear
 
@@ -126,7 +126,7 @@ def _invariant(parent: nn.Module, name: str) -> nn.Module:
     if not is_scale_invariant(norm) or not isinstance(norm.eps, float):
         raise UnsupportedModelError(
             f"{name} of a {type(parent).__name__} is a {type(norm).__name__}, which is not scale "
-            'invariant; train with compensation="none"'
+            "invariant; train with `compensation=none`"
         )
     return norm
 
@@ -139,6 +139,6 @@ def _final_norm(model: Blockwise) -> nn.Module:
     if other_head or isinstance(model.fc_norm, nn.Identity):
         raise UnsupportedModelError(
             "no norm follows the model's last block, so the factor of the dilution would "
-            'reach the head; train with compensation="none"'
+            "reach the head; train with `compensation=none`"
         )
     return _invariant(model, "fc_norm")

@@ -9,9 +9,15 @@ from timm.data import create_dataset, create_transform, resolve_input_data_confi
 from torchvision.transforms.functional import to_pil_image
 
 import lambda_nas
-from lambda_nas.errors import InputError, StudyMismatchError
+from lambda_nas.api.progress.quiet import Quiet
+from lambda_nas.api.session import open_source
+from lambda_nas.data.image_folder import load_evaluation
+from lambda_nas.errors import InputError, LayerIndexError, StudyMismatchError
 from lambda_nas.models.removal import RemovalSet
 from lambda_nas.models.surgery import count_params, remove_attention
+from lambda_nas.repair.transplant import transplant
+from lambda_nas.scoring.activation_cache import ActivationCache
+from lambda_nas.training.evaluation import evaluate
 
 TINY = {
     **{"img_size": 32, "patch_size": 16, "embed_dim": 24, "depth": 4, "num_heads": 3},
@@ -64,6 +70,34 @@ def test_bench_compares_with_the_first(model):
     assert model.training
 
 
+def test_named_layers_are_removed_before_evaluating_and_benching(model):
+    removal = RemovalSet.of([0, 2])
+    plain = remove_attention(model, removal).model
+    expected = evaluate(plain, load_evaluation(Path("images"), model)[0])
+    assert lambda_nas.evaluate(model, "images", remove="0,2", progress=False) == expected
+    prices = lambda_nas.bench([model], remove=[[2, 0], "1"], batch_size=2, progress=False)
+    assert [price.params for price in prices] == [
+        count_params(model),
+        count_params(plain),
+        count_params(remove_attention(model, RemovalSet.of([1])).model),
+    ]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda model: lambda_nas.evaluate(model, "images", remove=[1, 4], progress=False),
+        lambda model: lambda_nas.bench([model], remove=["4"], progress=False),
+        lambda model: lambda_nas.train(
+            None, "out", epochs=1, remove="4", model=model, data="images", progress=False
+        ),
+    ],
+)
+def test_layers_that_are_not_there(model, call):
+    with pytest.raises(LayerIndexError, match=r"^remove 4: .*expected layers among 0, 1, 2, 3$"):
+        call(model)
+
+
 def test_bench_of_what_timm_does_not_know():
     with pytest.raises(InputError, match=r"^model vit_tinny_patch16_224: timm .*: did you mean"):
         lambda_nas.bench(["vit_tinny_patch16_224"], progress=False)
@@ -101,6 +135,69 @@ def test_a_study_is_exported_reported_and_trained(study, model):
     assert (trained.point, trained.accuracy.images) == (point, 12)
     again = lambda_nas.evaluate("local-dir:trained", "images", progress=False)
     assert again == trained.accuracy
+
+
+def test_named_layers_are_exported_repaired(study, model):
+    [point] = study.front
+    named = lambda_nas.export(study.name, "of a trial", remove=point.removed, progress=False)
+    assert named.point == point
+
+    removal = RemovalSet.of({0, 1, 2, 3} - set(point.removed))
+    found = lambda_nas.export(
+        study.name, "named", remove=removal.layers, model=model, progress=False
+    )
+    source = open_source(Quiet().stage, model=model, data="images")
+    expected = transplant(ActivationCache(source.model.model, source.data.calibration), removal)
+    images = torch.randn(2, 3, 32, 32)
+    network = timm.create_model("local-dir:named", pretrained=True).eval()
+    assert torch.equal(network(images), expected(images))
+    assert (found.point, found.removed) == (None, removal.layers)
+    accuracy = lambda_nas.evaluate("local-dir:named", "images", progress=False)
+    assert found.accuracy == accuracy.top1
+    card = Path("named/README.md").read_text(encoding="utf-8")
+    assert "- **Weights:** repaired in closed form\n" in card
+    assert "- **Chosen:** by hand, not by a search\n" in card
+
+
+def test_other_images_are_not_the_studys(study, model, folder):
+    (folder / "few").mkdir()
+    (folder / "few" / "val").symlink_to(folder / "images" / "train")
+    (folder / "few" / "train").symlink_to(folder / "images" / "val")
+    layers = {0, 1, 2, 3} - set(study.front[0].removed)
+    request = {"remove": layers, "model": model, "data": "few", "progress": False}
+    with pytest.raises(StudyMismatchError, match="few holds other images than deit_tiny_patch16_"):
+        lambda_nas.export(study.name, "never", **request)
+    assert not Path("never").exists()
+
+
+def test_named_layers_are_trained_without_a_study(model):
+    trained = lambda_nas.train(
+        *(None, "by name"),
+        epochs=1,
+        remove=[1, 3],
+        compensation="paper",
+        model=model,
+        data="images",
+        progress=False,
+    )
+    assert (trained.point, trained.baseline, trained.removed) == (None, None, (1, 3))
+    assert lambda_nas.evaluate("local-dir:by name", "images", progress=False) == trained.accuracy
+    network = timm.create_model("local-dir:by name", pretrained=True)
+    assert count_params(network) == count_params(
+        remove_attention(model, RemovalSet.of([1, 3])).model
+    )
+    card = Path("by name/README.md").read_text(encoding="utf-8")
+    assert "| top-1 | not measured | " in card
+    assert "throughput" not in card
+
+
+def test_a_choice_is_one(study):
+    with pytest.raises(InputError, match=r"^give either remove or trial and max_drop$"):
+        lambda_nas.export(study.name, "never", remove="1", trial=0, max_drop=0.5)
+    with pytest.raises(InputError, match=r"^study: is missing: name one, or give remove with"):
+        lambda_nas.train(None, "never", epochs=1, trial=0)
+    with pytest.raises(InputError, match=r"^model and images are for remove"):
+        lambda_nas.export(study.name, "never", trial=0, data="images")
 
 
 def test_training_another_model_is_refused(study):

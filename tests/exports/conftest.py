@@ -9,7 +9,7 @@ from torchvision.transforms.functional import to_pil_image
 
 from lambda_nas.cost.measurement import Price
 from lambda_nas.data.image_folder import load_evaluation
-from lambda_nas.exports.card import Results
+from lambda_nas.exports.card import Results, Timing
 from lambda_nas.models.removal import RemovalSet
 from lambda_nas.models.surgery import remove_attention
 from lambda_nas.pretrained.loading import ModelConfig
@@ -59,13 +59,15 @@ def results():
         trial=3,
         model="local-dir:/home/me/deit_tiny",
         data="images (20 calibration, 30 evaluation)",
-        device="a processor",
-        batch_size=32,
         weights="repaired in closed form",
         accuracy=0.784,
-        price=Price(51.5, 1.03, 621.4, 99_600_000, 5_570_000, 1_080_000_000),
-        baseline=Price(50.0, 1.0, 640.0, 100_200_000, 5_720_000, 1_260_000_000),
         baseline_accuracy=0.772,
+        timing=Timing(
+            price=Price(51.5, 1.03, 621.4, 99_600_000, 5_570_000, 1_080_000_000),
+            baseline=Price(50.0, 1.0, 640.0, 100_200_000, 5_720_000, 1_260_000_000),
+            device="a processor",
+            batch_size=32,
+        ),
     )
 
 

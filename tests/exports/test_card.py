@@ -70,6 +70,9 @@ def test_what_was_measured(pair, results):
 def test_what_was_not_measured(pair, results):
     unknown = card(pair, replace(results, baseline_accuracy=None))
     assert "| top-1 | not measured | 78.40% |" in unknown
+    by_hand = card(pair, replace(results, study=None, trial=None, timing=None))
+    assert "- **Chosen:** by hand, not by a search\n" in by_hand
+    assert "| top-1 | 77.20% | 78.40% (+1.20) |\n\n\n## Use" in by_hand
     nothing = card(pair)
     assert "## Results" not in nothing
     assert "## Use" in nothing

@@ -17,6 +17,7 @@ from lambda_nas.models.surgery import remove_attention
 from lambda_nas.pretrained.digits import digits_model
 from lambda_nas.pretrained.loading import ModelConfig, load_model
 from lambda_nas.token_merging.blocks import merge_tokens
+from lambda_nas.training.dilution import dilute, finish, set_lambda
 from lambda_nas.training.folding import fold
 
 SMALL = {"img_size": 32, "patch_size": 16, "embed_dim": 24, "depth": 4, "num_heads": 3}
@@ -164,6 +165,24 @@ def test_doubled_layers_round_trip(tmp_path):
     # Plain timm keeps the norms' own eps.
     logits = load_model(f"local-dir:{plain}").model(images)
     assert torch.allclose(logits, model(images), atol=1e-4)
+
+
+def test_the_papers_compensation_is_folded_into_the_export(tmp_path):
+    base = small()
+    diluted = dilute(base, REMOVAL, compensation="paper")
+    set_lambda(diluted, 0.0)
+    images = torch.randn(2, 3, 32, 32)
+    expected = diluted(images)
+    assert not torch.allclose(remove_attention(base, REMOVAL).model(images), expected, atol=1e-2)
+    folder = export_network(
+        finish(diluted),
+        ModelConfig.of(base),
+        removal=REMOVAL,
+        doubled=REMOVAL,
+        out=tmp_path / "out",
+    )
+    loaded = load_model(f"local-dir:{folder}").model
+    assert torch.allclose(loaded(images), expected, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import pytest
 
+from lambda_nas.errors import InputError
 from lambda_nas.models.removal import RemovalSet
 
 
@@ -15,6 +16,24 @@ def test_parse_takes_what_people_write():
     assert RemovalSet.parse("") == RemovalSet()
     with pytest.raises(ValueError, match="invalid literal"):
         RemovalSet.parse("1,x")
+
+
+@pytest.mark.parametrize("layers", ["4,0,2", " 0, 2,4 ", [4, 0, 2], (0, 2, 4)])
+def test_people_name_layers_in_any_order(layers):
+    assert RemovalSet.named(layers) == RemovalSet((0, 2, 4))
+
+
+@pytest.mark.parametrize(
+    "layers", ["", "0,,2", "0;2", "-1", "1.5", "x", "{0,2}", "²", [], [0.5], [-1], [True], [None]]
+)
+def test_what_is_no_list_of_layers(layers):
+    with pytest.raises(InputError, match=r"^remove .*: not layer indices; expected indices from 0"):
+        RemovalSet.named(layers)
+
+
+def test_no_layer_is_named_twice():
+    with pytest.raises(InputError, match=r"^remove 0,02,2,0: names 0, 2 twice$"):
+        RemovalSet.named("0,02,2,0")
 
 
 def test_add_leaves_the_original_alone():

@@ -6,7 +6,7 @@ import typer
 
 import lambda_nas
 from lambda_nas.cli.loading import loading
-from lambda_nas.cli.options import JsonOption
+from lambda_nas.cli.options import REMOVE, JsonOption
 
 COLUMNS = ("throughput", "latency_ms", "memory_bytes", "params", "macs", "speedup")
 
@@ -26,6 +26,13 @@ def bench(
             "relative to the first."
         ),
     ],
+    remove: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LAYERS",
+            help=f"{REMOVE}, from the first model, and compare the result too; may be repeated.",
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 32,
     json: JsonOption = False,
 ) -> None:
@@ -35,7 +42,8 @@ def bench(
     """
     with loading():
         run = lambda_nas.bench
-    prices = run(model, batch_size=batch_size)
+    prices = run(model, remove=remove or (), batch_size=batch_size)
+    names = [*model, *(f"{model[0]} without {layers}" for layers in remove or ())]
 
     from rich.table import Table
 
@@ -45,12 +53,12 @@ def bench(
         output.print_json(
             [
                 {"model": name} | {column: getattr(price, column) for column in COLUMNS}
-                for name, price in zip(model, prices, strict=True)
+                for name, price in zip(names, prices, strict=True)
             ]
         )
         return
     table = Table("model", "images/s", "ms per batch", "memory", "params", "MACs", "speed-up")
-    for name, price in zip(model, prices, strict=True):
+    for name, price in zip(names, prices, strict=True):
         table.add_row(
             name,
             f"{price.throughput:.1f}",

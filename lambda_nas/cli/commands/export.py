@@ -2,6 +2,7 @@
 
 import shlex
 from json import dumps
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -9,12 +10,17 @@ import typer
 import lambda_nas
 from lambda_nas.cli.loading import loading
 from lambda_nas.cli.options import (
+    CheckpointOption,
+    ClassMapOption,
     JsonOption,
     MaxDropOption,
     MinSpeedupOption,
     OutOption,
+    PretrainedOption,
+    RemoveOption,
     StorageOption,
     StudyArgument,
+    StudyModelOption,
     TrialOption,
     as_fraction,
 )
@@ -26,6 +32,8 @@ lambda-nas export deit_tiny-images --max-drop 1 --out exported
 lambda-nas export deit_tiny-images --trial 4 --plain --out exported
 
 lambda-nas export deit_tiny-images --min-speedup 1.2 --format onnx --out exported
+
+lambda-nas export deit_tiny-images --remove 0,2,4 --class-map synsets.txt --out exported
 """
 
 # What the user may paste to see that it loads.
@@ -45,6 +53,7 @@ def register(app: typer.Typer) -> None:
 def export(
     study: StudyArgument,
     out: OutOption,
+    remove: RemoveOption = None,
     trial: TrialOption = None,
     max_drop: MaxDropOption = None,
     min_speedup: MinSpeedupOption = None,
@@ -58,20 +67,39 @@ def export(
             "--plain", help="Write for timm without lambda-nas: same outputs, no speed-up."
         ),
     ] = False,
+    model: StudyModelOption = None,
+    checkpoint: CheckpointOption = None,
+    pretrained: PretrainedOption = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="The study's image folder, for --remove.", show_default="where it was"),
+    ] = None,
+    class_map: ClassMapOption = None,
     storage: StorageOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Write an architecture of a study as a model that timm, ONNX runtimes or PyTorch load."""
+    """Write an architecture of a study as a model that timm, ONNX runtimes or PyTorch load.
+
+    A trial comes with the weights that it has left.
+    With --remove, the study's model is repaired on its calibration images, as trials are, unless a
+    trial of the front has lost just these layers.
+    """
     with loading():
         run = lambda_nas.export
     done = run(
         study,
         out,
+        remove=remove,
         trial=trial,
         max_drop=as_fraction(max_drop),
         min_speedup=min_speedup,
         format=format,
         plain=plain,
+        model=model,
+        checkpoint=checkpoint,
+        pretrained=pretrained,
+        data=data,
+        class_map=class_map,
         storage=storage,
     )
     from lambda_nas.cli import output
@@ -83,19 +111,20 @@ def export(
                 "out": str(out),
                 "format": format,
                 "plain": plain,
-                "trial": point.trial,
-                "removed": list(point.removed),
-                "merging": output.merging_json(point),
-                "accuracy": point.accuracy,
+                "trial": point.trial if point else None,
+                "removed": list(done.removed),
+                "merging": output.merging_json(done.merging),
+                "accuracy": done.accuracy,
                 "speedup": done.speedup,
             }
         )
         return
-    speedup = "no speed-up (--plain)" if plain else f"speed-up {done.speedup:.2f}x"
+    trial_name = f"trial {point.trial}: " if point else ""
+    speedup = "speed-up not measured" if done.speedup is None else f"speed-up {done.speedup:.2f}x"
     output.stdout.print(
-        f"trial {point.trial}: {point.summary}, top-1 {100 * point.accuracy:.2f}% "
-        f"({100 * (point.accuracy - done.baseline.accuracy):+.2f}), "
-        f"{speedup} -> {out}",
+        f"{trial_name}{done.summary}, top-1 {100 * done.accuracy:.2f}% "
+        f"({100 * (done.accuracy - done.baseline.accuracy):+.2f}), "
+        f"{'no speed-up (--plain)' if plain else speedup} -> {out}",
         soft_wrap=True,
     )
     call, name = LOADING["plain" if plain else format]

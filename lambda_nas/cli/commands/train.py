@@ -1,6 +1,6 @@
 """``lambda-nas train``."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,8 +14,8 @@ from lambda_nas.cli.options import (
     MinSpeedupOption,
     OutOption,
     PretrainedOption,
+    RemoveOption,
     StorageOption,
-    StudyArgument,
     StudyDataOption,
     StudyModelOption,
     TrialOption,
@@ -27,6 +27,8 @@ EPILOG = """[bold]Examples[/bold]
 lambda-nas train deit_tiny-images --data images --epochs 30 --out trained
 
 lambda-nas train digits_vit-digits --trial 4 --epochs 20 --out trained
+
+lambda-nas train --model local-dir:deit_tiny --data images --remove 0,2,4 --epochs 30 --out trained
 """
 
 
@@ -36,9 +38,13 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    study: StudyArgument,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training images.")],
     out: OutOption,
+    study: Annotated[
+        str | None,
+        typer.Argument(help="Name of the study; not needed with --remove, --model and --data."),
+    ] = None,
+    remove: RemoveOption = None,
     trial: TrialOption = None,
     max_drop: MaxDropOption = None,
     min_speedup: MinSpeedupOption = None,
@@ -53,13 +59,20 @@ def train(
     ] = 50_000,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per step.")] = 64,
     lr: Annotated[float, typer.Option(min=0, help="Peak learning rate.")] = 3e-4,
+    compensation: Annotated[
+        Literal["paper", "none"],
+        typer.Option(
+            help="Whether a block's input makes up for its fading attention, as in the "
+            "paper, or nothing does."
+        ),
+    ] = "none",
     seed: Annotated[
         int, typer.Option(help="Random seed for the order and the augmentation of images.")
     ] = 0,
     storage: StorageOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Train an architecture from a study in full.
+    """Train an architecture in full: a trial of a study, or one named with --remove.
 
     The attention to be removed fades out over the first half of the epochs.
     The unpruned model is the teacher; the result is a model that timm loads.
@@ -71,6 +84,7 @@ def train(
         study,
         out,
         epochs=epochs,
+        remove=remove,
         trial=trial,
         max_drop=as_fraction(max_drop),
         min_speedup=min_speedup,
@@ -82,6 +96,7 @@ def train(
         images=images,
         batch_size=batch_size,
         lr=lr,
+        compensation=compensation,
         seed=seed,
         storage=storage,
     )
@@ -92,18 +107,23 @@ def train(
         output.print_json(
             {
                 "out": str(out),
-                "trial": point.trial,
-                "removed": list(point.removed),
-                "merging": output.merging_json(point),
+                "trial": point.trial if point else None,
+                "removed": list(done.removed),
+                "merging": output.merging_json(done.merging),
                 "accuracy": top1,
-                "searched_accuracy": point.accuracy,
+                "searched_accuracy": point.accuracy if point else None,
                 "images": done.accuracy.images,
             }
         )
         return
+    known = [
+        *([f"{100 * point.accuracy:.2f}% in the search"] if point else []),
+        *([f"{100 * done.baseline.accuracy:.2f}% unpruned"] if done.baseline else []),
+    ]
+    trial_name = f"trial {point.trial}: " if point else ""
+    compared = f" ({', '.join(known)})" if known else ""
     output.stdout.print(
-        f"trial {point.trial}: {point.summary}, top-1 {100 * top1:.2f}% after {epochs} epochs "
-        f"({100 * point.accuracy:.2f}% in the search, "
-        f"{100 * done.baseline.accuracy:.2f}% unpruned) -> {out}",
+        f"{trial_name}{done.summary}, top-1 {100 * top1:.2f}% after {epochs} epochs{compared} "
+        f"-> {out}",
         soft_wrap=True,
     )

@@ -167,7 +167,7 @@ def test_names_in_a_card_are_neither_markdown_nor_html_nor_yaml(pair, results, t
         "study": NASTY,
         "model": f"local-dir:/home/{NASTY}",
         "data": NASTY,
-        "device": NASTY,
+        "timing": replace(results.timing, device=NASTY),
         "weights": NASTY,
     }
     config = replace(pair.config, pretrained_cfg={"license": NASTY})

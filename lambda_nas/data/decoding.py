@@ -1,14 +1,13 @@
 """Decodes images in threads into one uint8 tensor."""
 
-import io
+import hashlib
 import os
-import threading
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import torch
-from PIL import Image
 from timm.data.model_config import resolve_input_data_config
 from timm.data.transforms_factory import create_transform
 from torch import Tensor, nn
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 from lambda_nas.data.files import name_some
 from lambda_nas.data.image_set import ImageSet
 from lambda_nas.data.listing import UNREADABLE_LIMIT, Listing
+from lambda_nas.data.pixels import decode_image, explain, read_file
 from lambda_nas.errors import InputError
 
 MODES = {1: "L", 3: "RGB"}
@@ -28,11 +28,13 @@ class Decoded:
     Attributes:
         images: The readable images.
         readable: Whether each requested image is readable, ``[requested]``, bool.
+        fingerprint: Hash of the bytes of each image, or of its being unreadable, and the labels.
         notes: Messages for the user.
     """
 
     images: ImageSet
     readable: Tensor
+    fingerprint: str
     notes: tuple[str, ...]
 
     def before(self, position: int) -> int:
@@ -64,47 +66,53 @@ def decode(
     # With timm's prefetcher setting the result is uint8; batches are normalized when drawn.
     transform = create_transform(**config, is_training=False, use_prefetcher=True)
     images = torch.empty(len(indices), channels, height, width, dtype=torch.uint8)
-    readable = torch.ones(len(indices), dtype=torch.bool)
-    reading = threading.Lock()
+    hashes = [b""] * len(indices)
+    unreadable: dict[int, str] = {}
 
     def read(position: int) -> None:
         try:
-            with reading:
-                path = listing.path(int(indices[position]))
-                if not path.is_file():
-                    raise OSError("not a file")
-                content = path.read_bytes()
-            image = _decode_one(content, MODES[channels])
+            content = read_file(listing.path(int(indices[position])))
+            image = decode_image(content, MODES[channels], (height, width))
         # On a broken file Pillow's decoders raise anything from OSError to SyntaxError.
-        except Exception:
-            readable[position] = False
+        except Exception as error:
+            unreadable[position] = explain(error)
             return
         # An error from here on is not the file's fault.
         images[position] = transform(image)
+        hashes[position] = hashlib.sha256(content).digest()
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        # Pillow warns of oddities of single files.
+        warnings.simplefilter("ignore")
         for done, _ in enumerate(pool.map(read, range(len(indices))), 1):
             if on_image:
                 on_image(done, len(indices))
-    notes = _report(listing, indices[~readable], len(indices))
+    notes = _report(listing, indices, unreadable)
     labels = listing.labels[indices]
-    if notes:
+    fingerprint = _fingerprint(hashes, labels)
+    readable = torch.ones(len(indices), dtype=torch.bool)
+    readable[list(unreadable)] = False
+    if unreadable:
         images, labels = images[readable], labels[readable]
     mean, std = (_per_channel(config[key], channels) for key in ("mean", "std"))
-    return Decoded(ImageSet(images, labels, mean, std), readable, notes)
+    return Decoded(ImageSet(images, labels, mean, std), readable, fingerprint, notes)
 
 
-def _decode_one(content: bytes, mode: str) -> Image.Image:
-    with Image.open(io.BytesIO(content)) as image:
-        return image.convert(mode)
+def _fingerprint(hashes: list[bytes], labels: Tensor) -> str:
+    digest = hashlib.sha256()
+    for content, label in zip(hashes, labels.tolist(), strict=True):
+        digest.update(f"{content.hex()} {label}\n".encode())
+    return digest.hexdigest()
 
 
-def _report(listing: Listing, unreadable: Tensor, total: int) -> tuple[str, ...]:
-    if not len(unreadable):
+def _report(listing: Listing, indices: Tensor, unreadable: dict[int, str]) -> tuple[str, ...]:
+    if not unreadable:
         return ()
-    names = name_some([listing.filename(int(index)) for index in unreadable])
-    count = f"{len(unreadable)} of {total} images"
-    if len(unreadable) > UNREADABLE_LIMIT * total:
+    names = name_some(
+        [f"{listing.filename(int(indices[at]))} ({unreadable[at]})" for at in sorted(unreadable)]
+    )
+    count = f"{len(unreadable)} of {len(indices)} images"
+    if len(unreadable) > UNREADABLE_LIMIT * len(indices):
         raise InputError(f"can't read {count}: {names}", parameter="data", value=listing.root)
     return (f"skipped unreadable images, {count} below {listing.root}: {names}",)
 

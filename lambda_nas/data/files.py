@@ -99,7 +99,7 @@ def find_images(root: Path) -> ImageFiles:
             # Whatever else it is turns out when it is read, as for a broken image.
             elif suffix in EXTENSIONS:
                 images.append(path)
-            elif _is_folder(entry):
+            elif is_folder(entry):
                 folders.append((path, (*above, identity)))
             elif not suffix and not os.path.exists(entry):
                 closed[path] = "broken link"
@@ -118,6 +118,14 @@ def find_images(root: Path) -> ImageFiles:
         {path: closed[path] for path in _in_order(closed)},
         _in_order(loops),
     )
+
+
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """Return whether an entry is a folder or a link to one that can be followed."""
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself, or into a folder without permission
+        return False
 
 
 def natural_key(path: str) -> list[str | int]:
@@ -143,13 +151,6 @@ def name_some(names: Sequence[str]) -> str:
     """Return the first few names, separated by commas."""
     some = ", ".join(map(printable, names[:NAMED]))
     return some + (", ..." if len(names) > NAMED else "")
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself, or into a folder without permission
-        return False
 
 
 def _in_order(paths: Sequence[str] | dict[str, str]) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 Notation used for tensor shapes: ``[images, channels, height, width]``.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,8 @@ class ImageData:
         calibration: Images for the prior and the transplant.
         evaluation: Images for measuring accuracy; none of them is in the other two.
         training: Images for training; ``None`` if training is off.
-        fingerprint: Hash of file names, sizes, classes, seed and limits, 16 hex digits.
+        fingerprint: Hash of the content of the image files, labels, seed and limits, 16 hex digits;
+            names and places of the files are not part of it.
         description: The source and the numbers of images, in one line.
         notes: Messages for the user, one line each.
         class_orders: The order of the head's classes, and others that it might be; empty if there
@@ -232,7 +234,7 @@ def _load_halves(
         calibration=calibration,
         evaluation=evaluation,
         training=None,
-        fingerprint=listing.fingerprint(seed, limits),
+        fingerprint=_fingerprint(decoded.fingerprint, seed, limits),
         description=f"{listing.root}: {len(calibration)} calibration, {len(evaluation)} evaluation",
         notes=(note, *listing.classes.notes, counts, *listing.notes, *decoded.notes),
         class_orders=listing.classes.orders,
@@ -302,7 +304,7 @@ def _load_splits(
         calibration=calibration,
         evaluation=evaluation,
         training=training,
-        fingerprint=train.fingerprint(seed, limits, val),
+        fingerprint=_fingerprint(from_train.fingerprint, from_val.fingerprint, seed, limits),
         description=(
             f"{layout.root}: {len(calibration)} calibration and {len(training)} training images of "
             f"{train.root.name}, {len(evaluation)} evaluation images of {val.root.name}"
@@ -310,6 +312,10 @@ def _load_splits(
         notes=tuple(notes),
         class_orders=train.classes.orders,
     )
+
+
+def _fingerprint(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 def _order(listing: Listing, seed: int) -> Tensor:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lambda_nas.data.files import EXTENSIONS, SYSTEM, printable
+from lambda_nas.data.files import EXTENSIONS, SYSTEM, is_folder, printable
 from lambda_nas.errors import InputError
 
 TRAINING = ("train", "training")
@@ -124,7 +124,7 @@ def _holds_folders(folder: Path, depth: int = DEPTH) -> bool:
 
 def _subfolders(folder: Path) -> Iterator[Path]:
     for entry in _entries(folder):
-        if Path(entry.path).is_dir():
+        if is_folder(entry):
             yield Path(entry.path)
 
 

@@ -1,6 +1,5 @@
 """Lists the images of a folder and the class of the model's head that each belongs to."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,17 +52,6 @@ class Listing:
         names = set(self.classes.names_of(self.files.folders()))
         return count_per_class(labels, self.classes.order.outputs, names)
 
-    def fingerprint(self, *settings: object) -> str:
-        """Return a hash of paths, sizes, classes and the given settings, 16 hex digits."""
-        digest = hashlib.sha256()
-        for index in range(len(self)):
-            size = self.path(index).stat().st_size
-            digest.update(f"{self.filename(index)}\0{size}\0{self.labels[index]}\n".encode())
-        for setting in settings:
-            text = setting.fingerprint() if isinstance(setting, Listing) else repr(setting)
-            digest.update(text.encode())
-        return digest.hexdigest()[:16]
-
 
 def list_images(
     root: Path,
@@ -85,7 +73,13 @@ def list_images(
     """
     files = _find(root)
     folders = files.folders()
-    classes = like.classes if like else find_classes(root, set(folders), model, class_map)
+    try:
+        classes = like.classes if like else find_classes(root, set(folders), model, class_map)
+    except InputError as error:
+        # A class that is not read may be why.
+        if left_out := files.left_out():
+            error.problem += f" (not read: {left_out})"
+        raise
     names, outputs = classes.names_of(folders), classes.order.outputs
     unknown = sorted(set(names) - outputs.keys(), key=natural_key)
     if unknown:

@@ -150,7 +150,8 @@ def test_unreadable_images_are_skipped_and_named(tmp_path):
     assert per_class(images) == [20, 19, 19]
     assert notes == (
         "images per class: ant 20, bee 19, cat 19",
-        f"skipped unreadable images, 2 of 60 images below {root}: bee/3.jpg, cat/5.jpg",
+        f"skipped unreadable images, 2 of 60 images below {root}: "
+        "bee/3.jpg (Truncated File Read), cat/5.jpg (empty)",
     )
     data = load_images(root, network())
     assert len(data.calibration) + len(data.evaluation) == 58

@@ -1,4 +1,4 @@
-"""Loads image folders as tensors, with timm's readers and the transform of the model's config.
+"""Loads image folders as tensors, with timm's transform of the model's config.
 
 Notation used for tensor shapes: ``[images, channels, height, width]``.
 """

@@ -19,7 +19,7 @@ class StudyInfo:
         model: The model as the user named it.
         model_fingerprint: Hash of architecture and weights.
         data: The data as the user named it.
-        data_fingerprint: Hash of the file list, class map and split.
+        data_fingerprint: Hash of the images' content, their labels and the split.
         device: The device on which prices were measured.
         layers: Layers that may be removed.
         baseline_accuracy: Top-1 of the unpruned model, a fraction.

@@ -66,8 +66,9 @@ class LambdaNasError(Exception):
         text = _PARAMETER.sub(lambda found: wording(found[1], found[2]), text)
         if self.parameter is None:
             return text
-        # Not written into the text before: a value may hold backticks.
-        given = wording(self.parameter, None if self.value is None else str(self.value))
+        # Not written into the text before: a value may hold backticks. It stays in one line.
+        value = None if self.value is None else str(self.value).replace("\n", "\\n")
+        given = wording(self.parameter, value)
         return f"{given}: {text}"
 
     def __str__(self) -> str:

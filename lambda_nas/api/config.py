@@ -18,6 +18,7 @@ from lambda_nas.models.merging import Merging
 from lambda_nas.models.removal import RemovalSet
 from lambda_nas.models.surgery import check_removal, removable_layers
 from lambda_nas.pretrained.entry_points import DIGITS_ARCHITECTURE
+from lambda_nas.records.study import check_study_name
 from lambda_nas.store.study_store import SqlStudyStore
 from lambda_nas.strategy.space_files import SpaceConfig, load_space
 from lambda_nas.token_merging.blocks import check_mergeable
@@ -73,6 +74,7 @@ def open_session(config: SearchConfig, stage: Stage) -> Iterator[Session]:
         InputError: If something given can't be used, or two things don't go together.
         StorageError: If the database can't be used.
     """
+    _check_names(config)
     gpus = _check_resources(config)
     space, model = _resolve_space(config)
     # Before the images: they take long to read.
@@ -99,7 +101,28 @@ def open_session(config: SearchConfig, stage: Stage) -> Iterator[Session]:
             seeds=seeds,
             seed=config.seed,
         )
-        yield Session(source, settings, store, config.study or default_study_name(source))
+        name = default_study_name(source) if config.study is None else config.study
+        check_study_name(name)
+        yield Session(source, settings, store, name)
+
+
+def _check_names(config: SearchConfig) -> None:
+    """Refuse names that can't be stored."""
+    if config.study is not None:
+        check_study_name(config.study)
+    for parameter in ("model", "data", "checkpoint", "class_map", "space"):
+        value = getattr(config, parameter)
+        if not isinstance(value, str | Path):
+            continue
+        try:
+            str(value).encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                "the name is not in UTF-8, and no database stores it",
+                parameter=parameter,
+                value=value,
+                advice="rename it",
+            ) from error
 
 
 def _check_resources(config: SearchConfig) -> float:

@@ -178,7 +178,9 @@ def _refuse_alone(
 def default_study_name(source: Source) -> str:
     """Name a study after its model and data, so that the same command finds it again."""
     model = re.split(r"[:/\\]", source.model.name.rstrip("/\\"))[-1]
-    return f"{model}-{Path(source.data_name).name}".strip("-")
+    name = f"{model}-{Path(source.data_name).name}"
+    # Folders may be called what a study may not.
+    return "".join(c if c.isprintable() else "-" for c in name).strip("- ")
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,7 +14,7 @@ from lambda_nas.records.front import hypervolume
 from lambda_nas.records.selection import choose
 from lambda_nas.records.study import StudyInfo, StudyRecord
 from lambda_nas.records.trial import ParetoTrial, TrialCounts
-from lambda_nas.reporting.formatting import describe
+from lambda_nas.reporting.formatting import describe, printable
 from lambda_nas.reporting.front_table import FRONT_HEAD, front_rows, front_title, html_table
 from lambda_nas.store.study_store import SqlStudyStore
 from lambda_nas.strategy.optuna_trials import count_stored
@@ -172,7 +172,7 @@ class Study:
 
     def __repr__(self) -> str:
         trials, front = len(self.record.trials), len(self.record.front)
-        return f"<Study {self.name}: {trials} trials, {front} on the front>"
+        return f"<Study {printable(self.name)}: {trials} trials, {front} on the front>"
 
     def _repr_html_(self) -> str:
         info, front = self.record.info, self.record.front

@@ -6,6 +6,7 @@ from typing import Any
 
 from lambda_nas.cost.measurement import Price
 from lambda_nas.cost.price_table import PriceTable
+from lambda_nas.errors import InputError
 from lambda_nas.records.run import Run
 from lambda_nas.records.trial import ParetoTrial, TrialRecord
 
@@ -64,3 +65,28 @@ class StudyRecord:
         best = max(trial.rungs, key=lambda rung: rung.accuracy)
         price = self.prices.of(trial.architecture)
         return ParetoTrial(trial.trial, trial.architecture, best.accuracy, best.rung, price, None)
+
+
+NAME_LENGTH = 255
+"""What a database indexes."""
+
+
+def check_study_name(name: str) -> None:
+    """Refuse a name that not every database, terminal and command line takes as it is.
+
+    Raises:
+        InputError: If it is empty, too long, or holds something that can't be seen.
+    """
+    problem = None
+    if not name:
+        problem = "must not be empty"
+    elif name != name.strip():
+        problem = "must not begin or end with a space"
+    elif not name.isprintable():
+        problem = "must not hold line breaks or other characters that can't be seen"
+    elif len(name) > NAME_LENGTH:
+        problem = f"has {len(name)} characters, and {NAME_LENGTH} are the most"
+    if problem:
+        raise InputError(
+            problem, parameter="study", value=name, advice="give another name with `study`"
+        )

@@ -6,7 +6,7 @@ from html import escape
 from lambda_nas.cost.measurement import Price
 from lambda_nas.records.study import StudyInfo
 from lambda_nas.records.trial import ParetoTrial
-from lambda_nas.reporting.formatting import short_name
+from lambda_nas.reporting.formatting import printable, short_name
 
 FRONT_HEAD = (
     *("trial", "architecture", "top-1", "change", "speed-up", "images/s", "memory", "params"),
@@ -69,11 +69,11 @@ def html_table(head: Sequence[str], rows: Iterable[Sequence[str]], caption: str 
     """Return an HTML table without styles of its own, which a notebook adds."""
     lines = ["<table>"]
     if caption:
-        lines.append(f"<caption>{escape(caption)}</caption>")
+        lines.append(f"<caption>{escape(printable(caption))}</caption>")
     lines += ["<thead>", _html_row("th", head), "</thead>", "<tbody>"]
     lines += [_html_row("td", row) for row in rows]
     return "\n".join([*lines, "</tbody>", "</table>"])
 
 
 def _html_row(tag: str, cells: Sequence[str]) -> str:
-    return f"<tr>{''.join(f'<{tag}>{escape(cell)}</{tag}>' for cell in cells)}</tr>"
+    return f"<tr>{''.join(f'<{tag}>{escape(printable(cell))}</{tag}>' for cell in cells)}</tr>"

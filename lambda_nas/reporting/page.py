@@ -21,6 +21,7 @@ from lambda_nas.reporting.formatting import (
     command,
     duration,
     export_command,
+    printable,
     short_name,
     storage_hint,
 )
@@ -53,6 +54,7 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=StrictUndefined,
+        finalize=_shown,
     )
     environment.filters |= {
         "duration": duration,
@@ -73,6 +75,11 @@ def render(
         versions=_versions(study),
         plotly=Markup(get_plotlyjs()),
     )
+
+
+def _shown(value: object) -> object:
+    """Write what can't be seen as escapes, as on a terminal; our own HTML stays as it is."""
+    return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _section(title: str, figure: go.Figure) -> Section:

@@ -33,3 +33,43 @@ def test_notes_and_tables_take_names_literally(capsys):
     out = capsys.readouterr().out
     assert out.count(NASTY + r"\x1b]0;owned\x07\x9b31m\u202e") == 4
     assert not {"\x1b", "\x07", "\x9b", "\u202e"} & set(out)
+
+
+@pytest.mark.parametrize(
+    ("name", "problem"),
+    [
+        ("", "must not be empty"),
+        ("a ", "must not begin or end with a space"),
+        ("a\nb", "must not hold line breaks or other characters that can't be seen"),
+        ("a\x1b[31m", "must not hold line breaks"),
+        ("x" * 256, "has 256 characters, and 255 are the most"),
+    ],
+)
+def test_names_that_no_study_may_have(lambda_nas, tmp_path, monkeypatch, name, problem):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = lambda_nas("search", "--study", name)
+    assert code == 2
+    assert problem in err
+    assert err.endswith(": give another name with --study\n")
+    assert len(err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_that_no_database_stores(lambda_nas, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = lambda_nas("search", "--model", "vit", "--data", "a\udcff")
+    assert (code, err) == (
+        2,
+        "error: --data a\\udcff: the name is not in UTF-8, and no database stores it: rename it\n",
+    )
+
+
+def test_folders_may_be_called_what_studies_may_not(source):
+    from dataclasses import replace
+
+    from lambda_nas.api.session import default_study_name
+    from lambda_nas.records.study import check_study_name
+
+    name = default_study_name(replace(source, data_name=f"/x/{CONTROL} "))
+    assert name == "tiny--]0;owned--31m"
+    check_study_name(name)

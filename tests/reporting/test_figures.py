@@ -78,7 +78,7 @@ def test_front_of_a_study_without_trials(make_study):
 def test_names_are_text_in_a_title(make_study):
     study = make_study(name="<a href='x'>", data="<b>")
     title = figures.front(study).layout.title
-    assert title.text == "Front of &lt;a href=&#x27;x&#x27;&gt;"
+    assert title.text == "Front of &lt;a href='x'&gt;"
     assert title.subtitle.text == "vit on &lt;b&gt;, a CPU"
 
 

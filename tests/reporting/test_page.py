@@ -2,6 +2,8 @@
 
 import json
 import re
+import shlex
+from dataclasses import replace
 
 import pytest
 from browser import visit
@@ -9,6 +11,7 @@ from browser import visit
 from lambda_nas.errors import InputError
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.records.trial import RungResult, TrialCounts, TrialRecord
+from lambda_nas.reporting import figures
 from lambda_nas.reporting.page import render, write
 from lambda_nas.reporting.summary import summarize
 from lambda_nas.reporting.trial_table import trial_rows
@@ -141,6 +144,51 @@ def page(make_study, tmp_path):
     path = tmp_path / "report.html"
     write(render(make_study(name="<b>study</b>")), path)
     return path.as_uri()
+
+
+NASTY = (
+    "a [/home] <img src=x onerror='window.ran=1'> <a href='javascript:ran=1'>b</a> $(id) $x$ "
+    "\"q' `b` | *s* {{ 7*7 }} &lt; </script><script>window.ran=1</script>\\"
+)
+CONTROL = "\x1b]0;owned\x07\u202e\0"
+
+SEEN = """({
+    ran: window.ran ?? null,
+    others: document.querySelectorAll('img, svg a, script[src], main a').length,
+    text: document.body.innerText,
+    bars: [...document.querySelectorAll('.ytick')].map((tick) => tick.textContent),
+    copied: document.querySelector('.copy')?.dataset.text,
+    title: document.querySelector('.gtitle')?.textContent,
+})"""
+
+
+def test_strange_names_are_shown_and_run_nothing(chromium, make_study, tmp_path):
+    study = make_study(name=NASTY + CONTROL, model=NASTY, data=NASTY, device=NASTY + CONTROL)
+    info = replace(study.runs[0].info, command=NASTY, device=NASTY, versions={NASTY: NASTY})
+    runs = (replace(study.runs[0], info=info, spent={NASTY: 5.0}), *study.runs[1:])
+    study = replace(study, runs=runs)
+    write(render(study, storage=f"sqlite:///{NASTY}"), tmp_path / "report.html")
+
+    shown = NASTY + r"\x1b]0;owned\x07\u202e\x00"
+    page = visit(chromium, (tmp_path / "report.html").as_uri(), SEEN, ready=DRAWN)
+    assert page.problems == []
+    (look,) = page.values
+    assert (look["ran"], look["others"]) == (None, 0)
+    assert shown in look["text"].splitlines()[0]
+    assert look["text"].count(NASTY) >= 6
+    assert NASTY in look["bars"]
+    assert shlex.split(look["copied"])[:3] == ["lambda-nas", "export", shown]
+
+
+@pytest.mark.full
+def test_strange_names_in_the_file_of_a_figure(chromium, make_study, tmp_path):
+    study = make_study(name=NASTY, model=NASTY, data=NASTY, device=NASTY)
+    figures.save(figures.front(study), tmp_path / "front.html")
+    drawn = "document.querySelector('svg.main-svg .gtitle')"
+    figure = visit(chromium, (tmp_path / "front.html").as_uri(), SEEN, ready=drawn)
+    (look,) = figure.values
+    assert (look["ran"], look["others"]) == (None, 0)
+    assert look["title"].startswith(f"Front of {NASTY}")
 
 
 LOOK = """({

@@ -1,7 +1,6 @@
 """Accuracy against speed-up: the front among all trials."""
 
 from collections.abc import Iterable, Sequence
-from html import escape
 from typing import NamedTuple, cast
 
 import plotly.graph_objects as go
@@ -9,7 +8,7 @@ import plotly.graph_objects as go
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.records.study import StudyInfo, StudyRecord
 from lambda_nas.records.trial import ParetoTrial
-from lambda_nas.reporting.figures._style import CROSS, GREEN, GREY, RED, style
+from lambda_nas.reporting.figures._style import CROSS, GREEN, GREY, RED, plain, style
 from lambda_nas.reporting.formatting import short_architecture, short_name
 
 PAPER_SETS = tuple(
@@ -110,7 +109,7 @@ def front(study: StudyRecord) -> go.Figure:
     _add_front(figure, data.front)
     _add(figure, data.unpruned, "unpruned", marker={"symbol": "star", "size": 15, "color": RED})
     facts = f"{short_name(info.model)} on {short_name(info.data)}, {info.device}"
-    style(figure, f"Front of {info.name}", escape(facts), height=560)
+    style(figure, f"Front of {info.name}", plain(facts), height=560)
     figure.update_layout(legend={"orientation": "h", "y": -0.16}, margin_r=30)
     figure.update_xaxes(title_text="speed-up over the unpruned model (x)", range=_x_range(data))
     figure.update_yaxes(title_text="top-1 accuracy (%)")

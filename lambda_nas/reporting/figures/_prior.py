@@ -8,7 +8,7 @@ from plotly.colors import sample_colorscale
 from plotly.subplots import make_subplots
 
 from lambda_nas.records.study import StudyRecord
-from lambda_nas.reporting.figures._style import BLUE, ORANGE, RED, style
+from lambda_nas.reporting.figures._style import BLUE, ORANGE, RED, plain, style
 
 # Each score has its own axis, because they differ by orders of magnitude.
 _PANELS = (
@@ -66,7 +66,7 @@ def prior_data(layers: Sequence[Mapping[str, Any]], path: Sequence[Mapping[str, 
 def prior(study: StudyRecord, *, columns: int = 1) -> go.Figure:
     """Draw the prior of a study; empty if it has none."""
     saved = study.prior or {"layers": [], "path": []}
-    facts = f"from {saved['images']} images, no labels" if study.prior else ""
+    facts = f"from {plain(str(saved['images']))} images, no labels" if study.prior else ""
     return draw_prior(prior_data(saved["layers"], saved["path"]), "Prior", facts, columns=columns)
 
 

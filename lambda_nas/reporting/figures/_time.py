@@ -6,7 +6,7 @@ from typing import NamedTuple
 import plotly.graph_objects as go
 
 from lambda_nas.records.study import StudyRecord
-from lambda_nas.reporting.figures._style import BLUE, GREY, ORANGE, style
+from lambda_nas.reporting.figures._style import BLUE, GREY, ORANGE, plain, style
 from lambda_nas.reporting.formatting import duration
 
 REST = "Ray, sampler, store, waiting"
@@ -58,7 +58,7 @@ def time(study: StudyRecord) -> go.Figure:
     if any(seconds for _, seconds, _ in bars):
         figure.add_bar(
             x=[seconds for _, seconds, _ in bars],
-            y=[label for label, _, _ in bars],
+            y=[plain(label) for label, _, _ in bars],
             marker_color=[color for *_, color in bars],
             text=[duration(seconds) for _, seconds, _ in bars],
             textposition="outside",

@@ -70,7 +70,7 @@ def search(
         min_throughput: Minimum throughput in images per second.
         min_speedup: Minimum speed-up over the unpruned model.
         seed: Random seed for the data split and the sampler.
-        progress: Whether to show progress, in a notebook's cell or on the terminal.
+        progress: Whether to show progress: in a notebook's cell, on the terminal, or in lines.
         command: What to write in the study's report on how to resume it; by default this call.
 
     Returns:

@@ -311,13 +311,8 @@ def _begun(session: Session, device: str, *, rungs: int) -> SearchBegun:
         rungs=rungs,
         budget=settings.budget,
         unpruned=None,
-        details={"settings": settings, "versions": _versions()},
+        details={"settings": settings},
     )
-
-
-def _versions() -> dict[str, str]:
-    libraries = ("lambda-nas", "torch", "timm", "optuna", "ray")
-    return {"python": platform.python_version()} | {name: version(name) for name in libraries}
 
 
 def _who(source: Source, settings: Settings, device: str, command: str) -> RunInfo:
@@ -327,7 +322,8 @@ def _who(source: Source, settings: Settings, device: str, command: str) -> RunIn
         device=device,
         model_fingerprint=source.model.fingerprint,
         data_fingerprint=source.data.fingerprint,
-        versions=_versions(),
+        versions={"python": platform.python_version()}
+        | {name: version(name) for name in ("lambda-nas", "torch", "timm", "optuna", "ray")},
         seed=settings.seed,
         workers=settings.workers,
         command=command,

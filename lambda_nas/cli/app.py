@@ -24,6 +24,7 @@ from lambda_nas.cli.commands import (
     train,
 )
 from lambda_nas.cli.interrupts import INTERRUPTED, second_signal_exits
+from lambda_nas.cli.loudness import logger, with_loudness
 from lambda_nas.cli.wording import wording
 from lambda_nas.errors import LambdaNasError
 from lambda_nas.reporting.formatting import printable
@@ -54,7 +55,7 @@ class Group(TyperGroup):
                 return super().invoke(ctx)
         except LambdaNasError as error:
             text = error.worded(wording(self, ctx.invoked_subcommand))
-            typer.secho(f"error: {printable(text)}", err=True, fg="red")
+            _print_error(f"error: {text}")
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt as interrupt:
             # The functions note how their work is resumed.
@@ -63,9 +64,17 @@ class Group(TyperGroup):
             raise typer.Exit(getattr(interrupt, "exit_code", INTERRUPTED)) from None
 
 
+def _print_error(text: str) -> None:
+    """Print in red where colors are wanted: rich knows NO_COLOR, FORCE_COLOR and TERM."""
+    from lambda_nas.api.progress.console import PlainConsole
+
+    PlainConsole(stderr=True).print(text, style="red", soft_wrap=True)
+
+
 def main() -> None:
     """Run the command line."""
     quiet_dependencies()
+    logger.setLevel(logging.NOTSET)
     app = typer.Typer(
         cls=Group,
         no_args_is_help=True,
@@ -73,9 +82,12 @@ def main() -> None:
         rich_markup_mode="rich",
         help="Find the attention layers a vision transformer can live without, on your hardware.",
     )
-    app.callback()(options)
+    app.callback()(with_loudness(options, tells=False))
     for command in COMMANDS:
         command.register(app)
+    for registered in app.registered_commands:
+        if registered.callback:
+            registered.callback = with_loudness(registered.callback)
     app()
 
 

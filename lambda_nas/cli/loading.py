@@ -1,10 +1,13 @@
 """What a person reads while the libraries load, before any progress bar can be drawn."""
 
+import logging
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from lambda_nas.cli.interrupts import exit_at_once, handled
+from lambda_nas.cli.loudness import logger
 
 ERASE_LINE = "\r\x1b[K"
 
@@ -16,7 +19,9 @@ def loading() -> Iterator[None]:
     A signal exits at once: nothing has begun, and libraries that catch the interrupt of an import
     would leave half of their modules behind.
     """
-    shown = sys.stderr.isatty()
+    # A dumb terminal can't erase the line.
+    dumb = os.environ.get("TERM") in ("dumb", "unknown")
+    shown = sys.stderr.isatty() and not dumb and logger.level <= logging.INFO
     with handled(exit_at_once):
         if shown:
             print("Loading libraries ...", end="", file=sys.stderr, flush=True)  # noqa: T201

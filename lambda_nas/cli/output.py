@@ -16,7 +16,7 @@ from lambda_nas.reporting.front_table import FRONT_HEAD, front_rows, front_title
 from lambda_nas.reporting.wrapping import AtCommas
 
 stdout = PlainConsole()
-if not stdout.is_terminal:
+if not stdout.file.isatty():
     # Nothing is lost to the 80 columns that a pipe is taken for.
     stdout.width = 160
 

@@ -21,7 +21,9 @@ from lambda_nas.execution.progress import (
     MEASURING_PRIOR,
     PRICING,
     PRICING_MERGING,
+    STARTING_RAY,
     Progress,
+    StageExpected,
     in_percent,
 )
 from lambda_nas.execution.settings import SearchTask, Settings
@@ -41,6 +43,9 @@ from lambda_nas.strategy.optuna_trials import (
 from lambda_nas.strategy.sampler import RemovalSampler
 from lambda_nas.strategy.surrogate import Score
 from lambda_nas.training.evaluation import evaluate
+
+START_RAY_S = 5
+"""About how long Ray takes to start."""
 
 PATIENCE_S = 300
 """How long to wait for a database server whose connection was lost."""
@@ -84,6 +89,8 @@ def measure_baseline(
             device=task.device,
             on_step=in_percent(advance),
         )
+    for expected in _expected(task, settings, prices):
+        progress.tell(expected)
     if settings.mergings:
         with progress.stage(PRICING_MERGING, 100) as advance:
             merged = price_mergings(
@@ -106,6 +113,20 @@ def measure_baseline(
             on_batch=lambda _: advance(),
         )
     return accuracy.top1, prices
+
+
+def _expected(task: SearchTask, settings: Settings, prices: PriceTable) -> list[StageExpected]:
+    """Return about how long the stages take that are only forward passes, once these are timed."""
+    image_s = 1 / prices.unpruned.throughput
+    removable = len(settings.layers)
+    sets = removable + sum(removable - step for step in range(settings.max_removed))
+    images = min(settings.prior_images, len(task.calibration))
+    return [
+        StageExpected(EVALUATING_UNPRUNED, len(task.evaluation) * image_s),
+        # Of a row of blocks, on average half are computed again for a removal set.
+        StageExpected(MEASURING_PRIOR, sets * images * image_s / 2),
+        StageExpected(STARTING_RAY, START_RAY_S),
+    ]
 
 
 def run_search(

@@ -61,7 +61,7 @@ class SearchBegun:
         images: Number of images that trials are compared on.
         rungs: Rungs of a trial.
         unpruned: Top-1 of the unpruned model, a fraction; ``None`` before it is measured.
-        details: Resolved settings and versions, by name.
+        details: What else is worth telling to those who want all, by name.
     """
 
     study: str

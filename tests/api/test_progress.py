@@ -149,7 +149,7 @@ def test_a_time_budget_is_counted_in_time():
     log.clock.now = 90
     log.trials(TrialCounts(1, 0, 0), [])
     log.tell(ENDED)
-    assert log.lines[-1].endswith("; 1 trials, 1 min 30 s of 30 min")
+    assert log.lines[-1].endswith("; 1 trial, 1 min 30 s of 30 min")
 
 
 def test_a_stage_is_drawn_at_most_every_quarter_second():

@@ -85,7 +85,7 @@ def refused(lambda_nas):
 
 @pytest.mark.full
 def test_onnx_says_nothing_but_what_was_written(pruned, tmp_path):
-    done = export("--format", "onnx")
+    done = export("--format", "onnx", "--quiet")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
         "trial 0: {1} removed, top-1 79.50% (-0.50), speed-up 1.25x -> out\n"

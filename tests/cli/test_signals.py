@@ -94,7 +94,7 @@ def test_a_signal_that_was_ignored_stays_so_as_nohup_has_it(begin):
 @pytest.mark.full
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
 def test_a_search_ends_safe_and_without_noise(tmp_path, name):
-    process = start("search", "--budget", "100", folder=tmp_path)
+    process = start("search", "--budget", "100", "--quiet", folder=tmp_path)
     database = tmp_path / "studies" / "lambda_nas.db"
     study = "digits_vit-digits"
     while process.poll() is None:

@@ -174,7 +174,8 @@ class Status:
         spent, whole = spent_and_all
         if self.search.budget.seconds is None:
             return f"{counts.evaluated} of {whole:.0f} trials"
-        return f"{counts.evaluated} trials, {duration(spent)} of {duration(whole)}"
+        trials = f"{counts.evaluated} trial{'s' * (counts.evaluated != 1)}"
+        return f"{trials}, {duration(spent)} of {duration(whole)}"
 
     def trial_times(self) -> str:
         """Return how long the trials have lasted, and about how long they still will."""

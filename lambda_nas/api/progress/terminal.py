@@ -1,5 +1,6 @@
 """The terminal: notes on it, and the live view of what a function does."""
 
+import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
@@ -13,6 +14,7 @@ from rich.text import Text
 from lambda_nas.api.progress.console import PlainConsole, labeled
 from lambda_nas.api.progress.status import Status
 from lambda_nas.execution.progress import Advance, Event, ProposalRejected, SearchBegun, TrialEnded
+from lambda_nas.reporting.formatting import printable
 from lambda_nas.reporting.front_table import SHORT_HEAD, short_rows, thin
 from lambda_nas.reporting.wrapping import AtCommas
 
@@ -24,8 +26,9 @@ stderr = PlainConsole(stderr=True)
 
 
 def note(text: str) -> None:
-    """Tell the user something on stderr."""
-    stderr.print(labeled("note", "dim", text), soft_wrap=True)
+    """Tell the user something on stderr, unless only what went wrong is to be told."""
+    if logging.getLogger("lambda_nas").level <= logging.INFO:
+        stderr.print(labeled("note", "dim", text), soft_wrap=True)
 
 
 class LiveView:
@@ -75,8 +78,8 @@ class LiveView:
         self._status.tell(event)
         match event:
             case TrialEnded(outcome="failed") as ended:
-                text = AtCommas(f"{ended.architecture}: {ended.reason}")
-                stderr.print(labeled("failed", "red", ""), text)
+                text = AtCommas(printable(f"failed: {ended.architecture}: {ended.reason}"))
+                stderr.print(text, style="red")
             case ProposalRejected(architecture, reason) if self._verbose:
                 stderr.print(AtCommas(f"rejected {architecture}: {reason}"))
             case SearchBegun() if self._verbose and first:

@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -90,6 +91,7 @@ def search(
     """
     with loading():
         run = lambda_nas.search
+    began = time.monotonic()
     found = run(
         model,
         data,
@@ -116,17 +118,18 @@ def search(
         output.print_json(output.study_json(found))
         return
     output.stdout.print(output.front_table(found))
-    _print_end(found, storage)
+    _print_end(found, storage, seconds=time.monotonic() - began)
 
 
-def _print_end(found: "Study", storage: str | None) -> None:
+def _print_end(found: "Study", storage: str | None, *, seconds: float) -> None:
     from lambda_nas.cli import output
-    from lambda_nas.reporting.formatting import command, storage_hint
+    from lambda_nas.reporting.formatting import command, duration, storage_hint
 
     counts = found.counts
     output.stdout.print(
         f"{counts.complete} trials done, {counts.stopped} stopped early, "
-        f"{counts.rejected} rejected by the gate, {counts.failed} failed; ended: {found.ended}"
+        f"{counts.rejected} rejected by the gate, {counts.failed} failed; "
+        f"ended after {duration(seconds)}: {found.ended}"
     )
     output.stdout.print("\nNext:", style="bold")
     if hint := storage_hint(storage):

@@ -1,5 +1,6 @@
 """``lambda-nas train``."""
 
+import time
 from typing import Annotated, Literal
 
 import typer
@@ -80,6 +81,7 @@ def train(
     """
     with loading():
         run = lambda_nas.train
+    began = time.monotonic()
     done = run(
         study,
         out,
@@ -100,7 +102,9 @@ def train(
         seed=seed,
         storage=storage,
     )
+    seconds = time.monotonic() - began
     from lambda_nas.cli import output
+    from lambda_nas.reporting.formatting import duration
 
     point, top1 = done.point, done.accuracy.top1
     if json:
@@ -123,7 +127,7 @@ def train(
     trial_name = f"trial {point.trial}: " if point else ""
     compared = f" ({', '.join(known)})" if known else ""
     output.stdout.print(
-        f"{trial_name}{done.summary}, top-1 {100 * top1:.2f}% after {epochs} epochs{compared} "
-        f"-> {out}",
+        f"{trial_name}{done.summary}, top-1 {100 * top1:.2f}% of {done.accuracy.images} images "
+        f"after {epochs} epochs in {duration(seconds)}{compared} -> {out}",
         soft_wrap=True,
     )

@@ -11,6 +11,7 @@ from lambda_nas.api.progress.shown import progress_shown
 from lambda_nas.cost.measurement import Price, measure_prices
 from lambda_nas.execution.progress import in_percent
 from lambda_nas.models.removal import Layers, RemovalSet
+from lambda_nas.pretrained.fitting import resize
 from lambda_nas.pretrained.loading import build_for_pricing
 from lambda_nas.pretrained.unwrapping import copy_without_hooks, unwrap
 
@@ -20,6 +21,7 @@ def bench(
     *,
     remove: Sequence[Layers] = (),
     batch_size: int = 32,
+    img_size: int | None = None,
     progress: bool = True,
 ) -> list[Price]:
     """Measure throughput, latency, memory and size of models, timed in turn.
@@ -32,6 +34,7 @@ def bench(
             the first.
         remove: Layers to remove from the first model, ``["0,2,4", [1, 5]]``: each adds a model.
         batch_size: Images per forward pass.
+        img_size: Side of the square images, for models that were built for others.
         progress: Whether to show progress.
 
     Returns:
@@ -47,6 +50,8 @@ def bench(
         build_for_pricing(model) if isinstance(model, str) else copy_without_hooks(unwrap(model))
         for model in models
     ]
+    if img_size is not None:
+        networks = [resize(network, img_size) for network in networks]
     networks += [remove_named(networks[0], removal) for removal in removals]
     networks = [network.eval().to(device) for network in networks]
     samples = [

@@ -37,6 +37,7 @@ class SearchConfig:
         data: An image folder; without model and data the built-in digits are searched.
         checkpoint: A file of weights for the model.
         pretrained: Whether to load timm's weights; by default unless there is a checkpoint.
+        img_size: Side of the square images to search on, if it isn't the model's own.
         class_map: A text file of class names in the order of the head.
         space: Name of a shipped space, a YAML file, or the space itself.
         study: Name of the study; by default that of model and data.
@@ -53,6 +54,7 @@ class SearchConfig:
     data: str | Path | None = None
     checkpoint: str | Path | None = None
     pretrained: bool | None = None
+    img_size: int | None = None
     class_map: str | Path | None = None
     space: str | Path | SpaceConfig | None = None
     study: str | None = None
@@ -85,6 +87,7 @@ def open_session(config: SearchConfig, stage: Stage) -> Iterator[Session]:
             data=config.data,
             checkpoint=config.checkpoint,
             pretrained=config.pretrained,
+            img_size=config.img_size,
             class_map=config.class_map,
             seed=config.seed,
         )

@@ -25,6 +25,7 @@ def evaluate(
     remove: Layers | None = None,
     class_map: str | Path | None = None,
     pretrained: bool = True,
+    img_size: int | None = None,
     progress: bool = True,
 ) -> Accuracy:
     """Measure a model's top-1 and top-5 accuracy on an image folder.
@@ -36,6 +37,8 @@ def evaluate(
         remove: Layers to remove first, ``"0,2,4"`` or ``[0, 2, 4]``, without any repair.
         class_map: A text file of class names in the order of the head.
         pretrained: Load timm's weights for one of its names.
+        img_size: Side of the square images that the model is used on, if it isn't the one that it
+            was built for; timm resamples its positions.
         progress: Whether to show progress.
 
     Raises:
@@ -45,9 +48,10 @@ def evaluate(
     """
     removal = None if remove is None else RemovalSet.named(remove)
     if isinstance(model, str):
-        network = load_model(model, pretrained=pretrained).model
+        loaded = load_model(model, pretrained=pretrained, img_size=img_size)
     else:
-        network = from_module(model).model
+        loaded = from_module(model, img_size=img_size)
+    network = loaded.model
     if removal is not None:
         network = remove_named(network, removal)
     with progress_shown(visible=progress) as shown:
@@ -58,7 +62,7 @@ def evaluate(
                 class_map=None if class_map is None else Path(class_map),
                 on_image=in_percent(advance),
             )
-        shown.notes(notes)
+        shown.notes((*loaded.all_notes, *notes))
         network.to("cuda" if torch.cuda.is_available() else "cpu")
         with shown.stage("Evaluating", -(-len(images) // BATCH_SIZE)) as advance:
             return measure(network, images, batch_size=BATCH_SIZE, on_batch=lambda _: advance())

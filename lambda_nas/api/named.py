@@ -118,6 +118,7 @@ def open_study_source(
         data=data,
         checkpoint=checkpoint,
         pretrained=pretrained,
+        img_size=None if model is None else _side(info),
         class_map=class_map,
         seed=info.seed if info else 0,
         limits=limits,
@@ -129,6 +130,14 @@ def open_study_source(
             advice="give that one with `model` and `checkpoint` or `pretrained`",
         )
     return found.read(stage)
+
+
+def _side(info: StudyInfo | None) -> int | None:
+    """Return the side of a study's square images, ``None`` if it has others."""
+    match info and info.settings.get("img_size"):
+        case [int(height), int(width)] if height == width:
+            return height
+    return None
 
 
 def describe_results(

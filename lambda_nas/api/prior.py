@@ -47,6 +47,7 @@ def prior(
     *,
     checkpoint: str | Path | None = None,
     pretrained: bool | None = None,
+    img_size: int | None = None,
     class_map: str | Path | None = None,
     score: ScoreName = "relative-entropy",
     target: Target = "head",
@@ -64,6 +65,8 @@ def prior(
         checkpoint: A file of weights to load into the model of that name.
         pretrained: Load timm's weights for one of its names; by default unless ``checkpoint`` is
             given.
+        img_size: Side of the square images that the model is used on, if it isn't the one that it
+            was built for; timm resamples its positions.
         class_map: A text file of class names in the order of the head.
         score: The score that NOSE minimizes.
         target: Where transfer entropy is measured: ``head`` (logits) or ``features`` before it.
@@ -83,9 +86,11 @@ def prior(
             data=data,
             checkpoint=checkpoint,
             pretrained=pretrained,
+            img_size=img_size,
             class_map=class_map,
             seed=seed,
         )
+        shown.notes(source.notes)
         forwards = forwards_of(source.model.model, source.data.calibration, limit_bytes=CACHE_BYTES)
         with shown.stage("Measuring the prior", 2 * len(forwards.layers)) as advance:
             found = measure_prior(

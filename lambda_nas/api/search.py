@@ -28,6 +28,7 @@ def search(
     storage: str | None = None,
     checkpoint: str | Path | None = None,
     pretrained: bool | None = None,
+    img_size: int | None = None,
     class_map: str | Path | None = None,
     workers: int = 1,
     gpus_per_trial: float | None = None,
@@ -60,6 +61,8 @@ def search(
         checkpoint: A file of weights to load into the model of that name.
         pretrained: Load timm's weights for one of its names; by default unless ``checkpoint`` is
             given.
+        img_size: Side of the square images that the model is used on, if it isn't the one that it
+            was built for; timm resamples its positions.
         class_map: A text file of class names in the order of the head.
         workers: Trials that run at the same time; they share the cores.
         gpus_per_trial: GPUs per trial; by default the workers share one GPU, if there is one.
@@ -91,6 +94,7 @@ def search(
         data=data,
         checkpoint=checkpoint,
         pretrained=pretrained,
+        img_size=img_size,
         class_map=class_map,
         space=space,
         study=study,

@@ -66,7 +66,7 @@ class Source:
     @property
     def notes(self) -> tuple[str, ...]:
         """What the user must be told before the search."""
-        notes = (*self.model.notes, *self.data.notes)
+        notes = (*self.model.all_notes, *self.data.notes)
         if self.has_repair:
             return notes
         return (
@@ -99,6 +99,7 @@ def open_source(
     data: str | Path | None,
     checkpoint: str | Path | None = None,
     pretrained: bool | None = None,
+    img_size: int | None = None,
     class_map: str | Path | None = None,
     seed: int = 0,
     limits: ImageLimits | None = None,
@@ -109,6 +110,7 @@ def open_source(
         data=data,
         checkpoint=checkpoint,
         pretrained=pretrained,
+        img_size=img_size,
         class_map=class_map,
         seed=seed,
         limits=limits,
@@ -122,6 +124,7 @@ def find_source(
     data: str | Path | None,
     checkpoint: str | Path | None = None,
     pretrained: bool | None = None,
+    img_size: int | None = None,
     class_map: str | Path | None = None,
     seed: int = 0,
     limits: ImageLimits | None = None,
@@ -136,7 +139,9 @@ def find_source(
             either can't be used.
     """
     if model is None and data is None:
-        _refuse_alone(checkpoint=checkpoint, pretrained=pretrained, class_map=class_map)
+        _refuse_alone(
+            checkpoint=checkpoint, pretrained=pretrained, img_size=img_size, class_map=class_map
+        )
         return FoundSource(digits_model(), digits_selection(), "digits")
     if model is None or data is None:
         missing = "model" if model is None else "data"
@@ -148,9 +153,10 @@ def find_source(
             model,
             pretrained=checkpoint is None if pretrained is None else pretrained,
             checkpoint=None if checkpoint is None else Path(checkpoint),
+            img_size=img_size,
         )
     else:
-        loaded = from_module(model)
+        loaded = from_module(model, img_size=img_size)
     removable_layers(loaded.model)
     images = select_images(
         Path(data),
@@ -163,12 +169,17 @@ def find_source(
 
 
 def _refuse_alone(
-    *, checkpoint: str | Path | None, pretrained: bool | None, class_map: str | Path | None
+    *,
+    checkpoint: str | Path | None,
+    pretrained: bool | None,
+    img_size: int | None,
+    class_map: str | Path | None,
 ) -> None:
     """Refuse what says nothing about the built-in default and would silently be left out."""
     given = [
         *([f"`checkpoint={checkpoint}`"] if checkpoint is not None else []),
         *(["`pretrained`"] if pretrained else []),
+        *([f"`img_size={img_size}`"] if img_size is not None else []),
         *([f"`class_map={class_map}`"] if class_map is not None else []),
     ]
     if given:
@@ -371,6 +382,7 @@ def _describe(source: Source, settings: Settings, *, rungs: int) -> dict[str, ob
         "architecture": config.architecture,
         "model_args": config.model_args,
         "pretrained_cfg": config.pretrained_cfg,
+        "img_size": list(source.model.image_size),
         "removed_before": list(config.removed),
         "doubled_before": list(config.doubled),
         "data": source.data.description,

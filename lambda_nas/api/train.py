@@ -137,7 +137,7 @@ def train(
             remove=choice.remove or NOTHING,
         )
         checkpoints = CheckpointFile.beside(out, source, architecture, schedule)
-        shown.notes([*source.model.notes, *source.data.notes])
+        shown.notes([*source.model.all_notes, *source.data.notes])
         if checkpoints.path.exists():
             shown.notes([f"resuming at the checkpoint {checkpoints.path}"])
         try:

@@ -46,6 +46,15 @@ StudyDataOption = Annotated[
     Path | None,
     typer.Option("--data", help="Folder with train/ and val/.", show_default="the study's"),
 ]
+ImageSizeOption = Annotated[
+    int | None,
+    typer.Option(
+        "--img-size",
+        min=1,
+        help="Side of the square images; timm resamples the model's positions.",
+        show_default="what the model was built for",
+    ),
+]
 ClassMapOption = Annotated[
     Path | None,
     typer.Option("--class-map", help="Text file of class names in the order of the head."),

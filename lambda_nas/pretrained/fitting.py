@@ -64,18 +64,36 @@ def convert(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     return converted
 
 
+def image_size(model: nn.Module) -> tuple[int, int]:
+    """Return height and width of the images that a model was built for."""
+    _, height, width = get_model_input_config(model)["input_size"]
+    return height, width
+
+
+def record_size(model: nn.Module) -> None:
+    """Have timm's data settings name the size that the network was built for.
+
+    For networks that take any size, timm itself reads and exports the size of the first weights.
+    """
+    recorded: Any = model.pretrained_cfg
+    current = get_model_input_config(model)["input_size"]
+    if list(recorded.get("input_size", ())) != list(current):
+        recorded["input_size"] = current
+
+
 def resize(model: nn.Module, img_size: int) -> nn.Module:
     """Return the model for images of another size, positions resampled by timm.
 
     Raises:
         InputError: If the architecture or its weights can't take that size.
     """
-    current = get_model_input_config(model)
-    channels, *size = current["input_size"]
-    if size == [img_size, img_size]:
+    if img_size < 1:
+        raise InputError("must be at least 1", parameter="img_size", value=img_size)
+    current, size = get_model_input_config(model), image_size(model)
+    if size == (img_size, img_size):
         return model
     recorded: Any = model.pretrained_cfg
-    args = get_model_args(model)
+    args, channels = get_model_args(model), current["input_size"][0]
     cfg = filter_pretrained_cfg(dict(recorded), remove_source=True)
     cfg["input_size"] = (channels, img_size, img_size)
     if current["fixed_input_size"] or "img_size" in args:

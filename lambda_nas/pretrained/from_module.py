@@ -9,7 +9,7 @@ from timm.models import filter_pretrained_cfg, get_model_args, get_model_input_c
 from torch import Tensor, nn
 
 from lambda_nas.errors import InputError, LambdaNasError
-from lambda_nas.pretrained.fitting import misfit, resize
+from lambda_nas.pretrained.fitting import misfit, record_size, resize
 from lambda_nas.pretrained.loading import LoadedModel, ModelConfig, fingerprint
 from lambda_nas.pretrained.unwrapping import copy_without_hooks, hooked, plain_state, unwrap
 
@@ -36,6 +36,7 @@ def from_module(model: nn.Module, *, img_size: int | None = None) -> LoadedModel
     _check_same_outputs(network, own)
     if img_size is not None:
         own = resize(own, img_size)
+    record_size(own)
     config = ModelConfig.of(own)
     notes: tuple[str, ...] = ()
     if count := hooked(network):

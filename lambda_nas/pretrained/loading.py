@@ -24,7 +24,7 @@ from lambda_nas.models.merging import Merging
 from lambda_nas.models.removal import RemovalSet
 from lambda_nas.pretrained.checkpoint_files import load_checkpoint
 from lambda_nas.pretrained.entry_points import PRUNED_ARCHITECTURE
-from lambda_nas.pretrained.fitting import NAMED_KEYS, resize
+from lambda_nas.pretrained.fitting import NAMED_KEYS, image_size, record_size, resize
 
 ORIGIN = {"tag", "license", "description", "origin_url", "paper_name", "paper_ids", "notes"}
 NOTHING = RemovalSet()
@@ -89,6 +89,17 @@ class LoadedModel:
     fingerprint: str
     notes: tuple[str, ...] = ()
 
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the images that the model is used on."""
+        return image_size(self.model)
+
+    @property
+    def all_notes(self) -> tuple[str, ...]:
+        """The messages, and the image size."""
+        height, width = self.image_size
+        return (*self.notes, f"images at {height} x {width}{_of_tests(self)}")
+
 
 def load_model(
     name: str,
@@ -128,17 +139,29 @@ def load_model(
         )
     if img_size is not None:
         model = resize(model, img_size)
+    record_size(model)
     config = ModelConfig.of(model)
     if checkpoint is not None:
         config = _of_unknown_origin(config)
     return LoadedModel(model.eval(), name, config, fingerprint(model, config), notes)
 
 
+def _of_tests(loaded: LoadedModel) -> str:
+    """Return the other size that timm recommends for tests, if there is one."""
+    size = loaded.config.pretrained_cfg.get("test_input_size")
+    if size is None or tuple(size[1:]) == loaded.image_size:
+        return ""
+    return f" (timm's own test size is {size[1]} x {size[2]})"
+
+
 def fingerprint(model: nn.Module, config: ModelConfig) -> str:
-    """Return a SHA-256 hash of the architecture and all weights, 16 hex digits."""
+    """Return a SHA-256 hash of architecture, image size and all weights, 16 hex digits."""
     digest = hashlib.sha256(f"{config.architecture}{config.removed}{config.doubled}".encode())
     if config.merging:
         digest.update(repr(config.merging).encode())
+    known = get_pretrained_cfg(config.architecture)
+    if known is None or known.input_size[1:] != (size := image_size(model)):
+        digest.update(f"{size}".encode())
     for key, tensor in sorted(model.state_dict().items()):
         digest.update(f"{key}{tuple(tensor.shape)}{tensor.dtype}".encode())
         flat = tensor.detach().cpu().contiguous().reshape(-1)
@@ -209,7 +232,7 @@ def _check_folder(name: str, folder: Path, *, weights: bool) -> None:
     raise InputError(problem, parameter="model", value=name)
 
 
-def build_for_pricing(name: str, *, img_size: int | None = None) -> nn.Module:
+def build_for_pricing(name: str) -> nn.Module:
     """Return a model to time: a folder's network, or a timm name's with random weights.
 
     Raises:
@@ -217,7 +240,6 @@ def build_for_pricing(name: str, *, img_size: int | None = None) -> nn.Module:
     """
     source, _ = parse_model_name(name)
     if source:
-        return load_model(name, img_size=img_size).model
+        return load_model(name).model
     _check_name(name)
-    model = _create(name, pretrained=False)
-    return model if img_size is None else resize(model, img_size)
+    return _create(name, pretrained=False)

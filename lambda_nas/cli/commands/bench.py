@@ -6,7 +6,7 @@ import typer
 
 import lambda_nas
 from lambda_nas.cli.loading import loading
-from lambda_nas.cli.options import REMOVE, JsonOption
+from lambda_nas.cli.options import REMOVE, ImageSizeOption, JsonOption
 
 COLUMNS = ("throughput", "latency_ms", "memory_bytes", "params", "macs", "speedup")
 
@@ -34,6 +34,7 @@ def bench(
         ),
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Images per forward pass.")] = 32,
+    img_size: ImageSizeOption = None,
     json: JsonOption = False,
 ) -> None:
     """Compare the throughput, latency, memory and size of models, timed in turn.
@@ -42,7 +43,7 @@ def bench(
     """
     with loading():
         run = lambda_nas.bench
-    prices = run(model, remove=remove or (), batch_size=batch_size)
+    prices = run(model, remove=remove or (), batch_size=batch_size, img_size=img_size)
     names = [*model, *(f"{model[0]} without {layers}" for layers in remove or ())]
 
     from rich.table import Table

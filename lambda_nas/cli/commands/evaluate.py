@@ -7,7 +7,7 @@ import typer
 
 import lambda_nas
 from lambda_nas.cli.loading import loading
-from lambda_nas.cli.options import REMOVE, ClassMapOption, JsonOption
+from lambda_nas.cli.options import REMOVE, ClassMapOption, ImageSizeOption, JsonOption
 
 
 def register(app: typer.Typer) -> None:
@@ -32,13 +32,14 @@ def evaluate(
         str | None,
         typer.Option(metavar="LAYERS", help=f"{REMOVE}, first, without any repair."),
     ] = None,
+    img_size: ImageSizeOption = None,
     class_map: ClassMapOption = None,
     json: JsonOption = False,
 ) -> None:
     """Measure a model's top-1 and top-5 accuracy on an image folder."""
     with loading():
         run = lambda_nas.evaluate
-    found = run(model, data, remove=remove, class_map=class_map)
+    found = run(model, data, remove=remove, class_map=class_map, img_size=img_size)
 
     from lambda_nas.cli import output
 

@@ -10,6 +10,7 @@ from lambda_nas.cli.options import (
     CheckpointOption,
     ClassMapOption,
     DataOption,
+    ImageSizeOption,
     JsonOption,
     ModelOption,
     PlotOption,
@@ -36,6 +37,7 @@ def prior(
     model: ModelOption = None,
     checkpoint: CheckpointOption = None,
     pretrained: PretrainedOption = False,
+    img_size: ImageSizeOption = None,
     data: DataOption = None,
     class_map: ClassMapOption = None,
     score: Annotated[
@@ -64,6 +66,7 @@ def prior(
         data,
         checkpoint=checkpoint,
         pretrained=pretrained,
+        img_size=img_size,
         class_map=class_map,
         score=score,
         target=target,

@@ -14,6 +14,7 @@ from lambda_nas.cli.options import (
     CheckpointOption,
     ClassMapOption,
     DataOption,
+    ImageSizeOption,
     JsonOption,
     ModelOption,
     PretrainedOption,
@@ -45,6 +46,7 @@ def search(
     model: ModelOption = None,
     checkpoint: CheckpointOption = None,
     pretrained: PretrainedOption = False,
+    img_size: ImageSizeOption = None,
     data: DataOption = None,
     class_map: ClassMapOption = None,
     budget: Annotated[
@@ -101,6 +103,7 @@ def search(
         storage=storage,
         checkpoint=checkpoint,
         pretrained=pretrained,
+        img_size=img_size,
         class_map=class_map,
         workers=workers,
         gpus_per_trial=gpus_per_trial,

@@ -12,7 +12,7 @@ from timm.data.model_config import resolve_input_data_config
 from timm.data.transforms_factory import create_transform
 from torch import Tensor, nn
 
-from lambda_nas.data.files import name_some
+from lambda_nas.data.files import name_some, printable
 from lambda_nas.data.image_set import ImageSet
 from lambda_nas.data.listing import UNREADABLE_LIMIT, Listing
 from lambda_nas.data.pixels import decode_image, explain, read_file
@@ -114,7 +114,8 @@ def _report(listing: Listing, indices: Tensor, unreadable: dict[int, str]) -> tu
     count = f"{len(unreadable)} of {len(indices)} images"
     if len(unreadable) > UNREADABLE_LIMIT * len(indices):
         raise InputError(f"can't read {count}: {names}", parameter="data", value=listing.root)
-    return (f"skipped unreadable images, {count} below {listing.root}: {names}",)
+    root = printable(str(listing.root))
+    return (f"skipped unreadable images, {count} below {root}: {names}",)
 
 
 def _per_channel(values: tuple[float, ...], channels: int) -> tuple[float, ...]:

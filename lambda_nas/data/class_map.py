@@ -13,8 +13,6 @@ def read_class_map(path: Path) -> tuple[str, ...]:
     Raises:
         InputError: If the file can't be read, is empty, or has blank lines or a name twice.
     """
-    if not path.is_file():
-        raise InputError("there is no such file", parameter="class_map", value=path)
     # timm would also unpickle, which runs code in the file.
     if path.suffix.lower() != ".txt":
         raise InputError(
@@ -24,6 +22,8 @@ def read_class_map(path: Path) -> tuple[str, ...]:
             allowed="a .txt file with one class name per line",
         )
     try:
+        if not path.is_file():
+            raise InputError("there is no such file", parameter="class_map", value=path)
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"can't be read ({error})", parameter="class_map", value=path) from error

@@ -108,8 +108,9 @@ def _fingerprint(hashes: list[bytes], labels: Tensor) -> str:
 def _report(listing: Listing, indices: Tensor, unreadable: dict[int, str]) -> tuple[str, ...]:
     if not unreadable:
         return ()
+    reasons = {int(indices[position]): reason for position, reason in unreadable.items()}
     names = name_some(
-        [f"{listing.filename(int(indices[at]))} ({unreadable[at]})" for at in sorted(unreadable)]
+        [f"{listing.filename(index)} ({reasons[index]})" for index in sorted(reasons)]
     )
     count = f"{len(unreadable)} of {len(indices)} images"
     if len(unreadable) > UNREADABLE_LIMIT * len(indices):

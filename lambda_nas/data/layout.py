@@ -1,11 +1,12 @@
 """Finds out which folders of a dataset hold training images and which hold evaluation images."""
 
 import os
+import stat
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lambda_nas.data.files import EXTENSIONS, SYSTEM, is_folder, printable
+from lambda_nas.data.files import EXTENSIONS, SYSTEM, describe, is_folder, printable
 from lambda_nas.errors import InputError
 
 TRAINING = ("train", "training")
@@ -47,7 +48,14 @@ def find_layout(root: Path) -> Layout:
     Raises:
         InputError: If the folder is missing, or it isn't clear which images are for what.
     """
-    if not root.is_dir():
+    try:
+        there = stat.S_ISDIR(root.stat().st_mode)
+    except FileNotFoundError:
+        there = False
+    except OSError as error:
+        problem = f"can't be read ({describe(error)})"
+        raise InputError(problem, parameter="data", value=root) from error
+    if not there:
         raise InputError("there is no such folder", parameter="data", value=root)
     folders = sorted(_subfolders(root))
     named = [folder for folder in folders if _role(folder) in (*TRAINING, *EVALUATION)]

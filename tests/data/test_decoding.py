@@ -107,6 +107,18 @@ def test_too_many_folders_without_permission(tmp_path, monkeypatch):
     (root / "bee").chmod(0o755)
 
 
+def test_a_dataset_without_permission(tmp_path, monkeypatch):
+    tmp_path.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    root = fill(tmp_path / "data" / "below").relative_to(tmp_path)
+    root.parent.chmod(0)
+    message = r"can't be read \(Permission denied\)"
+    for folder in (root, root.parent):
+        with as_nobody(), pytest.raises(InputError, match=message):
+            load_evaluation(folder, network())
+    root.parent.chmod(0o755)
+
+
 def test_names_times_and_places_are_not_in_the_fingerprint(tmp_path):
     root = fill(tmp_path / "data")
     first = load_images(root, network()).fingerprint

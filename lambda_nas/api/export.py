@@ -129,7 +129,7 @@ def export(
                 class_map=class_map,
                 remove=choice.remove,
             )
-            shown.notes([*source.model.notes, *source.data.notes])
+            shown.notes([*source.model.all_notes, *source.data.notes])
             return _export_repaired(
                 found, source, choice.remove, shown.stage, out=out, format=format, plain=plain
             )

@@ -1,5 +1,10 @@
 """Names and paths reach the terminal as text, whatever they hold."""
 
+import html
+import shlex
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
 NASTY = "a [/home] [red]:bomb: <img src=x> $(id) \"q' `b` | *s*"
@@ -65,11 +70,59 @@ def test_a_path_that_no_database_stores(lambda_nas, tmp_path, monkeypatch):
 
 
 def test_folders_may_be_called_what_studies_may_not(source):
-    from dataclasses import replace
-
     from lambda_nas.api.session import default_study_name
     from lambda_nas.records.study import check_study_name
 
     name = default_study_name(replace(source, data_name=f"/x/{CONTROL} "))
     assert name == "tiny--]0;owned--31m"
     check_study_name(name)
+
+
+@pytest.fixture
+def studied(tmp_path, monkeypatch, make_info, prices, who):
+    """A study of strange names in a database whose URL holds a secret."""
+    from lambda_nas.store.study_store import SqlStudyStore
+
+    monkeypatch.chdir(tmp_path)
+    url = f"sqlite:///file:{tmp_path}/x.db?mode=rwc&token=S3CRET&uri=true"
+    named = {"model": f"local-dir:{NASTY}", "data": NASTY, "device": NASTY}
+    info = make_info(f"-{NASTY}", **named, settings={"rungs": 1, "seeds": []})
+    command = shlex.join(["lambda-nas", "search", "--storage", url, "--study", info.name])
+    with SqlStudyStore.open(url) as store:
+        store.create_study(info, prices)
+        store.begin_run(info.name, replace(who, command=command))
+    return info.name, url
+
+
+def test_what_commands_say_of_strange_names(lambda_nas, studied, monkeypatch):
+    from lambda_nas.cli import output
+
+    monkeypatch.setattr(output.stdout, "width", 500)
+    name, url = studied
+    where = ("--storage", url)
+    for command in ("show", "doctor"):
+        code, out, err = lambda_nas(command, *where, "--", name)
+        assert (code, err) == (0, "")
+        assert name in out
+    assert name in lambda_nas("studies", *where)[1]
+    code, _, err = lambda_nas("report", *where, "--out", "a [red].html", "--", name)
+    assert (code, err) == (0, "note: wrote a [red].html\n")
+
+
+def test_the_commands_after_a_search_can_be_pasted(lambda_nas, studied, monkeypatch, capsys):
+    from lambda_nas import open_study
+    from lambda_nas.cli.commands.search import _print_end
+
+    name, url = studied
+    _print_end(open_study(name, storage=url), url, seconds=1.0)
+    out = capsys.readouterr().out
+    assert "S3CRET" not in out
+    hint, *lines = out.partition("Next:\n")[2].splitlines()
+    assert hint.startswith("  set LAMBDA_NAS_STORAGE to the URL of the database first")
+    words = [shlex.split(line) for line in lines]
+    assert [line[1] for line in words] == ["export", "report", "dashboard", "show"]
+    monkeypatch.setenv("LAMBDA_NAS_STORAGE", url)
+    for line in (words[1], words[3]):
+        assert lambda_nas(*line[1:])[0] == 0
+    assert "S3CRET" not in Path("report.html").read_text()
+    assert shlex.quote(name) in html.unescape(Path("report.html").read_text())

@@ -74,5 +74,5 @@ def test_natural_images_are_cropped_and_flipped(source, tmp_path, monkeypatch, m
             checkpoints=CheckpointFile(tmp_path / "state.pt"),
             out=tmp_path / "out",
             results=None,
-            stage=lambda *_: nullcontext(lambda: None),
+            stage=lambda *_: nullcontext(lambda detail="": None),
         )

@@ -91,7 +91,7 @@ def test_bad_input(lambda_nas, args, code, message):
 def test_constraints_that_nothing_satisfies(lambda_nas, tmp_path, constraint, nearest):
     from lambda_nas.store.study_store import SqlStudyStore
 
-    code, out, err = lambda_nas("search", "--budget", "3", "--json", *constraint)
+    code, out, err = lambda_nas("search", "--quiet", "--budget", "3", "--json", *constraint)
     assert (code, out) == (1, "")
     message = (
         "error: no architecture satisfies the constraints; "

@@ -58,7 +58,7 @@ def test_a_report_of_a_real_study(searched, inside):
 
 def test_limits_that_nothing_keeps_leave_the_study_alone(inside, lambda_nas, searched):
     assert json.loads(inside("show", STUDY, "--json")) == searched[1]
-    code, out, err = lambda_nas("search", "--budget", "100", "--min-speedup", "50")
+    code, out, err = lambda_nas("search", "--quiet", "--budget", "100", "--min-speedup", "50")
     assert (code, out) == (1, "")
     assert re.fullmatch(
         r"error: no architecture .* nearest to --min-speedup 50: 11 layers removed, .*\n", err

@@ -361,7 +361,7 @@ def test_infeasible_limits_end_before_any_work(source, tmp_path, constraints, pr
         @contextmanager
         def stage(self, label, total):
             stages.append(label)
-            yield lambda: None
+            yield lambda detail="": None
 
     with pytest.raises(InfeasibleError, match=message):
         session.search(

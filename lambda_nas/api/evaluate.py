@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from lambda_nas.api.class_question import question_classes
 from lambda_nas.api.named import remove_named
 from lambda_nas.api.progress.shown import progress_shown
 from lambda_nas.data.image_folder import load_evaluation
@@ -12,8 +13,7 @@ from lambda_nas.execution.progress import in_percent
 from lambda_nas.models.removal import Layers, RemovalSet
 from lambda_nas.pretrained.from_module import from_module
 from lambda_nas.pretrained.loading import load_model
-from lambda_nas.training.evaluation import Accuracy
-from lambda_nas.training.evaluation import evaluate as measure
+from lambda_nas.training.evaluation import Accuracy, predict
 
 BATCH_SIZE = 64
 
@@ -24,6 +24,7 @@ def evaluate(
     *,
     remove: Layers | None = None,
     class_map: str | Path | None = None,
+    trust_classes: bool = False,
     pretrained: bool = True,
     img_size: int | None = None,
     progress: bool = True,
@@ -33,16 +34,18 @@ def evaluate(
     Args:
         model: A network that timm built, which stays as it is; or a name: ``local-dir:DIR``,
             ``hf-hub:ID`` or timm's own.
-        data: Image folder, one folder per class; with ``val/`` below it, that is used.
+        data: Image folder, one folder per class; with ``val/`` or the like below it, that
+            is used.
         remove: Layers to remove first, ``"0,2,4"`` or ``[0, 2, 4]``, without any repair.
         class_map: A text file of class names in the order of the head.
+        trust_classes: Accept the order of classes even if the model is no better than chance.
         pretrained: Load timm's weights for one of its names.
         img_size: Side of the square images that the model is used on, if it isn't the one that it
             was built for; timm resamples its positions.
         progress: Whether to show progress.
 
     Raises:
-        InputError: If model or images can't be used.
+        InputError: If model or images can't be used, or the model is no better than chance.
         LayerIndexError: If a layer of ``remove`` can't be removed.
         NonFiniteError: If a logit is NaN or infinite.
     """
@@ -56,7 +59,7 @@ def evaluate(
         network = remove_named(network, removal)
     with progress_shown(visible=progress) as shown:
         with shown.stage("Reading images", 100) as advance:
-            images, notes, _ = load_evaluation(
+            images, notes, class_orders = load_evaluation(
                 Path(data),
                 network,
                 class_map=None if class_map is None else Path(class_map),
@@ -65,4 +68,9 @@ def evaluate(
         shown.notes((*loaded.all_notes, *notes))
         network.to("cuda" if torch.cuda.is_available() else "cpu")
         with shown.stage("Evaluating", -(-len(images) // BATCH_SIZE)) as advance:
-            return measure(network, images, batch_size=BATCH_SIZE, on_batch=lambda _: advance())
+            best = predict(network, images, batch_size=BATCH_SIZE, on_batch=lambda _: advance())
+        # What has lost layers without any repair may well be no better than chance.
+        trusted = trust_classes or removal is not None
+        asked = question_classes(best[:, 0], images.labels, class_orders, str(data), trust=trusted)
+        shown.notes(asked)
+        return Accuracy.of(best, images.labels)

@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from lambda_nas.api import session
+from lambda_nas.api.class_question import question_baseline
 from lambda_nas.api.config import SearchConfig, open_session, parse_budget, parse_bytes
 from lambda_nas.api.progress.shown import progress_shown
 from lambda_nas.api.study import Study, read_study
@@ -30,6 +31,7 @@ def search(
     pretrained: bool | None = None,
     img_size: int | None = None,
     class_map: str | Path | None = None,
+    trust_classes: bool = False,
     workers: int = 1,
     gpus_per_trial: float | None = None,
     ray_address: str | None = None,
@@ -64,6 +66,7 @@ def search(
         img_size: Side of the square images that the model is used on, if it isn't the one that it
             was built for; timm resamples its positions.
         class_map: A text file of class names in the order of the head.
+        trust_classes: Accept the order of classes even if the model is no better than chance.
         workers: Trials that run at the same time; they share the cores.
         gpus_per_trial: GPUs per trial; by default the workers share one GPU, if there is one.
         ray_address: A Ray cluster to join, ``HOST:PORT`` or ``auto``.
@@ -80,7 +83,8 @@ def search(
         The study, with all that earlier searches found.
 
     Raises:
-        InputError: If something given can't be used.
+        InputError: If something given can't be used, or the unpruned model is no better than
+            chance.
         UnsupportedModelError: If the model has no attention layer that can be removed.
         StudyMismatchError: If the study exists with another model, other data or another device.
         InfeasibleError: If no architecture satisfies the constraints.
@@ -119,7 +123,13 @@ def search(
             StagesPlanned(stages_before_trials(joins=ray_address is not None))
         )
         with open_session(config, shown.stage) as opened:
-            shown.notes(opened.source.notes)
+            source = opened.source
+            shown.notes(source.notes)
+            if not opened.store.has(opened.name):
+                asked = question_baseline(
+                    source.model.model, source.data, source.data_name, shown, trust=trust_classes
+                )
+                shown.notes(asked)
             try:
                 result = session.search(
                     opened,

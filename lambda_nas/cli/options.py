@@ -57,7 +57,18 @@ ImageSizeOption = Annotated[
 ]
 ClassMapOption = Annotated[
     Path | None,
-    typer.Option("--class-map", help="Text file of class names in the order of the head."),
+    typer.Option(
+        "--class-map",
+        help="Text file (.txt) that names the class of each output of the head, one per line.",
+        show_default="label_names of the model's config, else the order of the folders",
+    ),
+]
+TrustClassesOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust-classes",
+        help="Accept the order of classes even if the model is no better than chance.",
+    ),
 ]
 StorageOption = Annotated[
     str | None,

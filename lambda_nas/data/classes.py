@@ -192,7 +192,7 @@ def _possible(
     if used.names[0] not in names:
         # As if a header had been read as a name.
         guesses.append(
-            ClassOrder("the same without its first name", used.names[1:] + used.names[:1])
+            ClassOrder(f"{used.origin} without its first name", used.names[1:] + used.names[:1])
         )
     orders: dict[tuple[str, ...], ClassOrder] = {}
     for guess in guesses:

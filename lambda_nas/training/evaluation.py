@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lambda_nas.data.image_set import ImageSet
 from lambda_nas.errors import InputError, NonFiniteError
@@ -18,8 +18,15 @@ class Accuracy:
     top5: float
     images: int
 
+    @classmethod
+    def of(cls, best: Tensor, labels: Tensor) -> "Accuracy":
+        """Compare what ``predict`` returns with the labels ``[images]``."""
+        right = best == labels[:, None]
+        return cls(
+            int(right[:, 0].sum()) / len(labels), int(right.sum()) / len(labels), len(labels)
+        )
 
-@torch.inference_mode()
+
 def evaluate(
     model: nn.Module,
     images: ImageSet,
@@ -27,13 +34,31 @@ def evaluate(
     batch_size: int = 64,
     on_batch: Callable[[int], None] | None = None,
 ) -> Accuracy:
-    """Measure the accuracy of a model on the device of its parameters; puts it in eval mode.
+    """Measure the accuracy of a model; takes and raises what ``predict`` does."""
+    return Accuracy.of(
+        predict(model, images, batch_size=batch_size, on_batch=on_batch), images.labels
+    )
+
+
+@torch.inference_mode()
+def predict(
+    model: nn.Module,
+    images: ImageSet,
+    *,
+    batch_size: int = 64,
+    on_batch: Callable[[int], None] | None = None,
+) -> Tensor:
+    """Classify images on the device of a model's parameters; puts the model in eval mode.
 
     Args:
         model: Maps ``[batch, channels, height, width]`` to ``[batch, classes]``.
-        images: The images and their labels.
+        images: The images.
         batch_size: Images per forward pass.
         on_batch: Called after each batch with the number of images in it.
+
+    Returns:
+        The classes of the (up to) five highest logits, the highest first, ``[images, 5]``, int64,
+        on the CPU.
 
     Raises:
         InputError: If there are no images.
@@ -43,14 +68,12 @@ def evaluate(
         raise InputError("there are no images to evaluate on")
     model.eval()
     device = next(model.parameters()).device
-    top1 = top5 = 0
+    best = []
     for batch, labels in images.batches(batch_size, device=device):
         logits = model(batch)
         if not torch.isfinite(logits).all():
             raise NonFiniteError("the model's outputs are not finite: check its weights")
-        best = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
-        top1 += int(best[:, 0].sum())
-        top5 += int(best.sum())
+        best.append(logits.topk(min(5, logits.shape[1])).indices.cpu())
         if on_batch:
             on_batch(len(labels))
-    return Accuracy(top1 / len(images), top5 / len(images), len(images))
+    return torch.cat(best)

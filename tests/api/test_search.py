@@ -67,7 +67,11 @@ def searched(folder, model):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         return lambda_nas.search(
-            model, "images", budget=3, space=SpaceConfig(name="s", max_removed=3, seeds={"a": [0]})
+            model,
+            "images",
+            budget=3,
+            space=SpaceConfig(name="s", max_removed=3, seeds={"a": [0]}),
+            trust_classes=True,
         )
 
 
@@ -176,7 +180,11 @@ def test_weights_that_are_gone(searched, stored):
         ({"model": "deit_tinny"}, InputError, "^model deit_tinny: timm has no such model: did"),
         ({"space": "nope"}, InputError, "there is no such search space"),
         ({"storage": "nonsense"}, InputError, "^storage nonsense: not a database URL"),
-        ({"max_params": 1, "study": "new"}, InfeasibleError, "nearest to max_params 1: "),
+        (
+            {"max_params": 1, "study": "new", "trust_classes": True},
+            InfeasibleError,
+            "nearest to max_params 1: ",
+        ),
     ],
 )
 def test_wishes_that_cant_be_granted(model, wishes, error, message):

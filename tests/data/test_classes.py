@@ -197,5 +197,5 @@ def test_orders_that_the_outputs_may_be_in(tmp_path):
     # A header, where the folder holds only some of the classes.
     assert origins(("a", "b"), network(4), "class", "a", "b", "c") == {
         ("class", "a", "b", "c"): "the class map",
-        ("a", "b", "c", "class"): "the same without its first name",
+        ("a", "b", "c", "class"): "the class map without its first name",
     }

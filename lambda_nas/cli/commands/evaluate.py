@@ -7,7 +7,13 @@ import typer
 
 import lambda_nas
 from lambda_nas.cli.loading import loading
-from lambda_nas.cli.options import REMOVE, ClassMapOption, ImageSizeOption, JsonOption
+from lambda_nas.cli.options import (
+    REMOVE,
+    ClassMapOption,
+    ImageSizeOption,
+    JsonOption,
+    TrustClassesOption,
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -24,7 +30,7 @@ def evaluate(
     data: Annotated[
         Path,
         typer.Option(
-            help="Image folder with one folder per class; if it holds train/ and val/, val/ is "
+            help="Image folder with one folder per class; if it holds val/ or the like, that is "
             "used."
         ),
     ],
@@ -34,12 +40,20 @@ def evaluate(
     ] = None,
     img_size: ImageSizeOption = None,
     class_map: ClassMapOption = None,
+    trust_classes: TrustClassesOption = False,
     json: JsonOption = False,
 ) -> None:
     """Measure a model's top-1 and top-5 accuracy on an image folder."""
     with loading():
         run = lambda_nas.evaluate
-    found = run(model, data, remove=remove, class_map=class_map, img_size=img_size)
+    found = run(
+        model,
+        data,
+        remove=remove,
+        img_size=img_size,
+        class_map=class_map,
+        trust_classes=trust_classes,
+    )
 
     from lambda_nas.cli import output
 

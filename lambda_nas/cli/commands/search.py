@@ -19,6 +19,7 @@ from lambda_nas.cli.options import (
     ModelOption,
     PretrainedOption,
     StorageOption,
+    TrustClassesOption,
 )
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ def search(
     img_size: ImageSizeOption = None,
     data: DataOption = None,
     class_map: ClassMapOption = None,
+    trust_classes: TrustClassesOption = False,
     budget: Annotated[
         str, typer.Option(help="Number of evaluated trials (40), or wall time (90s, 30m, 2h).")
     ] = "12",
@@ -105,6 +107,7 @@ def search(
         pretrained=pretrained,
         img_size=img_size,
         class_map=class_map,
+        trust_classes=trust_classes,
         workers=workers,
         gpus_per_trial=gpus_per_trial,
         ray_address=ray_address,

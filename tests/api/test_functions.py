@@ -152,7 +152,7 @@ def test_named_layers_are_exported_repaired(study, model):
     network = timm.create_model("local-dir:named", pretrained=True).eval()
     assert torch.equal(network(images), expected(images))
     assert (found.point, found.removed) == (None, removal.layers)
-    accuracy = lambda_nas.evaluate("local-dir:named", "images", progress=False)
+    accuracy = lambda_nas.evaluate("local-dir:named", "images", trust_classes=True, progress=False)
     assert found.accuracy == accuracy.top1
     card = Path("named/README.md").read_text(encoding="utf-8")
     assert "- **Weights:** repaired in closed form\n" in card
@@ -181,7 +181,8 @@ def test_named_layers_are_trained_without_a_study(model):
         progress=False,
     )
     assert (trained.point, trained.baseline, trained.removed) == (None, None, (1, 3))
-    assert lambda_nas.evaluate("local-dir:by name", "images", progress=False) == trained.accuracy
+    found = lambda_nas.evaluate("local-dir:by name", "images", trust_classes=True, progress=False)
+    assert found == trained.accuracy
     network = timm.create_model("local-dir:by name", pretrained=True)
     assert count_params(network) == count_params(
         remove_attention(model, RemovalSet.of([1, 3])).model

@@ -48,7 +48,7 @@ def accuracy(model, size):
 
 @pytest.mark.parametrize("size", [None, 32])
 def test_eval_at_the_models_size_and_another(lambda_nas, model, size):
-    flags = () if size is None else ("--img-size", size)
+    flags = ("--trust-classes", *(() if size is None else ("--img-size", size)))
     code, out, err = lambda_nas("eval", "local-dir:model", "--data", "images", "--json", *flags)
     assert code == 0
     assert json.loads(out)["top1"] == pytest.approx(accuracy(model, size or 64))

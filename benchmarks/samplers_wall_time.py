@@ -14,6 +14,7 @@ from pathlib import Path
 import optuna
 
 from lambda_nas.api import session
+from lambda_nas.api.preparation import resolve_layers
 from lambda_nas.api.progress.quiet import Quiet
 from lambda_nas.api.progress.shown import progress_shown
 from lambda_nas.cost.price_table import PriceTable
@@ -80,7 +81,7 @@ def search(
 
     Both are judged by the prices of the first: theirs differ by the machine's noise alone.
     """
-    layers, most, _ = session.resolve_layers(source, load_space("digits"))
+    layers, most, _ = resolve_layers(source.model.model, load_space("digits"))
     settings = Settings(
         Budget(trials=options.budget), max_removed=most, layers=layers, seed=options.seed
     )

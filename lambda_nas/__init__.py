@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from lambda_nas.api.evaluate import evaluate as evaluate
     from lambda_nas.api.export import Exported as Exported
     from lambda_nas.api.export import export as export
+    from lambda_nas.api.plan import Plan as Plan
+    from lambda_nas.api.plan import plan as plan
     from lambda_nas.api.prior import MeasuredPrior as MeasuredPrior
     from lambda_nas.api.prior import prior as prior
     from lambda_nas.api.report import report as report
@@ -38,6 +40,8 @@ _MODULES = {
     "evaluate": "api.evaluate",
     "export": "api.export",
     "Exported": "api.export",
+    "Plan": "api.plan",
+    "plan": "api.plan",
     "MeasuredPrior": "api.prior",
     "prior": "api.prior",
     "report": "api.report",

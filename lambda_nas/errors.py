@@ -106,7 +106,9 @@ class Problems:
         try:
             yield
         except LambdaNasError as error:
-            self._found.append(error)
+            # Two checks may stumble over the same thing.
+            if str(error) not in map(str, self._found):
+                self._found.append(error)
 
     def report(self) -> None:
         """Raise what was found, if anything was.

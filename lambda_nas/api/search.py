@@ -1,19 +1,15 @@
 """Searches a model (``lambda-nas search``)."""
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from torch import nn
 
 from lambda_nas.api import session
 from lambda_nas.api.class_question import question_baseline
-from lambda_nas.api.config import SearchConfig, open_session, parse_budget, parse_bytes
+from lambda_nas.api.config import DEFAULT_BUDGET, SearchOptions, configure
+from lambda_nas.api.preparation import open_session, quiet_dependencies
 from lambda_nas.api.progress.shown import progress_shown
 from lambda_nas.api.study import Study, read_study
-from lambda_nas.cost.constraints import Constraints
 from lambda_nas.execution.progress import StagesPlanned, stages_before_trials
 from lambda_nas.store.urls import has_secret
 from lambda_nas.strategy.space_files import SpaceConfig
@@ -23,7 +19,7 @@ def search(
     model: nn.Module | str | None = None,
     data: str | Path | None = None,
     *,
-    budget: int | str = 12,
+    budget: int | str = DEFAULT_BUDGET,
     space: str | Path | SpaceConfig | None = None,
     study: str | None = None,
     storage: str | None = None,
@@ -92,30 +88,28 @@ def search(
         ClusterError: If there is a cluster to join and it can't be joined.
         TrialsFailedError: If trial after trial fails.
     """
-    config = SearchConfig(
-        budget=parse_budget(str(budget)),
-        model=model,
-        data=data,
-        checkpoint=checkpoint,
-        pretrained=pretrained,
-        img_size=img_size,
-        class_map=class_map,
-        space=space,
-        study=study,
-        storage=storage,
-        workers=workers,
-        gpus_per_trial=gpus_per_trial,
-        ray_address=ray_address,
-        constraints=Constraints(
-            max_params,
-            None if max_memory is None else parse_bytes(str(max_memory)),
-            min_throughput,
-            min_speedup,
-        ),
-        seed=seed,
-    )
+    options: SearchOptions = {
+        "budget": budget,
+        "space": space,
+        "study": study,
+        "storage": storage,
+        "checkpoint": checkpoint,
+        "pretrained": pretrained,
+        "img_size": img_size,
+        "class_map": class_map,
+        "trust_classes": trust_classes,
+        "workers": workers,
+        "gpus_per_trial": gpus_per_trial,
+        "ray_address": ray_address,
+        "max_params": max_params,
+        "max_memory": max_memory,
+        "min_throughput": min_throughput,
+        "min_speedup": min_speedup,
+        "seed": seed,
+    }
+    config = configure(model, data, options)
     with (
-        _quiet_dependencies(),
+        quiet_dependencies(),
         progress_shown(visible=progress) as shown,
     ):
         shown.tell(
@@ -127,7 +121,11 @@ def search(
             shown.notes(source.notes)
             if not opened.store.has(opened.name):
                 asked = question_baseline(
-                    source.model.model, source.data, source.data_name, shown, trust=trust_classes
+                    source.model.model,
+                    source.data,
+                    source.data_name,
+                    shown,
+                    trust=config.trust_classes,
                 )
                 shown.notes(asked)
             try:
@@ -157,13 +155,3 @@ def _call(study: str, model: object, data: object, budget: object, storage: str 
     }
     arguments = ", ".join(f"{key}={value}" for key, value in given.items() if value)
     return f"lambda_nas.search({arguments})"
-
-
-@contextmanager
-def _quiet_dependencies() -> Iterator[None]:
-    """Keep warnings of our dependencies out of the user's cell; what goes wrong is an error."""
-    # It says that widgets are missing, which are not used.
-    logging.getLogger("ray.widgets").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield

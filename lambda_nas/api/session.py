@@ -186,7 +186,7 @@ def _refuse_alone(
         raise InputError(" and ".join(given), advice="give `model` and `data` with it")
 
 
-def default_study_name(source: Source) -> str:
+def default_study_name(source: FoundSource) -> str:
     """Name a study after its model and data, so that the same command finds it again."""
     model = re.split(r"[:/\\]", source.model.name.rstrip("/\\"))[-1]
     name = f"{model}-{Path(source.data_name).name}"
@@ -248,7 +248,9 @@ def _search(session: Session, timed: Stopwatch, command: str, weights_root: Path
         calibration=source.data.calibration,
         evaluation=source.data.evaluation,
         training=source.data.training,
-        rungs=_rungs(source, settings.seed),
+        rungs=rungs_of(
+            source.model.model, trains=source.data.training is not None, seed=settings.seed
+        ),
         weights_dir=str((weights_root / name).resolve()),
         device=device,
     )
@@ -356,10 +358,11 @@ def losses_for(model: nn.Module) -> Losses:
     return RUNG_LOSSES if is_blockwise(model) else replace(RUNG_LOSSES, hidden=0.0)
 
 
-def _rungs(source: Source, seed: int) -> tuple[TrainConfig, ...]:
-    """Return the slices of training that a trial gets where there are training images."""
-    if source.data.training is None:
+def rungs_of(model: nn.Module, *, trains: bool, seed: int) -> tuple[TrainConfig, ...]:
+    """Return the slices of training that a trial gets if there are training images."""
+    if not trains:
         return ()
+    repaired = is_blockwise(model)
     return tuple(
         TrainConfig(
             steps=RUNG_STEPS,
@@ -367,10 +370,8 @@ def _rungs(source: Source, seed: int) -> tuple[TrainConfig, ...]:
             lr=3e-4 / (rung + 1),
             seed=seed + rung,
             # Lambda is zero after a transplant, and after the first dilution.
-            lambda_schedule=LambdaSchedule(start=0.0)
-            if source.has_repair or rung
-            else LambdaSchedule(),
-            losses=losses_for(source.model.model),
+            lambda_schedule=LambdaSchedule(start=0.0) if repaired or rung else LambdaSchedule(),
+            losses=losses_for(model),
         )
         for rung in range(RUNGS)
     )

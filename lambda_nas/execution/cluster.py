@@ -77,7 +77,7 @@ def ray_running(settings: Settings, progress: Progress) -> Iterator[None]:
         return
     with progress.stage(STARTING_RAY if settings.ray_address is None else JOINING_RAY, 1):
         if settings.ray_address is not None:
-            _probe(settings.ray_address)
+            check_cluster(settings.ray_address)
         _start_ray(settings.ray_address)
     try:
         share_threads(nodes(), settings.workers, settings.gpus_per_trial)
@@ -120,8 +120,8 @@ def share_threads(nodes: Sequence[Node], workers: int, gpus_per_trial: float) ->
     return next((n for n in range(cores, 1, -1) if room(n) >= workers), 1)
 
 
-def _probe(address: str) -> None:
-    """Try to join in a separate process.
+def check_cluster(address: str) -> None:
+    """Check that a cluster can be joined: try it in a separate process.
 
     Ray tries for a quarter of an hour to reach an absent cluster, writes about it to standard error
     from C++, and reads its timeouts from the environment.

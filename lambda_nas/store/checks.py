@@ -2,20 +2,31 @@
 
 from uuid import uuid4
 
-from sqlalchemy import URL, Column, Connection, Integer, MetaData, Table, inspect, select, update
+from sqlalchemy import (
+    URL,
+    Column,
+    Connection,
+    Integer,
+    MetaData,
+    Table,
+    func,
+    inspect,
+    select,
+    update,
+)
 
 from lambda_nas.errors import StudyMismatchError
 from lambda_nas.execution.places import check_writable
 from lambda_nas.store.database import open_optuna, translated_errors
-from lambda_nas.store.engine import WRITE, connect, is_older, reported, sqlite_file
-from lambda_nas.store.schema import StudyRow
+from lambda_nas.store.engine import WRITE, check_version, connect, reported, sqlite_file
+from lambda_nas.store.schema import StudyRow, TrialRow
 from lambda_nas.store.urls import parse_url, storage_url
 from lambda_nas.strategy.optuna_trials import DIRECTIONS
 
 OPTUNA_VERSION_TABLES = {"version_info", "alembic_version"}
 
 
-def check_database(text: str | None, study: str | None = None) -> None:
+def check_database(text: str | None, study: str | None = None) -> int | None:
     """Check that a database can be reached and written, and can hold a study of this name.
 
     A SQLite file that does not exist is not made; tables are neither made nor migrated.
@@ -23,6 +34,9 @@ def check_database(text: str | None, study: str | None = None) -> None:
     Args:
         text: SQLAlchemy URL; ``None`` for the default one.
         study: Name of the study; ``None`` if it is not known.
+
+    Returns:
+        How many trials of the study are evaluated, or ``None`` if there is no such study yet.
 
     Raises:
         InputError: If the URL can't be understood, or the file can't be made.
@@ -33,19 +47,21 @@ def check_database(text: str | None, study: str | None = None) -> None:
     file = sqlite_file(url)
     if file is not None and not file.exists():
         check_writable(file.parent, parameter="storage")
-        return
+        return None
     engine = connect(url)
     try:
         with reported(url), engine.execution_options(**{WRITE: True}).connect() as connection:
-            ours = not is_older(connection, url)
-            connection.rollback()
-            _check_write(connection, ours=ours)
+            check_version(connection, url)
             tables = set(inspect(connection).get_table_names())
-            is_own = ours and _holds(connection, study)
+            connection.rollback()
+            ours = StudyRow.__tablename__ in tables
+            _check_write(connection, ours=ours)
+            evaluated = _count_trials(connection, study) if ours else None
         if tables >= OPTUNA_VERSION_TABLES:
-            _check_optuna(url, study, is_own=is_own)
+            _check_optuna(url, study, is_own=evaluated is not None)
     finally:
         engine.dispose()
+    return evaluated
 
 
 def _check_write(connection: Connection, *, ours: bool) -> None:
@@ -59,9 +75,12 @@ def _check_write(connection: Connection, *, ours: bool) -> None:
             table.drop(connection)
 
 
-def _holds(connection: Connection, study: str | None) -> bool:
-    query = select(StudyRow.id).where(StudyRow.name == study)
-    return connection.scalar(query) is not None
+def _count_trials(connection: Connection, study: str | None) -> int | None:
+    row = connection.scalar(select(StudyRow.id).where(StudyRow.name == study))
+    if row is None:
+        return None
+    trials = select(func.count()).select_from(TrialRow).where(TrialRow.study_id == row)
+    return connection.scalar(trials)
 
 
 def _check_optuna(url: URL, study: str | None, *, is_own: bool) -> None:

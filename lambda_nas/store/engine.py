@@ -140,21 +140,21 @@ def _migrate(engine: Engine, url: URL) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     with engine.connect() as connection:
-        if not is_older(connection, url):
+        if check_version(connection, url):
             return
     with engine.execution_options(**{WRITE: True}).begin() as connection:
         _lock(connection)
         # Asked again: another process may have migrated while this one waited.
-        if is_older(connection, url):
+        if not check_version(connection, url):
             config.attributes["connection"] = connection
             alembic.command.upgrade(config, "head")
 
 
-def is_older(connection: Connection, url: URL) -> bool:
-    """Return whether our tables are missing or of an older schema.
+def check_version(connection: Connection, url: URL) -> bool:
+    """Check that this program knows the schema of our tables; return whether it is the newest.
 
     Raises:
-        StorageError: If they are of a newer one.
+        StorageError: If the schema is newer.
     """
     scripts = ScriptDirectory(str(MIGRATIONS))
     newest, found = scripts.get_current_head(), _revision(connection)
@@ -167,7 +167,7 @@ def is_older(connection: Connection, url: URL) -> bool:
             "newest that this lambda-nas knows",
             advice="upgrade lambda-nas",
         ) from None
-    return found != newest
+    return found == newest
 
 
 def _revision(connection: Connection) -> str | None:

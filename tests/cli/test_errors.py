@@ -30,7 +30,7 @@ def test_budget(lambda_nas, budget):
             "--workers 1000: too many: each worker needs a core, and this",
         ),
         pytest.param(
-            ("search", "--gpus-per-trial", "1", "--ray-address", "127.0.0.1:1"),
+            ("search", "--gpus-per-trial", "1"),
             2,
             "--gpus-per-trial 1: PyTorch sees no GPU here, and prices are measured where the",
             marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU"),

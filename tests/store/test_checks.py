@@ -36,9 +36,9 @@ def tables(url):
 def test_a_study_of_ours_and_a_new_name_pass(url, make_ours):
     make_ours()
     before = tables(url)
-    check_database(url, "deit-images")
-    check_database(url, "another")
-    check_database(url)
+    assert check_database(url, "deit-images") == 0
+    assert check_database(url, "another") is None
+    assert check_database(url) is None
     assert tables(url) == before
 
 

@@ -23,6 +23,8 @@ from lambda_nas.cli.options import (
 )
 
 if TYPE_CHECKING:
+    from lambda_nas.api.config import SearchOptions
+    from lambda_nas.api.plan import Plan
     from lambda_nas.api.study import Study
 
 EPILOG = """[bold]Examples[/bold]
@@ -30,6 +32,8 @@ EPILOG = """[bold]Examples[/bold]
 lambda-nas search --budget 12
 
 lambda-nas search --model local-dir:deit_tiny --data images --budget 30m
+
+lambda-nas search --model local-dir:deit_tiny --data images --budget 40 --dry-run
 
 lambda-nas search --model deit_small_patch16_224 --pretrained --data imagenet --min-speedup 1.2
 """
@@ -86,6 +90,12 @@ def search(
         float | None, typer.Option(min=0, help="Minimum speed-up over the unpruned model.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Random seed for the data split and the sampler.")] = 0,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Check everything and print the plan and its cost; search nothing."
+        ),
+    ] = False,
     json: JsonOption = False,
 ) -> None:
     """Search for attention layers that a vision transformer can live without.
@@ -93,29 +103,37 @@ def search(
     Without --model and --data it searches the handwritten digits, with nothing to download.
     Run the same command again to resume.
     """
+    options: SearchOptions = {
+        "budget": budget,
+        "space": space,
+        "study": study,
+        "storage": storage,
+        "checkpoint": checkpoint,
+        "pretrained": pretrained,
+        "img_size": img_size,
+        "class_map": class_map,
+        "trust_classes": trust_classes,
+        "workers": workers,
+        "gpus_per_trial": gpus_per_trial,
+        "ray_address": ray_address,
+        "max_params": max_params,
+        "max_memory": max_memory,
+        "min_throughput": min_throughput,
+        "min_speedup": min_speedup,
+        "seed": seed,
+    }
+    if dry_run:
+        with loading():
+            planned = lambda_nas.plan
+        _print_plan(planned(model, data, **options), json=json)
+        return
     with loading():
         run = lambda_nas.search
     began = time.monotonic()
     found = run(
         model,
         data,
-        budget=budget,
-        space=space,
-        study=study,
-        storage=storage,
-        checkpoint=checkpoint,
-        pretrained=pretrained,
-        img_size=img_size,
-        class_map=class_map,
-        trust_classes=trust_classes,
-        workers=workers,
-        gpus_per_trial=gpus_per_trial,
-        ray_address=ray_address,
-        max_params=max_params,
-        max_memory=max_memory,
-        min_throughput=min_throughput,
-        min_speedup=min_speedup,
-        seed=seed,
+        **options,
         command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     )
     from lambda_nas.cli import output
@@ -127,7 +145,16 @@ def search(
     _print_end(found, storage, seconds=time.monotonic() - began)
 
 
-def _print_end(found: "Study", storage: str | None, *, seconds: float) -> None:
+def _print_plan(plan: "Plan", *, json: bool) -> None:
+    from lambda_nas.cli import output, plan_output
+
+    if json:
+        output.print_json(plan_output.plan_json(plan))
+    else:
+        output.stdout.print(plan_output.plan_table(plan))
+
+
+def _print_end(found: "Study", storage: str | None) -> None:
     from lambda_nas.cli import output
     from lambda_nas.reporting.formatting import command, duration, storage_hint
 

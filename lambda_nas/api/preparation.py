@@ -1,0 +1,246 @@
+"""What a search needs: found and checked before any work, and all problems told at once."""
+
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lambda_nas.api.config import SearchConfig
+from lambda_nas.api.session import FoundSource, Session, Stage, default_study_name, find_source
+from lambda_nas.data.layout import find_layout
+from lambda_nas.errors import InputError, Problems
+from lambda_nas.execution.cluster import check_cluster
+from lambda_nas.execution.settings import Settings
+from lambda_nas.models.merging import Merging
+from lambda_nas.models.removal import RemovalSet
+from lambda_nas.models.surgery import check_removal, removable_layers
+from lambda_nas.pretrained.entry_points import DIGITS_ARCHITECTURE
+from lambda_nas.records.study import check_study_name
+from lambda_nas.store.checks import check_database
+from lambda_nas.store.study_store import SqlStudyStore
+from lambda_nas.strategy.space_files import SpaceConfig, load_space
+from lambda_nas.token_merging.blocks import check_mergeable
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedSearch:
+    """A search that can begin.
+
+    Attributes:
+        source: The unpruned model, and its images before they are decoded.
+        settings: How to search.
+        study: Name of the study.
+        evaluated: Trials that the study has; ``None`` if it is new.
+    """
+
+    source: FoundSource
+    settings: Settings
+    study: str
+    evaluated: int | None
+
+
+def prepare(config: SearchConfig, stage: Stage) -> PreparedSearch:
+    """Find and check everything that a search needs; nothing is written, no image is decoded.
+
+    Raises:
+        InputError: If something given can't be used, or two things don't go together.
+        StorageError: If the database can't be used.
+        ClusterError: If the cluster can't be joined.
+        ProblemsError: If there are several problems.
+    """
+    problems = Problems()
+    with problems.collected():
+        _check_names(config)
+    with problems.collected():
+        gpus = _check_resources(config)
+    with problems.collected():
+        if config.ray_address is not None:
+            with stage("Looking for the cluster", 1):
+                check_cluster(config.ray_address)
+    space, model = None, config.model
+    with problems.collected():
+        space, model = _resolve_space(config)
+    source = _find(config, model, problems)
+    with problems.collected():
+        if source is not None:
+            layers, most, seeds = resolve_layers(source.model.model, space)
+            mergings = resolve_mergings(source.model.model, space)
+    study = config.study
+    with problems.collected():
+        if source is not None and study is None:
+            study = default_study_name(source)
+            check_study_name(study)
+    with problems.collected():
+        evaluated = check_database(config.storage, study)
+    problems.report()
+    assert source is not None
+    assert study is not None
+    settings = Settings(
+        budget=config.budget,
+        max_removed=most,
+        layers=layers,
+        mergings=mergings,
+        workers=config.workers,
+        gpus_per_trial=gpus,
+        ray_address=config.ray_address,
+        constraints=config.constraints,
+        seeds=seeds,
+        seed=config.seed,
+    )
+    return PreparedSearch(source, settings, study, evaluated)
+
+
+def _find(
+    config: SearchConfig, model: str | nn.Module | None, problems: Problems
+) -> FoundSource | None:
+    """Find model and images; if the model can't be had, look at least at the folder."""
+    with problems.collected():
+        return find_source(
+            model=model,
+            data=config.data,
+            checkpoint=config.checkpoint,
+            pretrained=config.pretrained,
+            img_size=config.img_size,
+            class_map=config.class_map,
+            seed=config.seed,
+        )
+    with problems.collected():
+        if config.data is not None:
+            find_layout(Path(config.data))
+    return None
+
+
+@contextmanager
+def open_session(config: SearchConfig, stage: Stage) -> Iterator[Session]:
+    """Prepare a search, open the database, and read the images; the database is closed at the end.
+
+    Raises:
+        LambdaNasError: For the same reasons as ``prepare``.
+    """
+    prepared = prepare(config, stage)
+    with SqlStudyStore.open(config.storage) as store:
+        yield Session(prepared.source.read(stage), prepared.settings, store, prepared.study)
+
+
+@contextmanager
+def quiet_dependencies() -> Iterator[None]:
+    """Keep warnings of our dependencies out of the user's cell; what goes wrong is an error."""
+    # It says that widgets are missing, which are not used.
+    logging.getLogger("ray.widgets").setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _check_names(config: SearchConfig) -> None:
+    """Refuse names that can't be stored."""
+    if config.study is not None:
+        check_study_name(config.study)
+    for parameter in ("model", "data", "checkpoint", "class_map", "space"):
+        value = getattr(config, parameter)
+        if not isinstance(value, str | Path):
+            continue
+        try:
+            str(value).encode()
+        except UnicodeEncodeError as error:
+            raise InputError(
+                "the name is not in UTF-8, and no database stores it",
+                parameter=parameter,
+                value=value,
+                advice="rename it",
+            ) from error
+
+
+def _check_resources(config: SearchConfig) -> float:
+    """Refuse what this machine can't do; return the GPUs per trial."""
+    constraints, workers = config.constraints, config.workers
+    if constraints.min_throughput is not None and constraints.min_speedup is not None:
+        raise InputError("give `min_throughput` or `min_speedup`, not both")
+    if workers < 1:
+        raise InputError("must be at least 1", parameter="workers", value=workers)
+    cores = os.cpu_count() or 1
+    if config.ray_address is None and workers > cores:
+        raise InputError(
+            f"too many: each worker needs a core, and this machine has {cores}",
+            parameter="workers",
+            value=workers,
+        )
+    return _gpus(config.gpus_per_trial, sharers=1 if config.ray_address else workers)
+
+
+def _gpus(given: float | None, *, sharers: int) -> float:
+    """Return the GPUs per trial; by default one GPU is shared, if there is one."""
+    if given is None:
+        return 1 / sharers if torch.cuda.is_available() else 0.0
+    if given and not torch.cuda.is_available():
+        raise InputError(
+            "PyTorch sees no GPU here, and prices are measured where the search is started",
+            parameter="gpus_per_trial",
+            value=f"{given:g}",
+            advice="start it on a machine with a GPU",
+        )
+    if given > 1 and given != int(given):
+        raise InputError(
+            "a value above 1 must be a whole number",
+            parameter="gpus_per_trial",
+            value=f"{given:g}",
+        )
+    return given
+
+
+def _resolve_space(
+    config: SearchConfig,
+) -> tuple[SpaceConfig | None, str | nn.Module | None]:
+    """Return the space, the digits' own by default, and the model, which a space may name."""
+    space, model = config.space, config.model
+    if isinstance(space, str | Path):
+        space = load_space(str(space))
+    if space is None:
+        return (load_space("digits") if model is None and config.data is None else None), model
+    if model is None and space.model != DIGITS_ARCHITECTURE:
+        model = space.model
+    return space, model
+
+
+def resolve_mergings(model: nn.Module, space: SpaceConfig | None) -> tuple[Merging, ...]:
+    """Return the ways to merge tokens that a space offers.
+
+    Raises:
+        UnsupportedModelError: If there are any, and the model can't merge tokens.
+        InputError: If one starts where no block has attention.
+    """
+    if space is None or not space.tome_r:
+        return ()
+    check_mergeable(model)
+    attention = removable_layers(model)
+    late = [start for start in space.tome_start if start > attention[-1]]
+    if late:
+        raise InputError(
+            f"no block from there on has attention, the last that has is {attention[-1]}",
+            parameter="tome_start",
+            value=late[0],
+        )
+    return space.mergings
+
+
+def resolve_layers(
+    model: nn.Module, space: SpaceConfig | None
+) -> tuple[tuple[int, ...], int, tuple[RemovalSet, ...]]:
+    """Return removable layers, the most to remove at once, and the space's named removal sets."""
+    layers = removable_layers(model)
+    if space is None:
+        return layers, max(1, len(layers) // 2), ()
+    if space.removable != "all":
+        check_removal(model, RemovalSet.of(space.removable))
+        layers = tuple(sorted(space.removable))
+    seeds = tuple(RemovalSet.of(seed) for seed in space.seeds.values())
+    for seed in seeds:
+        check_removal(model, seed)
+    most = space.max_removed or len(layers)
+    return layers, min(most, len(layers)), seeds

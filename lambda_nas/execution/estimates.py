@@ -1,0 +1,108 @@
+"""What a search will cost in time and memory, from one timed forward pass.
+
+The numbers of forward passes follow the code of the stages and of a trial. The times are rough:
+docs/own-model.md says how far they were from real searches.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from lambda_nas.cost.measurement import Price
+from lambda_nas.execution.settings import Settings
+from lambda_nas.scoring.activation_cache import LIMIT_BYTES
+from lambda_nas.training.config import TrainConfig
+
+STARTING_S = 15.0
+"""Seconds until Ray and its first worker, which imports PyTorch, are ready."""
+TRIAL_OVERHEAD_S = 0.5
+LIBRARIES_BYTES = 700_000_000
+"""Memory of a process that has imported PyTorch, timm and Ray."""
+PRICED = 5 * 25
+"""Batches that pricing runs: a few architectures, each many times."""
+STEP_FORWARDS = 4
+"""Of one training step: forward, backward (twice as much work), and the teacher's forward."""
+REPAIR_FORWARDS = 3
+"""Of one repair: walking through the pruned model, and fitting its layers."""
+TRAINING_COPIES = 5
+"""Of the weights: the unpruned model, the trained one, its gradients, Adam's two averages."""
+
+
+@dataclass(frozen=True)
+class ImageCounts:
+    """Numbers of images by role, and the bytes of one; calibration is part of training, if any."""
+
+    calibration: int
+    evaluation: int
+    training: int
+    image_bytes: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a search will cost, roughly.
+
+    Attributes:
+        first_trial_s: Seconds before the first trial.
+        trial_s: Seconds of a trial while all workers are busy.
+        memory_bytes: Memory of the driver and its workers together.
+        disk_bytes: The weights of as many trials as the front may hold, and of those in flight.
+    """
+
+    first_trial_s: float
+    trial_s: float
+    memory_bytes: int
+    disk_bytes: int
+
+
+def estimate(
+    unpruned: Price,
+    weights_bytes: int,
+    images: ImageCounts,
+    rungs: Sequence[TrainConfig],
+    settings: Settings,
+) -> Estimate:
+    """Estimate what a search will cost.
+
+    Args:
+        unpruned: Price of the unpruned model, with all cores or on the GPU.
+        weights_bytes: Bytes of its parameters and buffers.
+        images: That the search uses.
+        rungs: The training that a trial gets.
+        settings: Of the search.
+    """
+    workers = settings.workers
+    before_s = _forwards_before(images, settings) / unpruned.throughput
+    trial_s = _forwards_of_trial(images, rungs) / unpruned.throughput
+    most_on_front = settings.max_removed * (1 + len(settings.mergings))
+    stored = images.evaluation + max(images.calibration, images.training)
+    passing = unpruned.memory_bytes - weights_bytes
+    states = images.calibration * passing // settings.batch_size * len(settings.layers)
+    process_bytes = (
+        LIBRARIES_BYTES
+        + stored * images.image_bytes
+        + (TRAINING_COPIES if rungs else 2) * weights_bytes
+        + min(LIMIT_BYTES, states)
+        + passing
+    )
+    return Estimate(
+        first_trial_s=before_s + STARTING_S,
+        # Workers share the cores.
+        trial_s=trial_s * workers + TRIAL_OVERHEAD_S,
+        memory_bytes=(1 + workers) * process_bytes,
+        disk_bytes=weights_bytes * (most_on_front + workers),
+    )
+
+
+def _forwards_before(images: ImageCounts, settings: Settings) -> float:
+    """Count the images that pass the model for the prices, the baseline and the prior."""
+    layers = len(settings.layers)
+    scored = layers + sum(layers - step for step in range(settings.max_removed))
+    # On average half of the blocks lie behind the layer that is removed.
+    prior = min(images.calibration, settings.prior_images) * (1 + scored / 2)
+    return PRICED * settings.batch_size + images.evaluation + prior
+
+
+def _forwards_of_trial(images: ImageCounts, rungs: Sequence[TrainConfig]) -> int:
+    trained = sum(rung.steps * rung.batch_size for rung in rungs)
+    evaluated = images.evaluation * (1 + len(rungs))
+    return REPAIR_FORWARDS * images.calibration + evaluated + STEP_FORWARDS * trained

@@ -154,7 +154,7 @@ def _print_plan(plan: "Plan", *, json: bool) -> None:
         output.stdout.print(plan_output.plan_table(plan))
 
 
-def _print_end(found: "Study", storage: str | None) -> None:
+def _print_end(found: "Study", storage: str | None, *, seconds: float) -> None:
     from lambda_nas.cli import output
     from lambda_nas.reporting.formatting import command, duration, storage_hint
 

@@ -120,12 +120,9 @@ def search(
             source = opened.source
             shown.notes(source.notes)
             if not opened.store.has(opened.name):
+                trust = config.trust_classes
                 asked = question_baseline(
-                    source.model.model,
-                    source.data,
-                    source.data_name,
-                    shown,
-                    trust=config.trust_classes,
+                    source.model.model, source.data, source.data_name, shown, trust=trust
                 )
                 shown.notes(asked)
             try:

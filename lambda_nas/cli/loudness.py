@@ -59,11 +59,12 @@ def _set_level(*, quiet: bool, verbose: bool) -> None:
 
 
 def _tell(options: dict[str, object]) -> None:
+    from lambda_nas.reporting.formatting import printable
     from lambda_nas.store.urls import shown_url
 
     storage = options.get("storage")
     shown = options | ({"storage": shown_url(str(storage))} if storage else {})
     given = ", ".join(f"{name}={value}" for name, value in shown.items())
-    typer.echo(f"options: {given}", err=True)
+    typer.echo(f"options: {printable(given)}", err=True)
     versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     typer.echo(f"versions: {versions}", err=True)

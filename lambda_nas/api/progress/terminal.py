@@ -108,7 +108,7 @@ class LiveView:
 
 
 def _line(text: str) -> Text:
-    return Text(text, no_wrap=True, overflow="ellipsis")
+    return Text(printable(text), no_wrap=True, overflow="ellipsis")
 
 
 def _bar(done: float, total: float, *words: str) -> Table:

@@ -137,7 +137,7 @@ class IdleTrial(Trainable):
         time.sleep(self.seconds)
         noise = random.Random(str(self._removed)).random()
         accuracy = 0.9 - 0.03 * len(self._removed) - 0.1 * noise
-        done: dict[str, object] = {"rung": 0, "done": True, "seconds": self.seconds, "weights": ""}
+        done: dict[str, object] = {"rung": 0, "done": True, "seconds": self.seconds}
         return done | {"accuracy": accuracy, "begun": begun, "ended": time.time()}
 
 

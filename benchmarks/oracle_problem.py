@@ -117,7 +117,7 @@ class Problem:
     def _volume(self, accuracies: Sequence[float]) -> float:
         architectures = [Architecture.of(self.layers[:size]) for size in self.sizes]
         points = [
-            ParetoTrial(size, architecture, accuracy, 0, self.prices.of(architecture), None)
+            ParetoTrial(size, architecture, accuracy, 0, self.prices.of(architecture))
             for size, architecture, accuracy in zip(
                 self.sizes, architectures, accuracies, strict=True
             )

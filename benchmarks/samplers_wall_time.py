@@ -106,7 +106,7 @@ def search(
         if number in points:
             point = points[number]
             repriced = prices.of(point.architecture)
-            seen.append(ParetoTrial(number, point.architecture, point.accuracy, 0, repriced, None))
+            seen.append(ParetoTrial(number, point.architecture, point.accuracy, 0, repriced))
         spent = (ended[number] - begun).total_seconds()
         curve.append((spent, hypervolume(seen, prices.unpruned)))
     return curve, prices

@@ -1,5 +1,6 @@
 """Studies, prices and databases for the tests of several rooms."""
 
+import hashlib
 import os
 from itertools import count
 
@@ -12,6 +13,7 @@ from lambda_nas.models.architecture import Architecture
 from lambda_nas.records.run import RunInfo
 from lambda_nas.records.study import StudyInfo
 from lambda_nas.records.trial import ParetoTrial
+from lambda_nas.records.weights import StudyWeights
 from lambda_nas.store.study_store import SqlStudyStore
 
 POSTGRES = "LAMBDA_NAS_TEST_POSTGRES"
@@ -80,16 +82,22 @@ def store(url):
         yield opened
 
 
-def claim_and_record(store, study, record, weights=None, **more):
+def claim_and_record(store, study, record, **more):
     """Claim a trial for its run and record it, as a search does."""
     store.claim(study, record.architecture, record.trial, run=record.run, budget=None)
-    return store.record(study, record, weights, **more)
+    return store.record(study, record, **more)
+
+
+def weights_of(store, study, root=None):
+    """Return where the weights of a study are kept."""
+    return StudyWeights.below(root or store.weights_root, store.study(study))
 
 
 @pytest.fixture
 def make_info():
     def make(name="deit-images", **changes):
         values = {
+            "uuid": hashlib.sha256(name.encode()).hexdigest()[:32],
             "name": name,
             "model": "local-dir:" + "long/" * 100 + "deit",
             "model_fingerprint": "m" * 64,
@@ -129,8 +137,8 @@ def prices():
 
 @pytest.fixture
 def make_point():
-    def make(trial, removed, accuracy, *, rung=0, price=None, weights=None):
+    def make(trial, removed, accuracy, *, rung=0, price=None):
         one = Architecture.of(removed)
-        return ParetoTrial(trial, one, accuracy, rung, price or PRICES.of(one), weights)
+        return ParetoTrial(trial, one, accuracy, rung, price or PRICES.of(one))
 
     return make

@@ -34,6 +34,7 @@ class SearchConfig:
         space: Name of a shipped space, a YAML file, or the space itself.
         study: Name of the study; by default that of model and data.
         storage: SQLAlchemy URL of the study database, if it is not the default one.
+        weights: The folder of the folders of studies' weights; by default the database's.
         workers: Trials that run at the same time.
         gpus_per_trial: By default the workers share one GPU, if there is one.
         ray_address: The Ray cluster to join; ``None`` starts one for this search.
@@ -52,6 +53,7 @@ class SearchConfig:
     space: str | Path | SpaceConfig | None = None
     study: str | None = None
     storage: str | None = None
+    weights: Path | None = None
     workers: int = 1
     gpus_per_trial: float | None = None
     ray_address: str | None = None
@@ -66,6 +68,7 @@ class SearchOptions(TypedDict, total=False):
     space: str | Path | SpaceConfig | None
     study: str | None
     storage: str | None
+    weights: str | Path | None
     checkpoint: str | Path | None
     pretrained: bool | None
     img_size: int | None
@@ -89,7 +92,7 @@ def configure(
     Raises:
         InputError: If one of them can't be understood.
     """
-    max_memory = options.get("max_memory")
+    max_memory, weights = options.get("max_memory"), options.get("weights")
     return SearchConfig(
         budget=parse_budget(str(options.get("budget", DEFAULT_BUDGET))),
         model=model,
@@ -102,6 +105,7 @@ def configure(
         space=options.get("space"),
         study=options.get("study"),
         storage=options.get("storage"),
+        weights=None if weights is None else Path(weights),
         workers=options.get("workers", 1),
         gpus_per_trial=options.get("gpus_per_trial"),
         ray_address=options.get("ray_address"),

@@ -71,6 +71,7 @@ def export(
     data: str | Path | None = None,
     class_map: str | Path | None = None,
     storage: str | None = None,
+    weights: str | Path | None = None,
     progress: bool = True,
 ) -> Exported:
     """Write an architecture of a study as a model that timm, ONNX runtimes or PyTorch load.
@@ -97,11 +98,12 @@ def export(
         class_map: A text file of class names in the order of the head, for these images.
         storage: SQLAlchemy URL of the study database; by default that of ``LAMBDA_NAS_STORAGE``, or
             else ``sqlite:///studies/lambda_nas.db`` below the working directory.
+        weights: The folder that the search was given for weights, if any.
         progress: Whether to show progress.
 
     Raises:
-        InputError: If the study is unknown, the weights are gone, or ``out`` or the format can't
-            be had.
+        InputError: If the study is unknown, the weights are gone, damaged or another study's, or
+            ``out`` or the format can't be had.
         LayerIndexError: If a layer of ``remove`` can't be removed.
         StudyMismatchError: If model or images are not those of the study.
         InfeasibleError: If no trial of the front qualifies; names the nearest.
@@ -114,7 +116,7 @@ def export(
         raise InputError("model and images are for `remove`: a trial has weights of its own")
     out = Path(out)
     check_request(out, format=format, plain=plain)
-    found = open_study(study, storage=storage)
+    found = open_study(study, storage=storage, weights=weights)
     member = choice.on_front(found)
     with progress_shown(visible=progress) as shown:
         if member is None:
@@ -133,7 +135,7 @@ def export(
             return _export_repaired(
                 found, source, choice.remove, shown.stage, out=out, format=format, plain=plain
             )
-        point = ParetoPoint.of(found.record.info, member)
+        point = ParetoPoint.of(found.record.info, member, found.weights)
         with shown.stage("Writing", 1) as advance:
             point.export(out, format=format, plain=plain)
             advance()

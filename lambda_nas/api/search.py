@@ -23,6 +23,7 @@ def search(
     space: str | Path | SpaceConfig | None = None,
     study: str | None = None,
     storage: str | None = None,
+    weights: str | Path | None = None,
     checkpoint: str | Path | None = None,
     pretrained: bool | None = None,
     img_size: int | None = None,
@@ -56,6 +57,8 @@ def search(
         study: Name of the study; by default that of model and data.
         storage: SQLAlchemy URL of the study database; by default that of ``LAMBDA_NAS_STORAGE``, or
             else ``sqlite:///studies/lambda_nas.db`` below the working directory.
+        weights: The folder to keep the weights of studies in; by default one beside the database
+            file, or below the working directory if the database is on a server.
         checkpoint: A file of weights to load into the model of that name.
         pretrained: Load timm's weights for one of its names; by default unless ``checkpoint`` is
             given.
@@ -93,6 +96,7 @@ def search(
         "space": space,
         "study": study,
         "storage": storage,
+        "weights": weights,
         "checkpoint": checkpoint,
         "pretrained": pretrained,
         "img_size": img_size,
@@ -130,13 +134,14 @@ def search(
                     opened,
                     progress=shown,
                     command=command or _call(opened.name, model, data, budget, storage),
+                    weights_root=config.weights,
                 )
             except KeyboardInterrupt as interrupt:
                 interrupt.add_note(
                     f"study {opened.name} is safe: run the same search again to resume"
                 )
                 raise
-            return read_study(opened.store, opened.name, ended=result.ended)
+            return read_study(opened.store, opened.name, weights=config.weights, ended=result.ended)
 
 
 def _call(study: str, model: object, data: object, budget: object, storage: str | None) -> str:

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from uuid import uuid4
 
 import torch
 from torch import nn
@@ -36,6 +37,7 @@ from lambda_nas.pretrained.from_module import from_module
 from lambda_nas.pretrained.loading import LoadedModel, load_model
 from lambda_nas.records.run import RunInfo
 from lambda_nas.records.study import StudyInfo
+from lambda_nas.records.weights import StudyWeights
 from lambda_nas.reporting.dashboard_sync import DashboardSync
 from lambda_nas.store.study_store import SqlStudyStore
 from lambda_nas.store.urls import shown_url
@@ -216,7 +218,7 @@ def search(
     *,
     progress: Progress,
     command: str,
-    weights_root: Path = Path("studies/weights"),
+    weights_root: Path | None = None,
 ) -> SearchResult:
     """Begin the study or resume it, and search until the budget is spent.
 
@@ -224,7 +226,7 @@ def search(
         session: What to search, and how.
         progress: Shows the stages and trials.
         command: What the user gave to have this done; the report says it.
-        weights_root: Folder of the trials' weights, one folder per study.
+        weights_root: The folder of the folders of studies' weights; by default the database's.
 
     Raises:
         StudyMismatchError: If the study exists with another model or other data.
@@ -240,7 +242,9 @@ def search(
         return _search(session, timed, command, weights_root)
 
 
-def _search(session: Session, timed: Stopwatch, command: str, weights_root: Path) -> SearchResult:
+def _search(
+    session: Session, timed: Stopwatch, command: str, weights_root: Path | None
+) -> SearchResult:
     source, settings, store, name = session.source, session.settings, session.store, session.name
     device = "cuda" if settings.gpus_per_trial > 0 else "cpu"
     task = SearchTask(
@@ -251,7 +255,6 @@ def _search(session: Session, timed: Stopwatch, command: str, weights_root: Path
         rungs=rungs_of(
             source.model.model, trains=source.data.training is not None, seed=settings.seed
         ),
-        weights_dir=str((weights_root / name).resolve()),
         device=device,
     )
     rungs = len(task.rungs) + 1
@@ -261,6 +264,7 @@ def _search(session: Session, timed: Stopwatch, command: str, weights_root: Path
         accuracy, prices = measure_baseline(task, settings, timed)
         store.create_study(
             StudyInfo(
+                uuid=uuid4().hex,
                 name=name,
                 model=source.model.name,
                 model_fingerprint=source.model.fingerprint,
@@ -297,6 +301,8 @@ def _search(session: Session, timed: Stopwatch, command: str, weights_root: Path
             settings,
             store=store,
             run_handle=RunHandle(run, elapsed),
+            # Another driver may have begun the study meanwhile: its uuid counts.
+            weights=StudyWeights.below(weights_root or store.weights_root, store.study(name)),
             progress=publisher,
         )
 

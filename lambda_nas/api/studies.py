@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from wsgiref.simple_server import WSGIServer
 
 from lambda_nas.errors import StorageError
@@ -61,15 +62,20 @@ def list_studies(storage: str | None = None) -> list[StudySummary]:
         ]
 
 
-def check_study(name: str, *, storage: str | None = None) -> Findings:
-    """Check that a study is consistent.
+def check_study(name: str, *, storage: str | None = None, weights: Path | None = None) -> Findings:
+    """Check that a study is consistent, and that the weights of its front are there.
+
+    Args:
+        name: Of the study.
+        storage: SQLAlchemy URL of the study database.
+        weights: The folder that the search was given for weights, if any.
 
     Raises:
         InputError: If there is none of this name; lists those there are.
         StorageError: If the database is missing or can't be used.
     """
     with SqlStudyStore.open(storage, create=False) as store:
-        return examine(store, name)
+        return examine(store, name, weights_root=weights)
 
 
 @contextmanager

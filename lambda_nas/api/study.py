@@ -14,6 +14,7 @@ from lambda_nas.records.front import hypervolume
 from lambda_nas.records.selection import choose
 from lambda_nas.records.study import StudyInfo, StudyRecord
 from lambda_nas.records.trial import ParetoTrial, TrialCounts
+from lambda_nas.records.weights import StudyWeights
 from lambda_nas.reporting.formatting import describe, printable
 from lambda_nas.reporting.front_table import FRONT_HEAD, front_rows, front_title, html_table
 from lambda_nas.store.study_store import SqlStudyStore
@@ -51,9 +52,10 @@ class ParetoPoint(Measurement):
     rung: int
     _info: StudyInfo = field(repr=False, compare=False)
     _member: ParetoTrial = field(repr=False, compare=False)
+    _weights: StudyWeights = field(repr=False, compare=False)
 
     @classmethod
-    def of(cls, info: StudyInfo, member: ParetoTrial) -> "ParetoPoint":
+    def of(cls, info: StudyInfo, member: ParetoTrial, weights: StudyWeights) -> "ParetoPoint":
         """Return a stored member of a study's front."""
         return cls(
             trial=member.trial,
@@ -64,6 +66,7 @@ class ParetoPoint(Measurement):
             **asdict(member.price),
             _info=info,
             _member=member,
+            _weights=weights,
         )
 
     @property
@@ -75,9 +78,10 @@ class ParetoPoint(Measurement):
         """Build the network with the weights that its trial left, in eval mode on the CPU.
 
         Raises:
-            InputError: If the weights are gone: they are on the machine that searched.
+            InputError: If the weights are gone (they are on the machine that searched), damaged,
+                or another study's.
         """
-        return build_trial(self._info, self._member)
+        return build_trial(self._info, self._member, self._weights)
 
     def export(self, out: str | Path, *, format: Format = "timm", plain: bool = False) -> Path:
         """Write the network, by default as ``timm.create_model("local-dir:OUT")`` loads it.
@@ -91,11 +95,12 @@ class ParetoPoint(Measurement):
             The folder.
 
         Raises:
-            InputError: If the weights are gone, or the format or ``out`` can't be had.
+            InputError: If the weights are gone, damaged or another study's, or the format or
+                ``out`` can't be had.
             ExportError: If the network can't be translated or the file gives other outputs.
         """
         folder = Path(out)
-        export_trial(self._info, self._member, folder, format=format, plain=plain)
+        export_trial(self._info, self._member, self._weights, folder, format=format, plain=plain)
         return folder
 
 
@@ -106,14 +111,21 @@ class Study:
 
     Attributes:
         record: All that is stored of it.
+        weights: Where the weights of its front's members lie.
         counts: Finished trials by state.
         ended: Why the search that returned it ended; ``None`` for one that was only opened.
     """
 
     def __init__(
-        self, record: StudyRecord, counts: TrialCounts, *, ended: str | None = None
+        self,
+        record: StudyRecord,
+        weights: StudyWeights,
+        counts: TrialCounts,
+        *,
+        ended: str | None = None,
     ) -> None:
         self.record = record
+        self.weights = weights
         self.counts = counts
         self.ended = ended
 
@@ -131,7 +143,7 @@ class Study:
     @property
     def front(self) -> list[ParetoPoint]:
         """The trials that no other beats in accuracy, throughput and memory, slowest first."""
-        return [ParetoPoint.of(self.record.info, member) for member in self.record.front]
+        return [self._point(member) for member in self.record.front]
 
     @property
     def hypervolume(self) -> float:
@@ -162,13 +174,16 @@ class Study:
         chosen = choose(
             info, self.record.front, trial=trial, max_drop=max_drop, min_speedup=min_speedup
         )
-        return ParetoPoint.of(info, chosen)
+        return self._point(chosen)
 
     def plot(self) -> "go.Figure":
         """Draw the front among all trials, with plotly."""
         from lambda_nas.reporting import figures
 
         return figures.front(self.record)
+
+    def _point(self, member: ParetoTrial) -> ParetoPoint:
+        return ParetoPoint.of(self.record.info, member, self.weights)
 
     def __repr__(self) -> str:
         trials, front = len(self.record.trials), len(self.record.front)
@@ -179,23 +194,32 @@ class Study:
         return html_table(FRONT_HEAD, front_rows(info, front), front_title(info))
 
 
-def open_study(name: str, *, storage: str | None = None) -> Study:
+def open_study(
+    name: str, *, storage: str | None = None, weights: str | Path | None = None
+) -> Study:
     """Open a study that was searched before, from Python or on the command line.
 
     Args:
         name: Of the study.
         storage: SQLAlchemy URL of the study database; by default that of ``LAMBDA_NAS_STORAGE``, or
             else ``sqlite:///studies/lambda_nas.db`` below the working directory.
+        weights: The folder that the search was given for weights, if any.
 
     Raises:
         InputError: If there is none of this name; lists those there are.
         StorageError: If the database is missing or can't be used.
     """
     with SqlStudyStore.open(storage, create=False) as store:
-        return read_study(store, name)
+        return read_study(store, name, weights=weights)
 
 
-def read_study(store: SqlStudyStore, name: str, *, ended: str | None = None) -> Study:
+def read_study(
+    store: SqlStudyStore,
+    name: str,
+    *,
+    weights: str | Path | None = None,
+    ended: str | None = None,
+) -> Study:
     """Read a study of an open database.
 
     Raises:
@@ -205,4 +229,5 @@ def read_study(store: SqlStudyStore, name: str, *, ended: str | None = None) -> 
     record = store.load(name)
     with store.translated_errors():
         counts = count_stored(name, store.optuna)
-    return Study(record, counts, ended=ended)
+    root = store.weights_root if weights is None else Path(weights)
+    return Study(record, StudyWeights.below(root, record.info), counts, ended=ended)

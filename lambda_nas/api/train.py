@@ -167,6 +167,6 @@ def train(
         architecture.removal.layers,
         architecture.merging or None,
         accuracy,
-        ParetoPoint.of(found.record.info, member) if found and member else None,
+        ParetoPoint.of(found.record.info, member, found.weights) if found and member else None,
         found.baseline if found else None,
     )

@@ -78,6 +78,14 @@ StorageOption = Annotated[
         show_default=f"{VARIABLE} of the environment, or else {DEFAULT_STORAGE}",
     ),
 ]
+WeightsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--weights",
+        help="Folder of the weights of studies.",
+        show_default="beside an SQLite database, else studies/weights/",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON to stdout.")]
 OutOption = Annotated[Path, typer.Option(help="Folder to write; it must be empty or absent.")]
 TrialOption = Annotated[

@@ -31,6 +31,7 @@ from lambda_nas.execution.study_store import RunHandle, StudyStore
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.models.stages import find_stages
 from lambda_nas.records.trial import ParetoTrial, TrialCounts
+from lambda_nas.records.weights import StudyWeights
 from lambda_nas.scoring.forwards import forwards_of
 from lambda_nas.scoring.prior import Scorer, layer_priors, nose_path
 from lambda_nas.strategy.optuna_trials import (
@@ -136,6 +137,7 @@ def run_search(
     *,
     store: StudyStore,
     run_handle: RunHandle,
+    weights: StudyWeights,
     progress: Progress,
 ) -> SearchResult:
     """Search until the budget is spent and return the front.
@@ -178,6 +180,7 @@ def run_search(
             run_handle=run_handle,
             task=task,
             settings=settings,
+            weights=weights,
             deadline=deadline,
             progress=progress,
         )

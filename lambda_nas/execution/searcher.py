@@ -21,6 +21,7 @@ from lambda_nas.execution.trial_recorder import RunningTrial, TrialRecorder
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.models.search_space import SearchSpace
 from lambda_nas.records.run import ClaimResult
+from lambda_nas.records.weights import StudyWeights
 from lambda_nas.strategy.early_stopping import EarlyStopping
 from lambda_nas.strategy.optuna_trials import UNGATED, count_trials
 from lambda_nas.strategy.sampler import ExhaustedError, RemovalSampler, Suggestion
@@ -57,6 +58,7 @@ class RemovalSearcher(Searcher):
         deadline: float | None,
         workers: int,
         run_handle: RunHandle,
+        weights: StudyWeights,
         progress: Progress,
     ) -> None:
         super().__init__()
@@ -73,7 +75,12 @@ class RemovalSearcher(Searcher):
         self._run_handle = run_handle
         self._progress = progress
         self._recorder = TrialRecorder(
-            study, store, prices, search_space=search_space, run_handle=run_handle
+            study,
+            store,
+            prices,
+            search_space=search_space,
+            run_handle=run_handle,
+            weights=weights,
         )
         self._running: dict[str, RunningTrial] = {}
         self._failures = 0
@@ -234,9 +241,9 @@ class RemovalSearcher(Searcher):
         best = max(running.rungs, key=lambda rung: rung.accuracy)
         ended = replace(ended, accuracy=best.accuracy, rung=best.rung)
         if running.stopped:
-            self._recorder.stop(running, str(result["weights"]))
+            self._recorder.stop(running)
             return replace(ended, outcome="stopped early", reason=running.stopped)
-        self._recorder.complete(running, str(result["weights"]))
+        self._recorder.complete(running)
         return replace(ended, outcome="completed")
 
     def _fail(self, running: RunningTrial, reason: str, *, retry: bool) -> bool:

@@ -73,7 +73,6 @@ class SearchTask:
         evaluation: Images that trials are compared on.
         training: Images for dilution; ``None`` if there are none.
         rungs: One training configuration per rung after rung 0; empty without training images.
-        weights_dir: Folder for the repaired weights of finished trials.
         device: Where to measure and train.
     """
 
@@ -82,5 +81,4 @@ class SearchTask:
     evaluation: ImageSet
     training: ImageSet | None
     rungs: tuple[TrainConfig, ...]
-    weights_dir: str
     device: str

@@ -81,7 +81,6 @@ class StudyStore(Protocol):
         self,
         study: str,
         record: TrialRecord,
-        weights: str | None,
         *,
         tell: Callable[[], object],
     ) -> list[ParetoTrial] | None:

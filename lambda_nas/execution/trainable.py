@@ -14,7 +14,7 @@ from torch import nn
 
 from lambda_nas.errors import LambdaNasError
 from lambda_nas.execution.settings import SearchTask
-from lambda_nas.execution.weights import WeightsFolder
+from lambda_nas.execution.weights import WeightsWriter
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.models.blockwise import is_blockwise
 from lambda_nas.models.surgery import remove_attention
@@ -41,7 +41,7 @@ class WorkerSetup:
     """
 
     task: "ray.ObjectRef[SearchTask]"
-    weights: WeightsFolder
+    weights: WeightsWriter
     threads: int
 
 
@@ -83,7 +83,6 @@ class RemovalTrial(Trainable):
         return report | {
             "accuracy": accuracy,
             "seconds": time.perf_counter() - started,
-            "weights": str(self._weights.file(self._number)),
             "done": self._rung >= len(self._task.rungs),
         }
 
@@ -109,7 +108,7 @@ class RemovalTrial(Trainable):
         top1 = evaluate(merged, self._task.evaluation).top1
         if top1 > self._best:
             self._best = top1
-            self._weights.save(self._model, self._number)
+            self._weights.save(self._model, self._number, self._architecture)
         return top1
 
     def _pruned(self) -> nn.Module:

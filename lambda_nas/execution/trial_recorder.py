@@ -6,7 +6,6 @@ The store is written first: if the driver is killed in between, nothing is lost.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import optuna
 from optuna.trial import Trial, TrialState
@@ -17,6 +16,7 @@ from lambda_nas.models.architecture import Architecture
 from lambda_nas.models.search_space import SearchSpace
 from lambda_nas.records.run import ClaimResult
 from lambda_nas.records.trial import ParetoTrial, RungResult, TrialRecord
+from lambda_nas.records.weights import StudyWeights
 from lambda_nas.strategy.optuna_trials import objectives, requeue_trial, set_rungs, tell_stopped
 
 
@@ -84,6 +84,7 @@ class TrialRecorder:
         *,
         search_space: SearchSpace,
         run_handle: RunHandle,
+        weights: StudyWeights,
     ) -> None:
         self._study = study
         self._name = study.study_name
@@ -91,6 +92,7 @@ class TrialRecorder:
         self._prices = prices
         self._search_space = search_space
         self._run_handle = run_handle
+        self._weights = weights
         self.evaluated: list[TrialRecord] = []
         self.front: list[ParetoTrial] = []
 
@@ -131,16 +133,18 @@ class TrialRecorder:
                 running.trial.set_user_attr("reason", reason)
                 self._study.tell(running.trial, state=TrialState.FAIL)
 
+        # An earlier rung may have left some.
+        self._weights.file(running.trial.number).unlink(missing_ok=True)
         return self._store.settle(self._name, running.trial.number, tell)
 
-    def stop(self, running: RunningTrial, weights: str) -> None:
+    def stop(self, running: RunningTrial) -> None:
         """Record a trial that was stopped early, and delete its weights."""
         # Before the store knows the trial: a kill in between leaves no file that nobody knows.
-        Path(weights).unlink(missing_ok=True)
+        self._weights.file(running.trial.number).unlink(missing_ok=True)
         record = self.record_of(running)
-        self._record(record, None, lambda: tell_stopped(self._study, running.trial, record))
+        self._record(record, lambda: tell_stopped(self._study, running.trial, record))
 
-    def complete(self, running: RunningTrial, weights: str) -> None:
+    def complete(self, running: RunningTrial) -> None:
         """Record a completed trial, and delete the weights of trials that left the front."""
         record = self.record_of(running)
         best = max(running.rungs, key=lambda rung: rung.accuracy)
@@ -150,7 +154,6 @@ class TrialRecorder:
             accuracy=best.accuracy,
             rung=best.rung,
             price=self._prices.of(running.architecture),
-            weights=weights,
         )
 
         def tell() -> None:
@@ -161,8 +164,8 @@ class TrialRecorder:
             self._study.tell(running.trial, list(objectives(point)))
 
         before = self.front
-        if self._record(record, weights, tell):
-            _drop_weights([*before, point], keep=self.front)
+        self._record(record, tell)
+        self._drop_weights([*before, point], keep=self.front)
 
     def record_of(self, running: RunningTrial) -> TrialRecord:
         """Return the record of a trial as it is now."""
@@ -176,14 +179,19 @@ class TrialRecorder:
             elapsed_s=self._run_handle.elapsed(),
         )
 
-    def _record(self, record: TrialRecord, weights: str | None, tell: Callable[[], object]) -> bool:
-        """Store an evaluated trial; return whether it was still this run's."""
-        front = self._store.record(self._name, record, weights, tell=tell)
-        if front is None:
-            return False
-        self.front = front
-        self.evaluated.append(record)
-        return True
+    def _record(self, record: TrialRecord, tell: Callable[[], object]) -> None:
+        """Store an evaluated trial if it is still this run's."""
+        front = self._store.record(self._name, record, tell=tell)
+        if front is not None:
+            self.front = front
+            self.evaluated.append(record)
+
+    def _drop_weights(self, points: Sequence[ParetoTrial], *, keep: Sequence[ParetoTrial]) -> None:
+        """Delete the weights of trials that are not on the front: only its members are exported."""
+        kept = {point.trial for point in keep}
+        for point in points:
+            if point.trial not in kept:
+                self._weights.file(point.trial).unlink(missing_ok=True)
 
     def _requeue(self, trial: Trial, reason: str, *, counts: bool = True) -> None:
         requeue_trial(
@@ -198,11 +206,3 @@ class TrialRecorder:
 
 def _describe(trial: Trial, architecture: Architecture) -> None:
     trial.set_user_attr("removed", str(architecture))
-
-
-def _drop_weights(points: Sequence[ParetoTrial], *, keep: Sequence[ParetoTrial]) -> None:
-    """Delete the weights of trials that are not on the front: only its members are exported."""
-    kept = {point.trial for point in keep}
-    for point in points:
-        if point.trial not in kept and point.weights:
-            Path(point.weights).unlink(missing_ok=True)

@@ -17,7 +17,8 @@ from lambda_nas.execution.searcher import RemovalSearcher
 from lambda_nas.execution.settings import SearchTask, Settings
 from lambda_nas.execution.study_store import RunHandle, StudyStore
 from lambda_nas.execution.trainable import RemovalTrial, WorkerSetup
-from lambda_nas.execution.weights import WeightsFolder
+from lambda_nas.execution.weights import WeightsWriter
+from lambda_nas.records.weights import StudyWeights
 from lambda_nas.strategy.early_stopping import EarlyStopping
 from lambda_nas.strategy.sampler import RemovalSampler
 from lambda_nas.strategy.surrogate import Score
@@ -73,6 +74,7 @@ def run_trials(
     run_handle: RunHandle,
     task: SearchTask,
     settings: Settings,
+    weights: StudyWeights,
     deadline: float | None,
     progress: Progress,
 ) -> str:
@@ -97,13 +99,14 @@ def run_trials(
         deadline=deadline,
         workers=settings.workers,
         run_handle=run_handle,
+        weights=weights,
         progress=progress,
     )
     threads = share_threads(nodes(), settings.workers, settings.gpus_per_trial)
-    weights = WeightsFolder(task.weights_dir, ray.get_runtime_context().get_node_id())
+    writer = WeightsWriter(weights, ray.get_runtime_context().get_node_id())
     trainable = tune.with_resources(
         tune.with_parameters(
-            RemovalTrial, worker_setup=WorkerSetup(ray.put(task), weights, threads)
+            RemovalTrial, worker_setup=WorkerSetup(ray.put(task), writer, threads)
         ),
         {"cpu": threads, "gpu": settings.gpus_per_trial},
     )
@@ -119,7 +122,8 @@ def run_trials(
                 reuse_actors=True,
             ),
             run_config=tune.RunConfig(
-                name=study.study_name,
+                # Not the study's, which could lead out of the folder.
+                name="trials",
                 storage_path=scratch,
                 verbose=0,
                 # The default in notebooks clears the output of the cell, even if it prints nothing.

@@ -1,11 +1,11 @@
 """Folders that appear complete or not at all."""
 
-import os
 import shutil
-import tempfile
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 
 @contextmanager
@@ -16,14 +16,21 @@ def new_folder(path: Path) -> Iterator[Path]:
         OSError: If ``path`` is a file or holds anything, or the place is not writable.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    # Not by `tempfile`, which makes folders for the owner only.
+    temporary = path.parent / f".{path.name}-{uuid4().hex[:8]}"
+    temporary.mkdir()
     try:
         yield temporary
-        # mkdtemp makes folders for the owner only.
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o777 & ~umask)
+        _open_to_readers(temporary)
         # Renaming onto an empty folder replaces it; onto a full one it fails.
         temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _open_to_readers(folder: Path) -> None:
+    """Give all files the mode of new ones; safetensors makes its own for the owner only."""
+    mode = stat.S_IMODE(folder.stat().st_mode) & 0o666
+    for file in folder.rglob("*"):
+        if file.is_file():
+            file.chmod(mode)

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import safetensors.torch
 from torch import nn
 
 from lambda_nas.cost.measurement import Price
@@ -14,12 +13,15 @@ from lambda_nas.pretrained.loading import ModelConfig
 from lambda_nas.pretrained.rebuild import build
 from lambda_nas.records.study import StudyInfo
 from lambda_nas.records.trial import ParetoTrial
+from lambda_nas.records.weights import StudyWeights
 from lambda_nas.reporting.formatting import short_name
+from lambda_nas.store.weights import load_weights
 
 
 def export_trial(
     info: StudyInfo,
     point: ParetoTrial,
+    weights: StudyWeights,
     out: Path,
     *,
     format: Format = "timm",
@@ -28,11 +30,12 @@ def export_trial(
     """Write the architecture with the weights that its trial left.
 
     Raises:
-        InputError: If the weights are gone, the format can't be had or ``out`` can't be written.
+        InputError: If the weights are gone or another trial's, the format can't be had or ``out``
+            can't be written.
         ExportError: If the network can't be translated or the file gives other outputs.
     """
     export_network(
-        build_trial(info, point),
+        build_trial(info, point, weights),
         model_config(info),
         removal=point.removal,
         merging=point.architecture.merging,
@@ -43,28 +46,25 @@ def export_trial(
     )
 
 
-def build_trial(info: StudyInfo, point: ParetoTrial) -> nn.Module:
+def build_trial(info: StudyInfo, point: ParetoTrial, weights: StudyWeights) -> nn.Module:
     """Return the architecture with the weights that its trial left, in eval mode on the CPU.
 
     Raises:
-        InputError: If the weights are gone.
+        InputError: If the weights are gone, another trial's, or don't fit the architecture.
     """
-    weights = Path(point.weights or "")
-    if not weights.is_file():
-        raise InputError(
-            f"the weights of trial {point.trial} are not at {weights}",
-            advice="export on the machine that searched, or search again",
-        )
+    state = load_weights(weights, point.trial, point.architecture)
     try:
-        state = safetensors.torch.load_file(weights)
-    except (OSError, safetensors.SafetensorError) as error:
-        raise InputError(f"the weights at {weights} can't be read ({error})") from error
-    return build(
-        model_config(info),
-        removal=point.removal,
-        merging=point.architecture.merging,
-        state=state,
-    )
+        return build(
+            model_config(info),
+            removal=point.removal,
+            merging=point.architecture.merging,
+            state=state,
+        )
+    except RuntimeError as error:
+        raise InputError(
+            f"the weights at {weights.file(point.trial)} don't fit the architecture of trial "
+            f"{point.trial} ({' '.join(str(error).split())})"
+        ) from error
 
 
 def results_of(info: StudyInfo, point: ParetoTrial) -> Results:

@@ -16,6 +16,7 @@ class StudyInfo:
     """The identity and settings of a study.
 
     Attributes:
+        uuid: 32 random hexadecimal digits: no other study has them, in any database.
         name: Name, unique in its database.
         model: The model as the user named it.
         model_fingerprint: Hash of architecture and weights.
@@ -28,6 +29,7 @@ class StudyInfo:
         settings: The resolved settings, as JSON values.
     """
 
+    uuid: str
     name: str
     model: str
     model_fingerprint: str
@@ -61,10 +63,10 @@ class StudyRecord:
     runs: tuple[Run, ...]
 
     def pareto_trial(self, trial: TrialRecord) -> ParetoTrial:
-        """Return an evaluated trial with its price and without its weights."""
+        """Return an evaluated trial with its price."""
         best = max(trial.rungs, key=lambda rung: rung.accuracy)
         price = self.prices.of(trial.architecture)
-        return ParetoTrial(trial.trial, trial.architecture, best.accuracy, best.rung, price, None)
+        return ParetoTrial(trial.trial, trial.architecture, best.accuracy, best.rung, price)
 
 
 NAME_LENGTH = 255

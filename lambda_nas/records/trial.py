@@ -48,14 +48,13 @@ class TrialRecord:
 
 @dataclass(frozen=True)
 class ParetoTrial:
-    """A trial as a candidate for the front: its best rung, its price and its weights' path."""
+    """A trial as a candidate for the front: its best rung and its price."""
 
     trial: int
     architecture: Architecture
     accuracy: float
     rung: int
     price: Price
-    weights: str | None
 
     @property
     def removal(self) -> RemovalSet:

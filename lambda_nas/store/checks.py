@@ -18,8 +18,9 @@ from sqlalchemy import (
 from lambda_nas.errors import StudyMismatchError
 from lambda_nas.execution.places import check_writable
 from lambda_nas.store.database import open_optuna, translated_errors
-from lambda_nas.store.engine import WRITE, check_version, connect, reported, sqlite_file
+from lambda_nas.store.engine import check_version, connect, reported
 from lambda_nas.store.schema import StudyRow, TrialRow
+from lambda_nas.store.sqlite import WRITE, sqlite_file
 from lambda_nas.store.urls import parse_url, storage_url
 from lambda_nas.strategy.optuna_trials import DIRECTIONS
 

@@ -1,8 +1,10 @@
 """Transactions on a database, which Optuna's storage can join."""
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
+from pathlib import Path
 
 import optuna
 from optuna.storages import RDBStorage
@@ -17,7 +19,7 @@ from sqlalchemy.exc import (
 from sqlalchemy.orm import Session
 
 from lambda_nas.errors import ConnectionLostError, LambdaNasError, StorageError
-from lambda_nas.store.engine import BUSY_TIMEOUT_S, WRITE
+from lambda_nas.store.sqlite import BUSY_TIMEOUT_S, WRITE, SqliteFile
 from lambda_nas.store.urls import driver_reason, shown_url
 
 
@@ -27,6 +29,10 @@ class Database:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._writer = engine.execution_options(**{WRITE: True})
+        with self.translated_errors():
+            self._file = SqliteFile.of(engine)
+        if self._file:
+            self._file.watch(engine)
 
     def close(self) -> None:
         """Close all connections; the server would keep them until this process ends."""
@@ -40,9 +46,26 @@ class Database:
         """The URL, including the password."""
         return self._engine.url.render_as_string(hide_password=False)
 
+    @property
+    def weights_root(self) -> Path:
+        """Where weights lie by default: beside an SQLite file, else below the working directory."""
+        if self._file:
+            return self._file.path.with_name(f"{self._file.path.stem}-weights")
+        url = self._engine.url
+        server = f"{url.host}:{url.port}/{url.database}"
+        return Path("studies", "weights", hashlib.sha256(server.encode()).hexdigest()[:12])
+
     @cached_property
     def optuna(self) -> RDBStorage:
         """Optuna's storage; creates its tables if they are missing."""
+        if not self._file:
+            return self._open_optuna()
+        self._file.check()
+        storage = self._open_optuna()
+        self._file.watch(storage.engine)
+        return storage
+
+    def _open_optuna(self) -> RDBStorage:
         for last in (False, False, True):
             try:
                 return open_optuna(self._engine.url, create_tables=True)

@@ -2,18 +2,22 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from lambda_nas.cost.constraints import layers_removed
+from lambda_nas.errors import InputError
 from lambda_nas.models.search_space import SearchSpace
 from lambda_nas.records.run import Claim
 from lambda_nas.records.study import StudyRecord
 from lambda_nas.records.trial import TrialRecord
+from lambda_nas.records.weights import StudyWeights, file_name
 from lambda_nas.store.study_store import SqlStudyStore
+from lambda_nas.store.weights import check_weights
 from lambda_nas.strategy.optuna_trials import objectives
 
 _TOLERANCE = 1e-9
@@ -25,29 +29,41 @@ class Findings:
 
     Attributes:
         problems: One sentence per violated invariant.
+        notes: What is no fault, but takes space.
         in_flight: Number of trials that began and have not ended, because a search is running or
             was killed; the next run of a killed search requeues them.
         trials: Number of evaluated trials that were checked.
     """
 
     problems: tuple[str, ...]
+    notes: tuple[str, ...]
     in_flight: int
     trials: int
 
 
-def examine(store: SqlStudyStore, name: str) -> Findings:
+def examine(store: SqlStudyStore, name: str, *, weights_root: Path | None = None) -> Findings:
     """Check a study's invariants.
 
     - Each trial that is complete in Optuna has all its measurements, and the same values.
     - Each architecture is measured once.
     - Prices agree with the unpruned model's, and no measured cost signature lacks its price.
     - Each claim is of a trial that is running in Optuna, and of no measured architecture.
+    - The weights of each member of the front are there, whole, and its own.
+
+    Args:
+        store: The study database.
+        name: Of the study.
+        weights_root: The folder that the search was given for weights, if any.
 
     Raises:
         InputError: If no study has this name.
         StorageError: If the database fails.
     """
-    # A search may be running: everything is read in one transaction.
+    info = store.study(name)
+    weights = StudyWeights.below(weights_root or store.weights_root, info)
+    # A search may be running: first the files, which its trials claim before they write them, then
+    # everything else in one transaction.
+    files = sorted(weights.folder.iterdir()) if weights.folder.is_dir() else []
     with store.transaction(name):
         study, claims = store.load(name), store.claims(name)
         trials = _optuna_trials(store, name)
@@ -57,8 +73,11 @@ def examine(store: SqlStudyStore, name: str) -> Findings:
         *_check_sets(study, claims),
         *_check_prices(study),
         *_check_claims(claims, trials),
+        *_check_weights(study, weights),
     ]
-    return Findings(tuple(problems), running, len(study.trials))
+    kept = {claim.trial for claim in claims} | {point.trial for point in study.front}
+    notes = _unknown_files(files, {file_name(trial) for trial in kept})
+    return Findings(tuple(problems), tuple(notes), running, len(study.trials))
 
 
 def _optuna_trials(store: SqlStudyStore, name: str) -> dict[int, FrozenTrial]:
@@ -131,6 +150,22 @@ def _check_claims(claims: list[Claim], trials: Mapping[int, FrozenTrial]) -> Ite
         told = trials.get(claim.trial)
         if told is None or told.state != TrialState.RUNNING:
             yield f"trial {claim.trial} is in flight and not running in Optuna"
+
+
+def _check_weights(study: StudyRecord, weights: StudyWeights) -> Iterator[str]:
+    for point in study.front:
+        try:
+            check_weights(weights, point.trial, point.architecture)
+        except InputError as error:
+            yield error.problem
+
+
+def _unknown_files(files: Iterable[Path], kept: set[str]) -> Iterator[str]:
+    stems = {Path(name).stem for name in kept}
+    for path in files:
+        # What is being written has the process id in its name as well.
+        if path.name.partition(".")[0] not in stems:
+            yield f"{path} is not the weights of a trial on the front: it may be deleted"
 
 
 def _close(value: float, other: float) -> bool:

@@ -1,7 +1,5 @@
 """Opens a database: parses its URL, sets it up, and migrates our tables."""
 
-import sqlite3
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,17 +9,16 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util.exc import CommandError
-from sqlalchemy import URL, Connection, Engine, create_engine, event, func, select
+from sqlalchemy import URL, Connection, Engine, create_engine, func, select
 from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 
 from lambda_nas.errors import InputError, StorageError
+from lambda_nas.store import sqlite
+from lambda_nas.store.sqlite import BUSY_TIMEOUT_S, WRITE
 from lambda_nas.store.urls import driver_reason, parse_url, shown_url, storage_url
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "lambda_alembic_version"
-BUSY_TIMEOUT_S = 30
-WRITE = "lambda_nas_write"
-"""Name of the execution option of a transaction that writes."""
 # Any number, as long as no other program locks the same one in this PostgreSQL database.
 _MIGRATION_LOCK = 0x1A3BDA
 
@@ -39,7 +36,7 @@ def open_engine(text: str | None, *, create: bool) -> Engine:
             program.
     """
     url = parse_url(storage_url(text))
-    _prepare_file(url, create=create)
+    sqlite.prepare_file(url, create=create)
     engine = connect(url)
     with reported(url):
         _migrate(engine, url)
@@ -61,8 +58,7 @@ def connect(url: URL) -> Engine:
             value=shown_url(url),
         ) from error
     if url.get_backend_name() == "sqlite":
-        event.listen(engine, "connect", _tune_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
+        sqlite.tune(engine)
     return engine
 
 
@@ -79,61 +75,6 @@ def reported(url: URL) -> Iterator[None]:
             f"can't use the study database {shown_url(url)} ({reason})",
             advice="check that it is reachable and writable",
         ) from error
-
-
-def sqlite_file(url: URL) -> Path | None:
-    """Return the file of a SQLite database, or ``None`` if the database is not one file."""
-    if url.get_backend_name() != "sqlite" or not url.database or url.database.startswith("file:"):
-        return None
-    return Path(url.database)
-
-
-def _prepare_file(url: URL, *, create: bool) -> None:
-    path = sqlite_file(url)
-    if path is None:
-        return
-    if not create and not path.is_file():
-        raise StorageError(
-            f"there is no study database {path}", advice="run a search first, or give `storage`"
-        )
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StorageError(
-            f"can't create the folder of the study database {path} ({error})"
-        ) from error
-
-
-def _tune_sqlite(connection: sqlite3.Connection, _record: object) -> None:
-    connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_S * 1000}")
-    _use_wal(connection)
-    connection.execute("PRAGMA foreign_keys=ON")
-    # Left to itself the driver begins a transaction after the first reads, and none before DDL.
-    connection.isolation_level = None
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    # SQLite refuses to let a reader write if another process has written meanwhile.
-    write = connection.get_execution_options().get(WRITE)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
-
-
-def _use_wal(connection: sqlite3.Connection) -> None:
-    """Switch the file to write-ahead logging; wait for other writers up to the busy timeout.
-
-    SQLite itself does not wait here: while another process writes to a file that is not in this
-    mode yet, it reports at once that the database is locked.
-    """
-    deadline = time.monotonic() + BUSY_TIMEOUT_S
-    while True:
-        try:
-            connection.execute("PRAGMA journal_mode=WAL")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
-        else:
-            return
 
 
 def _migrate(engine: Engine, url: URL) -> None:

@@ -46,6 +46,7 @@ def study_row(session: Session, name: str, *, lock: bool = False) -> StudyRow:
 def study_info(session: Session, row: StudyRow) -> StudyInfo:
     """Return what a study is about."""
     return StudyInfo(
+        uuid=row.uuid,
         name=row.name,
         model=row.model,
         model_fingerprint=row.model_fingerprint,
@@ -119,7 +120,6 @@ def pareto_trials(rows: Iterable[TrialRow], prices: PriceTable) -> list[ParetoTr
                 accuracy=best.accuracy,
                 rung=best.rung,
                 price=prices.of(architecture),
-                weights=row.weights,
             )
         )
     return found

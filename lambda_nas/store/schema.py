@@ -34,14 +34,15 @@ def _now() -> datetime:
 class StudyRow(Base):
     """One search over one model and one data set.
 
-    ``stages`` groups the model's removable layers by cost; ``layers`` lists those that the search
-    may remove. ``merged`` holds the prices of token merging and is null if the search space has
-    none.
+    ``uuid`` tells it from a study of the same name in another database. ``stages`` groups the
+    model's removable layers by cost; ``layers`` lists those that the search may remove. ``merged``
+    holds the prices of token merging and is null if the search space has none.
     """
 
     __tablename__ = "lambda_studies"
 
     id: Mapped[int] = mapped_column(primary_key=True)
+    uuid: Mapped[str] = mapped_column(String(32), unique=True, index=True)
     name: Mapped[str] = mapped_column(String(NAME), unique=True)
     model: Mapped[str] = mapped_column(Text)
     model_fingerprint: Mapped[str] = mapped_column(String(64))
@@ -131,9 +132,10 @@ class PriorRow(Base):
 class TrialRow(Base):
     """An evaluated trial; ``number`` is Optuna's.
 
-    ``architecture`` is ``0,2,4``, or ``0,2,4 r=8 start=0`` with token merging. ``stopped`` says why
-    a trial ended before its last rung. ``score`` is the prior's; ``elapsed_s`` is how long the run
-    had lasted when it recorded the trial.
+    ``architecture`` is ``0,2,4``, or ``0,2,4 r=8 start=0`` with token merging. ``weights`` names
+    the file that is kept while the trial is on the front. ``stopped`` says why a trial ended before
+    its last rung. ``score`` is the prior's; ``elapsed_s`` is how long the run had lasted when it
+    recorded the trial.
     """
 
     __tablename__ = "lambda_trials"

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import Self
 
 from optuna.storages import RDBStorage
@@ -17,6 +18,7 @@ from lambda_nas.records.front import non_dominated
 from lambda_nas.records.run import Claim, ClaimCounts, ClaimResult, Run, RunInfo
 from lambda_nas.records.study import StudyInfo, StudyRecord
 from lambda_nas.records.trial import ParetoTrial, TrialRecord
+from lambda_nas.records.weights import file_name
 from lambda_nas.store import reading, runs
 from lambda_nas.store.database import Database
 from lambda_nas.store.engine import open_engine
@@ -53,6 +55,11 @@ class SqlStudyStore:
     def url(self) -> str:
         """The database's URL, including the password."""
         return self._database.url
+
+    @property
+    def weights_root(self) -> Path:
+        """The folder of all its studies' weights, unless the user chooses another."""
+        return self._database.weights_root
 
     @property
     def optuna(self) -> RDBStorage:
@@ -257,7 +264,6 @@ class SqlStudyStore:
         self,
         study: str,
         record: TrialRecord,
-        weights: str | None,
         *,
         tell: Callable[[], object] = lambda: None,
     ) -> list[ParetoTrial] | None:
@@ -270,7 +276,7 @@ class SqlStudyStore:
             row = reading.study_row(session, study, lock=True)
             if not runs.release(session, row.id, record.trial):
                 return None
-            session.add(_trial_row(row.id, record, weights))
+            session.add(_trial_row(row.id, record))
             session.flush()
             tell()
             return non_dominated(_pareto_trials(session, row))
@@ -296,12 +302,12 @@ def _pareto_trials(session: Session, study: StudyRow) -> list[ParetoTrial]:
     return reading.pareto_trials(reading.trial_rows(session, study.id), prices)
 
 
-def _trial_row(study_id: int, record: TrialRecord, weights: str | None) -> TrialRow:
+def _trial_row(study_id: int, record: TrialRecord) -> TrialRow:
     return TrialRow(
         study_id=study_id,
         number=record.trial,
         architecture=record.architecture.written(),
-        weights=weights,
+        weights=None if record.stopped else file_name(record.trial),
         stopped=record.stopped,
         score=record.score,
         run_id=record.run,

@@ -19,7 +19,7 @@ from lambda_nas.models.architecture import Architecture
 from lambda_nas.records.trial import ParetoTrial, TrialCounts
 
 FRONT = [
-    ParetoTrial(i, Architecture.of(range(10, 10 + i)), 0.9 - i / 100, 0, price, None)
+    ParetoTrial(i, Architecture.of(range(10, 10 + i)), 0.9 - i / 100, 0, price)
     for i in range(1, 21)
     for price in [Price(100.0 + i, 1 + i / 100, 320.0, 40_000_000, 5_000_000, 1_000_000_000)]
 ]

@@ -177,7 +177,7 @@ def test_a_cell_shows_the_search_its_trials_and_its_front():
     progress.tell(TrialBegun(7, Architecture.of([1])))
     clock.now = 20
     counts = TrialCounts(complete=2, pruned=3, failed=0, stopped=1)
-    progress.trials(counts, [ParetoTrial(1, SET, 0.5, 0, PRICE, None)])
+    progress.trials(counts, [ParetoTrial(1, SET, 0.5, 0, PRICE)])
     text, html = drawn[-1]
     assert text.splitlines() == [
         "study vit-images in postgresql://me:***@host/nas",
@@ -199,7 +199,6 @@ def front(size):
             0.9 - i / 100,
             0,
             Price(100.0 + i, 1 + i / 100, 320.0, 40_000_000, 5_000_000, 1_000_000_000),
-            None,
         )
         for i in range(1, size + 1)
     ]

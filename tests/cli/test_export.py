@@ -3,13 +3,14 @@
 import json
 import subprocess
 import sys
+from uuid import uuid4
 
 import pytest
 import safetensors.torch
 import timm
 import torch
 from huggingface_hub import metadata_load
-from store_fixtures import claim_and_record
+from store_fixtures import claim_and_record, weights_of
 
 from lambda_nas.cost.measurement import Price
 from lambda_nas.cost.price_table import PriceTable
@@ -38,6 +39,7 @@ def pruned(monkeypatch, tmp_path, who):
     config = ModelConfig.of(base)
     model = remove_attention(base, REMOVAL).model
     info = StudyInfo(
+        uuid=uuid4().hex,
         name="vit-images",
         model="local-dir:/home/someone/vit",
         model_fingerprint="m",
@@ -59,12 +61,15 @@ def pruned(monkeypatch, tmp_path, who):
             "repair": True,
         },
     )
-    safetensors.torch.save_file(model.state_dict(), tmp_path / "weights.safetensors")
     store = SqlStudyStore.open("sqlite:///studies/lambda_nas.db")
     store.create_study(info, PRICES)
     run = store.begin_run(info.name, who)
     record = TrialRecord(0, Architecture(REMOVAL), (RungResult(0, 0.795, 1.0),), 0.5, run, 1.0)
-    claim_and_record(store, info.name, record, str(tmp_path / "weights.safetensors"))
+    claim_and_record(store, info.name, record)
+    weights = weights_of(store, info.name)
+    weights.folder.mkdir(parents=True)
+    label = weights.label(0, record.architecture)
+    safetensors.torch.save_file(model.state_dict(), weights.file(0), metadata=label)
     return model
 
 
@@ -164,10 +169,14 @@ def test_a_full_folder_and_missing_weights(refused, tmp_path, format):
     assert error == "error: --out out: exists and is not empty: choose another\n"
     assert [path.name for path in out.iterdir()] == ["note.txt"]
     (out / "note.txt").unlink()
-    (tmp_path / "weights.safetensors").unlink()
+    [weights] = tmp_path.glob("studies/lambda_nas-weights/vit-images-*/trial-00000.safetensors")
+    weights.unlink()
     code, error = refused("--format", format)
     assert code == 2
-    assert "the weights of trial 0 are not at" in error
+    assert error.endswith(
+        f"error: the weights of trial 0 are not at {weights}: they are on the machine that "
+        "searched; if they were moved, give --weights\n"
+    )
     assert list(out.iterdir()) == []
 
 

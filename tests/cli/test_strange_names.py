@@ -114,7 +114,7 @@ def test_the_commands_after_a_search_can_be_pasted(lambda_nas, studied, monkeypa
     from lambda_nas.cli.commands.search import _print_end
 
     name, url = studied
-    _print_end(open_study(name, storage=url), url, seconds=1.0)
+    _print_end(open_study(name, storage=url), url, None, seconds=1.0)
     out = capsys.readouterr().out
     assert "S3CRET" not in out
     hint, *lines = out.partition("Next:\n")[2].splitlines()

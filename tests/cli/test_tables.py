@@ -21,6 +21,7 @@ PRICES = PriceTable.by_number(
     {n: replace(BASE, throughput=100.0 + n, speedup=1 + n / 10) for n in range(32)},
 )
 INFO = StudyInfo(
+    uuid="0" * 32,
     name="vit[red]-images",
     model="local-dir:/a/long/way/down/vit_base_patch16_224",
     model_fingerprint="m",

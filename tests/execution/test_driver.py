@@ -10,6 +10,7 @@ import pytest
 from all_sets import every_set
 from optuna.trial import TrialState
 from silent import Silent
+from store_fixtures import weights_of
 
 from lambda_nas.api import session
 from lambda_nas.cost.constraints import Constraints
@@ -48,7 +49,6 @@ def search(source, folder, trials, name="study", **changes):
         session.Session(source, settings(trials, **changes), store, name),
         progress=progress,
         command="test",
-        weights_root=folder / "weights",
     )
     assert progress.failures == []
     return store, outcome
@@ -110,11 +110,11 @@ def test_optuna_and_the_store_agree(finished):
 
 
 def test_the_front_is_up_to_date_and_has_its_weights(finished):
-    folder, store, outcome, _ = finished
+    _, store, outcome, _ = finished
     front = store.front("study")
     assert front == outcome.front == non_dominated(store.trials("study"))
-    kept = {str(path) for path in (folder / "weights" / "study").iterdir()}
-    assert kept == {point.weights for point in front}
+    weights = weights_of(store, "study")
+    assert {*weights.folder.iterdir()} == {weights.file(point.trial) for point in front}
 
 
 def test_the_same_command_does_only_what_is_left(finished, source):
@@ -314,7 +314,7 @@ def test_trials_that_went_to_the_end_have_all_rungs(early_stopped):
 
 @pytest.mark.full
 def test_stopped_trials_count_and_leave_no_weights(early_stopped):
-    folder, store, outcome, study = early_stopped
+    _, store, outcome, study = early_stopped
     assert outcome.ended == "budget spent"
     assert outcome.counts.evaluated == len(store.trial_records("study")) == 7
     reasons = [
@@ -326,8 +326,8 @@ def test_stopped_trials_count_and_leave_no_weights(early_stopped):
     assert not any(reason.startswith("rung ") for reason in reasons)
     front = store.front("study")
     assert {point.trial for point in front} <= {point.trial for point in store.trials("study")}
-    kept = {str(path) for path in (folder / "weights" / "study").iterdir()}
-    assert kept == {point.weights for point in front}
+    weights = weights_of(store, "study")
+    assert {*weights.folder.iterdir()} == {weights.file(point.trial) for point in front}
 
 
 @pytest.mark.full
@@ -368,12 +368,11 @@ def test_infeasible_limits_end_before_any_work(source, tmp_path, constraints, pr
             session.Session(source, settings(3, constraints=constraints), store, "study"),
             progress=Stages(),
             command="test",
-            weights_root=tmp_path / "weights",
         )
     assert stages == (["Measuring throughput and memory"] if priced else [])
     assert store.studies() == []
     assert optuna.get_all_study_names(store.optuna) == []
-    assert not (tmp_path / "weights").exists()
+    assert not store.weights_root.exists()
 
 
 def test_infeasible_limits_leave_a_finished_study_as_it_was(finished, source):

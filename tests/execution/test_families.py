@@ -4,6 +4,7 @@ import pytest
 import timm
 import torch
 from silent import Silent
+from store_fixtures import weights_of
 
 from lambda_nas.api import session
 from lambda_nas.data.image_folder import ImageData
@@ -60,7 +61,6 @@ def searched(source, family, tmp_path_factory):
             session.Session(source, settings, store, family),
             progress=progress,
             command="test",
-            weights_root=folder / "weights",
         )
     assert progress.failures == []
     return store
@@ -82,7 +82,7 @@ def test_the_front_is_exported_and_loads(searched, family, source, tmp_path):
     info = searched.study(family)
     for point in searched.front(family):
         out = tmp_path / str(point.trial)
-        export_trial(info, point, out)
+        export_trial(info, point, weights_of(searched, family), out)
         loaded = timm.create_model(f"local-dir:{out}", pretrained=True).eval()
         assert count_params(loaded) == point.price.params
         assert evaluate(loaded, source.data.evaluation).top1 == point.accuracy

@@ -6,6 +6,7 @@ import pytest
 import timm
 import torch
 from silent import Silent
+from store_fixtures import weights_of
 
 from lambda_nas.api import session
 from lambda_nas.cost.constraints import Constraints
@@ -34,12 +35,10 @@ def one_ray():
 
 def search(source, folder, settings=SETTINGS):
     store, progress = SqlStudyStore.open(f"sqlite:///{folder}/study.db"), Silent()
-    weights = folder / "weights"
     session.search(
         session.Session(source, settings, store, "s"),
         progress=progress,
         command="test",
-        weights_root=weights,
     )
     assert progress.failures == []
     return store
@@ -73,12 +72,12 @@ def test_a_trial_is_the_repaired_network_with_its_tokens_merged(searched, source
 
 def test_what_is_exported_merges_and_is_what_was_measured(searched, source, tmp_path):
     _, store = searched
-    info, front = store.study("s"), store.front("s")
+    info, front, weights = store.study("s"), store.front("s"), weights_of(store, "s")
     assert any(point.architecture.merging for point in front)
     for point in front:
-        export_trial(info, point, tmp_path / str(point.trial))
+        export_trial(info, point, weights, tmp_path / str(point.trial))
         loaded = timm.create_model(f"local-dir:{tmp_path / str(point.trial)}", pretrained=True)
-        for network in (loaded.eval(), build_trial(info, point)):
+        for network in (loaded.eval(), build_trial(info, point, weights)):
             assert evaluate(network, source.data.evaluation).top1 == point.accuracy
 
 

@@ -8,6 +8,7 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import TrialState
 from ray.tune.search import Searcher
 from silent import Silent
+from store_fixtures import weights_of
 
 from lambda_nas.errors import TrialsFailedError
 from lambda_nas.execution.searcher import MAX_FAILURES, MAX_REJECTIONS, RemovalSearcher
@@ -30,8 +31,8 @@ def score(architecture):
 class Search:
     """A searcher, and what it writes to."""
 
-    def __init__(self, store, prices, run, folder, *, budget=None, storage=None):
-        self.store, self.folder, self.progress = store, folder, Silent()
+    def __init__(self, store, prices, run, *, budget=None, storage=None):
+        self.store, self.progress = store, Silent()
         self.sampler = RemovalSampler(SPACE, prices, score, baseline=0.8, seed=0)
         self.study = optuna.create_study(
             study_name=NAME,
@@ -51,6 +52,7 @@ class Search:
             deadline=None,
             workers=1,
             run_handle=RunHandle(run, lambda: 1.0),
+            weights=weights_of(store, NAME),
             progress=self.progress,
         )
 
@@ -59,8 +61,7 @@ class Search:
         return config["trial"], Architecture.parse(config["architecture"])
 
     def result(self, accuracy, rung=0):
-        weights = self.folder / "weights.safetensors"
-        return {"rung": rung, "accuracy": accuracy, "seconds": 1.0, "weights": str(weights)}
+        return {"rung": rung, "accuracy": accuracy, "seconds": 1.0}
 
     def end(self, *accuracies, trial_id="a"):
         for rung, accuracy in enumerate(accuracies[:-1]):
@@ -76,11 +77,11 @@ class Search:
 
 
 @pytest.fixture
-def make_search(sqlite_url, make_info, prices, who, tmp_path):
+def make_search(sqlite_url, make_info, prices, who):
     def make(**options):
         store = SqlStudyStore.open(sqlite_url)
         store.create_study(make_info(NAME), prices)
-        return Search(store, prices, store.begin_run(NAME, who), tmp_path, **options)
+        return Search(store, prices, store.begin_run(NAME, who), **options)
 
     return make
 

@@ -1,4 +1,6 @@
 import pytest
+import safetensors.torch
+import torch
 
 from lambda_nas.exports.folders import new_folder
 
@@ -26,3 +28,12 @@ def test_others_may_read_it_as_the_umask_says(tmp_path):
     with new_folder(tmp_path / "out"):
         pass
     assert (tmp_path / "out").stat().st_mode == plain.stat().st_mode
+
+
+def test_files_that_were_made_for_the_owner_only_get_the_mode_of_their_neighbors(tmp_path):
+    with new_folder(tmp_path / "out") as folder:
+        (folder / "config.json").write_text("{}")
+        safetensors.torch.save_file({"x": torch.ones(1)}, folder / "model.safetensors")
+    modes = {path.stat().st_mode for path in (tmp_path / "out").iterdir()}
+    (tmp_path / "plain").touch()
+    assert modes == {(tmp_path / "plain").stat().st_mode}

@@ -117,10 +117,10 @@ def sqlite(tmp_path):
     return f"sqlite:///{tmp_path}/study.db"
 
 
-def check_sound(url, study, budget):
+def check_sound(url, study, budget, *, weights=None):
     """Assert that a study ended as if nothing had happened; return it."""
     store = SqlStudyStore.open(url, create=False)
-    findings = examine(store, study)
+    findings = examine(store, study, weights_root=weights)
     assert findings.problems == ()
     assert findings.in_flight == 0
     assert store.claims(study) == []

@@ -22,6 +22,7 @@ from lambda_nas.errors import ClusterError, InputError
 from lambda_nas.execution.cluster import ray_running
 from lambda_nas.execution.settings import Budget, Settings
 from lambda_nas.exports.front_trial import export_trial
+from lambda_nas.records.weights import StudyWeights
 from lambda_nas.store.study_store import SqlStudyStore
 from lambda_nas.training.evaluation import evaluate
 
@@ -32,20 +33,24 @@ FULL_BYTES = 65536
 DEPTH, IMAGES = 4, 40
 SAVE_ELSEWHERE = """
 import sys, ray, torch
+from pathlib import Path
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
-from lambda_nas.execution.weights import WeightsFolder
+from lambda_nas.execution.weights import WeightsWriter
+from lambda_nas.models.architecture import Architecture
+from lambda_nas.records.weights import StudyWeights
 ray.init(address=sys.argv[1], log_to_driver=False)
 here = ray.get_runtime_context().get_node_id()
 [there] = [node["NodeID"] for node in ray.nodes() if node["NodeID"] != here]
 
 @ray.remote(scheduling_strategy=NodeAffinitySchedulingStrategy(there, soft=False))
-def save(folder):
+def save(writer):
     try:
-        folder.save(torch.nn.Linear(200, 200), 7)
+        writer.save(torch.nn.Linear(200, 200), 7, Architecture.of([2]))
     except OSError as error:
         return str(error)
 
-print(ray.get(save.remote(WeightsFolder(sys.argv[2], here))))
+weights = StudyWeights(Path(sys.argv[2]), "0" * 32)
+print(ray.get(save.remote(WeightsWriter(weights, here))))
 """
 
 
@@ -156,6 +161,10 @@ class Cluster:
             self.token,
         )
 
+    def brought(self):
+        """Return the trials whose weights came to the driver."""
+        return {int(path.stem.removeprefix("trial-")) for path in self.weights.glob("*/*")}
+
     def stop(self):
         for node in self.nodes:
             node.kill()
@@ -171,9 +180,8 @@ def cluster(tmp_path_factory):
 
 def check_done(cluster, budget):
     """Assert that a study ended as it should, with the front's weights and no others; return it."""
-    study = check_sound(cluster.url, STUDY, budget)
-    kept = {str(path) for path in (cluster.weights / STUDY).iterdir()}
-    assert kept == {point.weights for point in study.front}
+    study = check_sound(cluster.url, STUDY, budget, weights=cluster.weights)
+    assert cluster.brought() == {point.trial for point in study.front}
     return study
 
 
@@ -198,8 +206,8 @@ def searched(cluster):
     cluster.nodes[0].hold_trials()
     search = cluster.search(3)
     wait_for_all_but_one(cluster, 2, search)
-    brought = {str(path) for path in (cluster.weights / STUDY).iterdir()}
-    assert brought == {point.weights for point in SqlStudyStore.open(cluster.url).front(STUDY)}
+    front = SqlStudyStore.open(cluster.url).front(STUDY)
+    assert cluster.brought() == {point.trial for point in front}
     cluster.nodes[0].let_go()
     assert search.end() == 0, search.errors
     return search.lines
@@ -212,7 +220,7 @@ def test_both_nodes_run_trials_and_the_weights_come_to_the_driver(cluster, searc
     evaluation = source(DEPTH, IMAGES).data.evaluation
     for point in study.front:
         out = tmp_path / str(point.trial)
-        export_trial(study.info, point, out)
+        export_trial(study.info, point, StudyWeights.below(cluster.weights, study.info), out)
         model = timm.create_model(f"local-dir:{out}", pretrained=True)
         assert evaluate(model, evaluation).top1 == point.accuracy
 

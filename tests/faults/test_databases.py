@@ -35,10 +35,11 @@ def small_disk(tmp_path):
 
 @needs_root
 @pytest.mark.full
-def test_a_full_disk_ends_the_search_and_loses_nothing(begin, small_disk):
+def test_a_full_disk_ends_the_search_and_loses_nothing(begin, small_disk, tmp_path):
     folder, grow = small_disk
+    weights = tmp_path / "weights"
     url = f"sqlite:///{folder}/study.db"
-    search = begin(url, BUDGET, "--images", "3000")
+    search = begin(url, BUDGET, "--images", "3000", "--weights", weights)
     search.wait_for(lambda: search.trials() >= 2)
     filler = folder / "filler"
     with filler.open("wb", buffering=0) as file, suppress(OSError):
@@ -53,9 +54,9 @@ def test_a_full_disk_ends_the_search_and_loses_nothing(begin, small_disk):
     grow()
     before = SqlStudyStore.open(url).load(STUDY)
     assert 2 <= len(before.trials) < BUDGET
-    again = begin(url, BUDGET, "--images", "3000")
+    again = begin(url, BUDGET, "--images", "3000", "--weights", weights)
     assert again.end() == 0
-    same_so_far(before, check_sound(url, STUDY, BUDGET))
+    same_so_far(before, check_sound(url, STUDY, BUDGET, weights=weights))
 
 
 def as_postgres(*command):
@@ -91,16 +92,17 @@ def server(tmp_path):
 
 
 @pytest.mark.full
-def test_a_search_waits_for_a_server_that_went_away(begin, server):
+def test_a_search_waits_for_a_server_that_went_away(begin, server, tmp_path):
     url, start, stop = server
-    search = begin(url, BUDGET, "--images", "6000")
+    weights = tmp_path / "weights"
+    search = begin(url, BUDGET, "--images", "6000", "--weights", weights)
     search.wait_for(lambda: search.trials() >= 3)
     before = SqlStudyStore.open(url).load(STUDY)
     stop()
     search.wait_for(lambda: any("is gone" in line for line in search.lines))
     start()
     assert search.end() == 0
-    same_so_far(before, check_sound(url, STUDY, BUDGET))
+    same_so_far(before, check_sound(url, STUDY, BUDGET, weights=weights))
 
 
 def test_a_server_that_stays_away_is_not_waited_for_without_end(server, monkeypatch):

@@ -1,7 +1,7 @@
 """A search as a process of its own, over a ViT with random weights: trials cost next to nothing.
 
     python tests/faults/tiny_search.py STORAGE_URL BUDGET [--depth 6] [--images 60] [--workers 1]
-        [--ray-address HOST:PORT] [--weights weights]
+        [--ray-address HOST:PORT] [--weights DIR]
 
 Prints one line a finished trial, `trials RSS`, both numbers; exits as `lambda-nas search` does.
 """
@@ -81,7 +81,7 @@ def main():
     parser.add_argument("--images", type=int, default=60)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--ray-address")
-    parser.add_argument("--weights", type=Path, default="weights")
+    parser.add_argument("--weights", type=Path)
     options = parser.parse_args()
     # A library that was preloaded into this process is not for the workers.
     os.environ.pop("LD_PRELOAD", None)

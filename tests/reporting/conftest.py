@@ -81,6 +81,7 @@ RUNS = (
 def make_study():
     def make(trials=TRIALS, runs=RUNS, prior=PRIOR, **changes):
         values = {
+            "uuid": "0" * 32,
             "name": "study",
             "model": "local-dir:some/vit",
             "model_fingerprint": "m" * 64,

@@ -2,7 +2,10 @@
 
 import optuna
 import pytest
+import safetensors.torch
+import torch
 from sqlalchemy import text
+from store_fixtures import weights_of
 
 from lambda_nas.errors import InputError
 from lambda_nas.models.architecture import Architecture
@@ -18,8 +21,10 @@ STUDY = "deit-images"
 
 
 @pytest.fixture
-def study(store, make_info, prices, who):
+def study(store, make_info, prices, who, tmp_path, monkeypatch):
     """Two finished trials, one on the front, one that was stopped, and one in flight."""
+    # Below which the weights lie if the database is on a server.
+    monkeypatch.chdir(tmp_path)
     settings = make_info().settings | {"rungs": 2}
     store.create_study(make_info(settings=settings), prices)
     run = store.begin_run(STUDY, who)
@@ -39,13 +44,22 @@ def study(store, make_info, prices, who):
             state = {"values": objectives(store.load(STUDY).pareto_trial(history))}
         else:
             continue
-        store.record(STUDY, history, None, tell=lambda t=trial, s=state: theirs.tell(t, **s))
+        store.record(STUDY, history, tell=lambda t=trial, s=state: theirs.tell(t, **s))
+    for point in store.front(STUDY):
+        save(weights_of(store, STUDY), point.trial, point.architecture)
     return store
+
+
+def save(weights, trial, architecture):
+    weights.folder.mkdir(parents=True, exist_ok=True)
+    tensors = {"head.bias": torch.full((7,), float(trial))}
+    label = weights.label(trial, architecture)
+    safetensors.torch.save_file(tensors, weights.file(trial), metadata=label)
 
 
 def test_a_sound_study_is_sound(study):
     findings = examine(study, STUDY)
-    assert findings.problems == ()
+    assert (findings.problems, findings.notes) == ((), ())
     assert (findings.trials, findings.in_flight) == (3, 1)
 
 
@@ -106,3 +120,44 @@ def test_an_unknown_study_lists_those_there_are(study):
         InputError, match="study other: there is no such study; expected one of deit-images"
     ):
         examine(study, "other")
+
+
+def test_weights_that_are_missing_damaged_or_swapped_are_told(study, make_info, prices, tmp_path):
+    weights = weights_of(study, STUDY)
+    [path] = weights.folder.iterdir()
+    (point,) = study.front(STUDY)
+    whole = path.read_bytes()
+
+    path.write_bytes(whole[:-1])
+    [problem] = examine(study, STUDY).problems
+    assert problem.startswith(f"the weights at {path} can't be read (")
+
+    save(weights, 0, Architecture.of([0])), weights.file(0).replace(path)
+    assert examine(study, STUDY).problems == (
+        f"the weights at {path} are those of trial 0, 0, not of trial 1, 0,1",
+    )
+
+    with SqlStudyStore.open(f"sqlite:///{tmp_path}/other.db") as other:
+        other.create_study(make_info(uuid="f" * 32), prices)
+        foreign = weights_of(other, STUDY)
+    save(foreign, point.trial, point.architecture)
+    foreign.file(point.trial).replace(path)
+    assert examine(study, STUDY).problems == (
+        f"the weights at {path} belong to another study ({foreign.uuid})",
+    )
+
+    path.unlink()
+    assert examine(study, STUDY).problems == (f"the weights of trial 1 are not at {path}",)
+
+
+def test_files_that_no_trial_of_the_front_needs_are_noted(study):
+    weights = weights_of(study, STUDY)
+    for name in ("trial-00003.safetensors", "trial-00003.4711.tmp", "trial-00000.4711.tmp"):
+        # Trial 3 is in flight.
+        (weights.folder / name).touch()
+    findings = examine(study, STUDY)
+    assert findings.problems == ()
+    assert findings.notes == (
+        f"{weights.folder / 'trial-00000.4711.tmp'} is not the weights of a trial on the front: it "
+        "may be deleted",
+    )

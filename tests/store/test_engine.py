@@ -1,6 +1,7 @@
 import gc
 import logging
 import os
+import re
 import shutil
 import sqlite3
 import time
@@ -14,8 +15,11 @@ from alembic.runtime.migration import MigrationContext
 from optuna.storages import RDBStorage
 from sqlalchemy import create_engine, make_url, text
 from sqlalchemy.pool import NullPool
+from store_fixtures import claim_and_record
 
 from lambda_nas.errors import InputError, StorageError
+from lambda_nas.models.architecture import Architecture
+from lambda_nas.records.trial import RungResult, TrialRecord
 from lambda_nas.store import engine
 from lambda_nas.store.engine import VERSION_TABLE, open_engine
 from lambda_nas.store.schema import Base
@@ -90,8 +94,8 @@ LATER = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "later"
+down_revision = "0002"
 
 def upgrade():
     op.add_column("lambda_studies", sa.Column("note", sa.Text, nullable=True))
@@ -101,18 +105,45 @@ def upgrade():
 def test_an_older_schema_is_migrated_and_a_newer_one_refused(
     url, make_info, prices, tmp_path, monkeypatch
 ):
+    info = make_info()
     with SqlStudyStore.open(url) as store:
-        store.create_study(make_info(), prices)
+        store.create_study(info, prices)
     with monkeypatch.context() as later:
         later.setattr(engine, "MIGRATIONS", shutil.copytree(engine.MIGRATIONS, tmp_path / "later"))
-        (tmp_path / "later" / "versions" / "0002_later.py").write_text(LATER)
+        (tmp_path / "later" / "versions" / "later.py").write_text(LATER)
         with SqlStudyStore.open(url) as store:
-            assert store.study("deit-images") == make_info()
+            assert store.study("deit-images") == info
         with create_engine(url, poolclass=NullPool).connect() as connection:
             assert connection.exec_driver_sql("SELECT note FROM lambda_studies").all() == [(None,)]
 
-    with pytest.raises(StorageError, match=r"^the study database .+ schema 0002, newer than 0001"):
+    with pytest.raises(StorageError, match=r"^the study database .+ schema later, newer than 0002"):
         SqlStudyStore.open(url)
+
+
+def test_studies_of_the_first_schema_get_ids_and_lose_their_paths(url, make_info, prices, who):
+    with SqlStudyStore.open(url) as store:
+        for name in ("a", "b"):
+            store.create_study(make_info(name), prices)
+        run, rungs = store.begin_run("a", who), (RungResult(0, 0.75, 1.0),)
+        record = TrialRecord(7, Architecture.of([0]), rungs, 0.5, run, 1.0)
+        claim_and_record(store, "a", record)
+    with create_engine(url, poolclass=NullPool).begin() as connection:
+        connection.execute(text("UPDATE lambda_trials SET weights = '/home/me/weights/7'"))
+        connection.execute(text("DROP INDEX ix_lambda_studies_uuid" + on(connection)))
+        connection.execute(text("ALTER TABLE lambda_studies DROP COLUMN uuid"))
+        connection.execute(text(f"UPDATE {VERSION_TABLE} SET version_num = '0001'"))
+    with SqlStudyStore.open(url) as store:
+        ids = {store.study(name).uuid for name in ("a", "b")}
+    assert len(ids) == 2
+    assert all(re.fullmatch("[0-9a-f]{32}", found) for found in ids)
+    with create_engine(url, poolclass=NullPool).connect() as connection:
+        weights = connection.scalar(text("SELECT weights FROM lambda_trials"))
+    assert weights == "trial-00007.safetensors"
+
+
+def on(connection):
+    """Return what MySQL wants to know of an index, and others don't."""
+    return " ON lambda_studies" if connection.dialect.name in ("mysql", "mariadb") else ""
 
 
 def test_sqlite_waits_for_other_writers(sqlite_url):
@@ -161,11 +192,12 @@ def test_a_parent_that_is_a_file(tmp_path):
 
 
 def test_read_only_file_can_be_read_but_not_written(sqlite_url, make_info, prices, who):
-    SqlStudyStore.open(sqlite_url).create_study(make_info(), prices)
+    info = make_info()
+    SqlStudyStore.open(sqlite_url).create_study(info, prices)
     path = sqlite_url.removeprefix("sqlite:///")
     store = SqlStudyStore.open(f"sqlite:///file:{path}?mode=ro&uri=true")
 
-    assert store.study("deit-images") == make_info()
+    assert store.study("deit-images") == info
     with pytest.raises(StorageError, match="attempt to write a readonly database"):
         store.begin_run("deit-images", who)
 

@@ -82,9 +82,9 @@ def test_the_prior_comes_back_and_is_replaced(store, study):
 
 def test_a_trial_counts_with_its_best_rung(store, study, make_point, url):
     rungs = [RungResult(0, 0.25, 1.5), RungResult(1, 0.75, 2.5), RungResult(2, 0.5, 3.5)]
-    front = claim_and_record(store, study, history(4, [4, 0, 2], rungs), "/weights/4")
+    front = claim_and_record(store, study, history(4, [4, 0, 2], rungs))
 
-    expected = make_point(4, [0, 2, 4], 0.75, rung=1, weights="/weights/4")
+    expected = make_point(4, [0, 2, 4], 0.75, rung=1)
     assert front == store.front(study) == store.trials(study) == [expected]
     with create_engine(url, poolclass=NullPool).connect() as connection:
         columns = (
@@ -98,12 +98,12 @@ def test_a_trial_counts_with_its_best_rung(store, study, make_point, url):
 
 def test_a_stopped_trial_keeps_its_rungs_and_is_no_point(store, study, make_point):
     low, high = [RungResult(0, 0.25, 1.5), RungResult(1, 0.5, 2.5)], [RungResult(0, 0.75, 1.0)]
-    claim_and_record(store, study, history(7, [2, 4], low), "/weights/7")
+    claim_and_record(store, study, history(7, [2, 4], low))
     # The best of all: what keeps it off the front is that it was stopped, whatever its accuracy.
     stopped = history(3, [1, 2], high, stopped="rung 0: hopeless")
     front = claim_and_record(store, study, stopped)
 
-    expected = [make_point(7, [2, 4], 0.5, rung=1, weights="/weights/7")]
+    expected = [make_point(7, [2, 4], 0.5, rung=1)]
     assert front == store.front(study) == store.trials(study) == expected
     assert store.trial_records(study) == [
         stopped,

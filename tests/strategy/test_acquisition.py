@@ -17,8 +17,7 @@ def price(throughput, saved):
 def volume(points):
     """The volume by a function that shares no code with what is tested here."""
     trials = [
-        ParetoTrial(0, Architecture.of([0]), accuracy, 0, price(*gain), None)
-        for accuracy, gain in points
+        ParetoTrial(0, Architecture.of([0]), accuracy, 0, price(*gain)) for accuracy, gain in points
     ]
     return hypervolume(trials, price(1, 0))
 

@@ -22,7 +22,7 @@ def record(layers, *accuracies, trial=0, stopped=None):
 
 
 def member(layers, accuracy, *, trial=3):
-    return ParetoTrial(trial, Architecture.of(layers), accuracy, 2, price(len(layers)), None)
+    return ParetoTrial(trial, Architecture.of(layers), accuracy, 2, price(len(layers)))
 
 
 # After rung 0 these took away a tenth, two tenths and three tenths of the errors left.
@@ -116,7 +116,7 @@ def test_only_members_that_are_at_least_as_cheap_are_rivals():
 
 def test_faster_with_more_memory_is_no_rival():
     faster = Price(1000.0, 10.0, 1.0, 2000, 100, 10)
-    point = ParetoTrial(3, Architecture.of([1, 4]), 0.99, 2, faster, None)
+    point = ParetoTrial(3, Architecture.of([1, 4]), 0.99, 2, faster)
     assert why_stop(record([5, 6], 0.1), front=[point]) is None
 
 

@@ -22,6 +22,7 @@ from lambda_nas.cli.options import (
     StudyArgument,
     StudyModelOption,
     TrialOption,
+    WeightsOption,
     as_fraction,
 )
 
@@ -76,6 +77,7 @@ def export(
     ] = None,
     class_map: ClassMapOption = None,
     storage: StorageOption = None,
+    weights: WeightsOption = None,
     json: JsonOption = False,
 ) -> None:
     """Write an architecture of a study as a model that timm, ONNX runtimes or PyTorch load.
@@ -101,6 +103,7 @@ def export(
         data=data,
         class_map=class_map,
         storage=storage,
+        weights=weights,
     )
     from lambda_nas.cli import output
 

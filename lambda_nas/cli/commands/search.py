@@ -20,6 +20,7 @@ from lambda_nas.cli.options import (
     PretrainedOption,
     StorageOption,
     TrustClassesOption,
+    WeightsOption,
 )
 
 if TYPE_CHECKING:
@@ -62,6 +63,7 @@ def search(
         str | None, typer.Option(help="Name of the study.", show_default="from model and data")
     ] = None,
     storage: StorageOption = None,
+    weights: WeightsOption = None,
     workers: Annotated[
         int, typer.Option(min=1, help="Trials that run at the same time; they share the cores.")
     ] = 1,
@@ -108,6 +110,7 @@ def search(
         "space": space,
         "study": study,
         "storage": storage,
+        "weights": weights,
         "checkpoint": checkpoint,
         "pretrained": pretrained,
         "img_size": img_size,
@@ -142,7 +145,7 @@ def search(
         output.print_json(output.study_json(found))
         return
     output.stdout.print(output.front_table(found))
-    _print_end(found, storage, seconds=time.monotonic() - began)
+    _print_end(found, storage, weights, seconds=time.monotonic() - began)
 
 
 def _print_plan(plan: "Plan", *, json: bool) -> None:
@@ -154,7 +157,9 @@ def _print_plan(plan: "Plan", *, json: bool) -> None:
         output.stdout.print(plan_output.plan_table(plan))
 
 
-def _print_end(found: "Study", storage: str | None, *, seconds: float) -> None:
+def _print_end(
+    found: "Study", storage: str | None, weights: Path | None, *, seconds: float
+) -> None:
     from lambda_nas.cli import output
     from lambda_nas.reporting.formatting import command, duration, storage_hint
 
@@ -168,7 +173,11 @@ def _print_end(found: "Study", storage: str | None, *, seconds: float) -> None:
     if hint := storage_hint(storage):
         output.stdout.print(f"  {hint}", soft_wrap=True)
     for step in (
-        command("export", found.name, "--max-drop", 1, "--out", "exported", storage=storage),
+        command(
+            *("export", found.name, "--max-drop", 1, "--out", "exported"),
+            *(("--weights", weights) if weights else ()),
+            storage=storage,
+        ),
         command("report", found.name, "--out", "report.html", storage=storage),
         command("dashboard", None, storage=storage),
         command("show", found.name, storage=storage),

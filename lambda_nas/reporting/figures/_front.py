@@ -56,7 +56,7 @@ def front_data(study: StudyRecord) -> FrontData:
     ended = [study.pareto_trial(trial) for trial in study.trials if trial.stopped is None]
     stopped = [study.pareto_trial(trial) for trial in study.trials if trial.stopped is not None]
     named = named_sets(info)
-    unpruned = ParetoTrial(-1, Architecture.of(()), info.baseline_accuracy, 0, info.baseline, None)
+    unpruned = ParetoTrial(-1, Architecture.of(()), info.baseline_accuracy, 0, info.baseline)
     return FrontData(
         front=_series(info, sorted(study.front, key=lambda point: point.price.speedup)),
         others=_series(info, [point for point in ended if point.trial not in members]),

@@ -8,7 +8,7 @@ from pathlib import Path
 from wsgiref.simple_server import WSGIServer
 
 from lambda_nas.errors import StorageError
-from lambda_nas.reporting.dashboard_server import open_server
+from lambda_nas.reporting.dashboard_server import is_private, open_server
 from lambda_nas.reporting.dashboard_sync import sync_study
 from lambda_nas.store.doctor import Findings, examine
 from lambda_nas.store.study_store import SqlStudyStore
@@ -80,7 +80,11 @@ def check_study(name: str, *, storage: str | None = None, weights: Path | None =
 
 @contextmanager
 def open_dashboard(
-    storage: str | None, port: int, *, note: Callable[[str], None]
+    storage: str | None,
+    port: int,
+    *,
+    host: str = "127.0.0.1",
+    note: Callable[[str], None],
 ) -> Iterator[WSGIServer]:
     """Open the Optuna dashboard of a database on a port of this machine, with all plots up to date.
 
@@ -88,10 +92,12 @@ def open_dashboard(
         storage: SQLAlchemy URL of the study database; by default that of ``LAMBDA_NAS_STORAGE``, or
             else ``sqlite:///studies/lambda_nas.db`` below the working directory.
         port: To listen on.
-        note: Is told of each study whose plots can't be brought up to date.
+        host: Address of this machine to listen on; by default only this machine reaches it.
+        note: Is told of each study whose plots can't be brought up to date, and if others reach
+            the port.
 
     Raises:
-        InputError: If the port can't be used.
+        InputError: If the address or the port can't be used.
         StorageError: If the database is missing or can't be read.
     """
     with SqlStudyStore.open(storage, create=False) as store:
@@ -101,5 +107,7 @@ def open_dashboard(
             except StorageError as error:
                 # One may look at a database that one may not write to.
                 note(f"note and plots of {info.name} are as they were: {error}")
-        with open_server(store, port) as server:
+        with open_server(store, host, port) as server:
+            if not is_private(server):
+                note(f"whoever reaches port {port} of {host} can read, change and delete studies")
             yield server

@@ -262,7 +262,8 @@ def _open_study(name: str, storage: RDBStorage, sampler: RemovalSampler) -> optu
             sampler=sampler,
             load_if_exists=True,
         )
-        study.set_metric_names(list(OBJECTIVES))
+        if study.metric_names is None:
+            study.set_metric_names(list(OBJECTIVES))
     return study
 
 

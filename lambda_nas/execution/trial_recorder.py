@@ -161,7 +161,7 @@ class TrialRecorder:
             running.trial.set_user_attr("speed-up", round(point.price.speedup, 3))
             running.trial.set_user_attr("rung", best.rung)
             running.trial.set_user_attr("prior score", running.score)
-            self._study.tell(running.trial, list(objectives(point)))
+            self._study.tell(running.trial, list(objectives(point, self._study.metric_names)))
 
         before = self.front
         self._record(record, tell)

@@ -16,6 +16,25 @@ from lambda_nas.reporting.markdown import code
 _BEGIN, _END = "[//]: # (lambda-nas begins)", "[//]: # (lambda-nas ends)"
 _BLOCK = re.compile(f"{re.escape(_BEGIN)}.*?{re.escape(_END)}", re.DOTALL)
 
+ORDER = (
+    *("removed-layers", "prior-of-each-layer", "pareto-front", "prior-score-and-accuracy"),
+    *("hypervolume", "time-spent"),
+)
+"""The keys of our plots in the order in which they are shown."""
+
+_READING = """\
+Which layers matter is in *Removed layers on the front* and *Prior*, the first plots below Optuna's.
+Some of Optuna's own mislead here, because prices are known before a trial and the search does not
+sample at random:
+
+- *Hyperparameter Importance* of throughput and memory shows which layers the search happened to
+  vary: both depend only on how many layers are removed (per stage, if there are stages) and on how
+  tokens are merged. That of accuracy compares layers that were mostly removed together.
+- *History* of throughput and memory shows at which prices the search looked, not whether it got
+  better.
+- *Timeline* shows the proposals that the gate rejected as pruned trials; they never ran.
+- *EDF* and *Contour* describe what the search chose, not what there is to choose."""
+
 # Legible in the dashboard's light and dark themes.
 _FONT = "#77818b"
 
@@ -55,6 +74,8 @@ def write_note(study: StudyRecord, storage: str) -> str:
         f"{base.memory_bytes / 1e6:.1f} MB, {base.params / 1e6:.2f} M parameters",
         "",
         *_front_table(study.front),
+        _READING,
+        "",
         f"Next steps{hint}:",
         "",
         *([f"- resume the search: {code(study.runs[-1].info.command)}"] if study.runs else []),

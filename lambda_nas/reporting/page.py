@@ -25,6 +25,7 @@ from lambda_nas.reporting.formatting import (
     short_name,
     storage_hint,
 )
+from lambda_nas.reporting.glossary import COLUMNS, FIGURES
 from lambda_nas.reporting.summary import summarize
 from lambda_nas.reporting.trial_table import trial_rows
 
@@ -33,6 +34,7 @@ class Section(NamedTuple):
     """A figure on the page; ``json`` is safe inside a script element, ``facts`` is HTML."""
 
     title: str
+    explanation: str
     facts: Markup
     height: int
     json: Markup
@@ -69,6 +71,7 @@ def render(
         counts=counts,
         sections=[_section(title, figure) for title, figure in all_figures(study).items()],
         rows=trial_rows(study, storage),
+        columns=COLUMNS,
         export=lambda trial: export_command(study.info.name, trial, storage),
         hint=storage_hint(storage),
         show=command("show", study.info.name, storage=storage),
@@ -88,7 +91,7 @@ def _section(title: str, figure: go.Figure) -> Section:
     figure = go.Figure(figure).update_layout(title=None, margin_t=48)
     # The only character that could end the script element early.
     data = json.dumps(figure.to_plotly_json()).replace("<", "\\u003c")
-    return Section(title, Markup(facts), figure.layout.height, Markup(data))
+    return Section(title, FIGURES[title], Markup(facts), figure.layout.height, Markup(data))
 
 
 def _versions(study: StudyRecord) -> Mapping[int, str]:

@@ -66,10 +66,10 @@ def examine(store: SqlStudyStore, name: str, *, weights_root: Path | None = None
     files = sorted(weights.folder.iterdir()) if weights.folder.is_dir() else []
     with store.transaction(name):
         study, claims = store.load(name), store.claims(name)
-        trials = _optuna_trials(store, name)
+        names, trials = _optuna_trials(store, name)
     running = sum(trial.state == TrialState.RUNNING for trial in trials.values())
     problems = [
-        *_check_trials(study, trials),
+        *_check_trials(study, names, trials),
         *_check_sets(study, claims),
         *_check_prices(study),
         *_check_claims(claims, trials),
@@ -80,16 +80,22 @@ def examine(store: SqlStudyStore, name: str, *, weights_root: Path | None = None
     return Findings(tuple(problems), tuple(notes), running, len(study.trials))
 
 
-def _optuna_trials(store: SqlStudyStore, name: str) -> dict[int, FrozenTrial]:
+def _optuna_trials(
+    store: SqlStudyStore, name: str
+) -> tuple[list[str] | None, dict[int, FrozenTrial]]:
+    """Return the names of the objectives, and the trials by number."""
     try:
         with store.translated_errors():
             study = optuna.load_study(study_name=name, storage=store.optuna)
-            return {trial.number: trial for trial in study.get_trials(deepcopy=False)}
+            trials = {trial.number: trial for trial in study.get_trials(deepcopy=False)}
+            return study.metric_names, trials
     except KeyError:
-        return {}
+        return None, {}
 
 
-def _check_trials(study: StudyRecord, trials: Mapping[int, FrozenTrial]) -> Iterator[str]:
+def _check_trials(
+    study: StudyRecord, names: list[str] | None, trials: Mapping[int, FrozenTrial]
+) -> Iterator[str]:
     stored = {record.trial: record for record in study.trials}
     for number, trial in trials.items():
         if trial.state == TrialState.COMPLETE and number not in stored:
@@ -109,7 +115,7 @@ def _check_trials(study: StudyRecord, trials: Mapping[int, FrozenTrial]) -> Iter
             measured = record.architecture
             yield f"trial {number} measured {measured}, which is not what Optuna asked for"
         if record.stopped is None and record.rungs:
-            values = objectives(study.pareto_trial(record))
+            values = objectives(study.pareto_trial(record), names)
             if not all(map(_close, told.values, values)):
                 yield f"trial {number} has {told.values} in Optuna and {list(values)} here"
 

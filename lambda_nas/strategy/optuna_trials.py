@@ -1,5 +1,6 @@
 """The Optuna side of a study: its parameters and objectives, and how trials end there."""
 
+from collections.abc import Sequence
 from typing import Literal
 
 import optuna
@@ -11,7 +12,10 @@ from lambda_nas.models.merging import NO_MERGING
 from lambda_nas.models.search_space import MERGING, SearchSpace, parameter_name
 from lambda_nas.records.trial import ParetoTrial, TrialCounts, TrialRecord
 
-OBJECTIVES = ("accuracy", "throughput (images/s)", "memory (bytes)")
+OBJECTIVES = ("accuracy", "throughput (images/s)", "memory (MB)")
+IN_BYTES = "memory (bytes)"
+"""The last objective of studies that were begun when memory was told in bytes."""
+
 DIRECTIONS: list[Literal["maximize", "minimize"]] = ["maximize", "maximize", "minimize"]
 
 MAX_RETRIES = 2
@@ -37,9 +41,17 @@ def distributions(search_space: SearchSpace) -> dict[str, BaseDistribution]:
     return found
 
 
-def objectives(point: ParetoTrial) -> tuple[float, float, float]:
-    """Return a finished trial's values in the order of ``OBJECTIVES``."""
-    return point.accuracy, point.price.throughput, float(point.price.memory_bytes)
+def objectives(
+    point: ParetoTrial, names: Sequence[str] | None = OBJECTIVES
+) -> tuple[float, float, float]:
+    """Return a finished trial's values.
+
+    Args:
+        point: The trial.
+        names: The study's names of its objectives, which say the unit of memory.
+    """
+    memory = point.price.memory_bytes / (1 if names and IN_BYTES in names else 1e6)
+    return point.accuracy, point.price.throughput, memory
 
 
 def count_trials(study: optuna.Study) -> TrialCounts:

@@ -160,5 +160,5 @@ def test_the_dashboard_shows_the_study_in_a_browser(searched, chromium, tmp_path
             timeout=120,
         ).stdout
     assert STUDY in page
-    for text in ("throughput (images/s)", "memory (bytes)", "accuracy", "remove layer 03"):
+    for text in ("throughput (images/s)", "memory (MB)", "accuracy", "remove layer 03"):
         assert text in page

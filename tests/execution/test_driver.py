@@ -101,7 +101,7 @@ def test_optuna_and_the_store_agree(finished):
         assert trial.values == [
             point.accuracy,
             point.price.throughput,
-            point.price.memory_bytes,
+            point.price.memory_bytes / 1e6,
         ]
         assert trial.user_attrs["removed"] == str(point.removal)
         assert {layer for layer in range(4) if trial.params[parameter_name(layer)]} == set(

@@ -5,21 +5,26 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import urllib.request
 from dataclasses import replace
 
 import optuna
+import plotly.graph_objects as go
 import pytest
 from browser import visit
-from optuna_dashboard import get_note, save_note
+from optuna_dashboard import get_note, save_note, save_plotly_graph_object
 
 # Plots are stored in parts; the package has no public function that reads them back.
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 from store_fixtures import claim_and_record
 
-from lambda_nas.errors import StorageError
+from lambda_nas.api.studies import open_dashboard
+from lambda_nas.errors import InputError, StorageError
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.records.trial import RungResult, TrialCounts, TrialRecord
-from lambda_nas.reporting.dashboard import merge_note, publish, write_note
+from lambda_nas.reporting.dashboard import ORDER, merge_note, publish, write_note
+from lambda_nas.reporting.dashboard_server import open_server
 from lambda_nas.reporting.dashboard_sync import DashboardSync, sync_study
 from lambda_nas.store.study_store import SqlStudyStore
 from lambda_nas.strategy.optuna_trials import DIRECTIONS
@@ -72,6 +77,55 @@ def test_note_and_plots(store):
     assert "| 4 | `{0,3}` | 79.00% | 1.20x | 37.0 MB |" in note
     assert f"`lambda-nas report study --out report.html --storage {store.url}`" in note
     assert "resume the search: `lambda-nas search --storage postgresql://me:***@host/x`" in note
+
+
+def test_the_note_says_which_of_optunas_plots_mislead(make_study):
+    note = write_note(make_study(), "sqlite:///x.db")
+    before, after = note.split("*Hyperparameter Importance* of throughput and memory")
+    assert "*Removed layers on the front* and *Prior*, the first plots below Optuna's" in before
+    assert "both depend only on how many layers are removed" in " ".join(after.split())
+
+
+def get(server, path):
+    with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}{path}") as answer:
+        return json.load(answer)
+
+
+def test_the_dashboard_lists_the_layers_first(store):
+    sync_study(store, "study")
+    save_plotly_graph_object(
+        optuna.load_study(study_name="study", storage=store.optuna),
+        go.Figure(),
+        graph_object_id="somebody-else-s",
+    )
+    with open_server(store, "127.0.0.1", 0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        plots = get(server, "/api/studies/1")["plotly_graph_objects"]
+        server.shutdown()
+    assert [plot["id"] for plot in plots] == [*ORDER, "somebody-else-s"]
+
+
+@pytest.mark.parametrize(("host", "private"), [("127.0.0.1", True), ("0.0.0.0", False)])
+def test_who_reaches_the_dashboard_is_told(store, url, host, private):
+    told = []
+    with open_dashboard(url, 0, host=host, note=told.append):
+        pass
+    expected = [] if private else [f"whoever reaches port 0 of {host} can read, change and delete"]
+    assert [text[: len(start)] for text, start in zip(told, expected, strict=True)] == expected
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "no.such.host.invalid"])
+def test_an_address_of_another_machine(store, host):
+    message = rf"^host {host}: can't be used .*; expected a name or IPv4 address of this machine$"
+    with pytest.raises(InputError, match=message):
+        open_server(store, host, 0)
+
+
+def test_a_port_that_is_taken(store):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(InputError, match=rf"^port {port}: can't be used .*: choose another$"):
+            open_server(store, "127.0.0.1", port)
 
 
 def test_a_plot_that_became_smaller_is_whole(store, make_study):

@@ -6,7 +6,7 @@ from lambda_nas.models.architecture import Architecture
 from lambda_nas.records.front import hypervolume
 from lambda_nas.records.trial import RungResult, TrialRecord
 from lambda_nas.reporting import figures
-from lambda_nas.reporting.figures._front import Series, _edge, _places
+from lambda_nas.reporting.figures._front import Series, _edge, _labels
 
 UNREMARKABLE = {"score": 0.5, "run": 7, "elapsed_s": 1.0}
 
@@ -64,10 +64,27 @@ def test_the_line_joins_the_members_that_are_best_in_accuracy_and_speed():
     assert edge == [(1.0, 80.0), (1.2, 78.0), (1.4, 70.0)]
 
 
-def test_names_that_would_lie_on_each_other_stand_below():
-    series = Series([1.0, 1.5, 1.52, 2.0], [80.0, 70.0, 70.5, 60.0], [1.0] * 4, ["{0,1}"] * 4, [])
-    places = _places(series)
-    assert places == ["top right", "top right", "bottom right", "top right"]
+def test_names_do_not_lie_on_each_other():
+    speedup, accuracy = [1.0, 1.5, 1.52, 2.0, 1.51], [80.0, 70.0, 70.5, 60.0, 70.2]
+    names = ["{0,1}"] * 5
+    labels, places = _labels(Series(speedup, accuracy, [1.0] * 5, names, []), 1.2, 20.0)
+    assert labels == names
+    assert places == ["top right", "top left", "top right", "top right", "bottom right"]
+
+
+def test_where_there_is_no_room_a_point_has_no_name():
+    crowd = [1.0 + step / 1000 for step in range(9)]
+    labels, _ = _labels(Series(crowd, [80.0] * 9, [1.0] * 9, ["{0,1,2}"] * 9, []), 1.0, 20.0)
+    assert 1 <= len([label for label in labels if label]) <= 4
+
+
+def test_every_axis_has_a_title_that_keeps_clear_of_its_labels(make_study):
+    for title, figure in figures.all_figures(make_study()).items():
+        axes = [figure.layout[name] for name in figure.to_plotly_json()["layout"] if "axis" in name]
+        assert all(axis.title.standoff for axis in axes), title
+        # Panels below each other share what is written below the last.
+        named = [bool(axis.title.text) for axis in axes if axis.showticklabels is not False]
+        assert all(named), title
 
 
 def test_front_of_a_study_without_trials(make_study):
@@ -176,7 +193,7 @@ def test_prior_shows_each_field_at_its_layers(make_study):
         [25.0, 25.0, 25.0],
     ]
     units = [axis.title.text for axis in figure.select_yaxes()]
-    assert units == ["nats", "nats", "nats", "%"]
+    assert units == ["nats", "nats", "nats", "share (%)"]
 
 
 def test_prior_shows_the_spectrum_of_every_step_by_block(make_study):

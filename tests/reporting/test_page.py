@@ -1,5 +1,6 @@
 """The report: what it says, that it is safe and whole, and that a browser shows it."""
 
+import html
 import json
 import re
 import shlex
@@ -12,6 +13,7 @@ from lambda_nas.errors import InputError
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.records.trial import RungResult, TrialCounts, TrialRecord
 from lambda_nas.reporting import figures
+from lambda_nas.reporting.glossary import COLUMNS, FIGURES
 from lambda_nas.reporting.page import render, write
 from lambda_nas.reporting.summary import summarize
 from lambda_nas.reporting.trial_table import trial_rows
@@ -79,8 +81,8 @@ def test_the_page_says_what_was_searched_found_and_is_to_pick(make_study):
     for said in (
         "Search for removable attention layers of vit , with accuracy measured on images and",
         "Unpruned: top-1 80.00%, 100.0 images/s, 40.0 MB, 5.00 M parameters.",
-        "5 architectures evaluated, 1 of them stopped early; 11 more rejected by the gate; "
-        "1 trial failed; 2 runs, 2 min 30 s.",
+        "5 architectures evaluated, 1 of them stopped early; 11 more rejected by the gate, "
+        "because the prior predicts that others beat them; 1 trial failed; 2 runs, 2 min 30 s.",
         "Recommended: trial 4 removes attention from 2 of 3 layers {0,3} : top-1 79.00% (-1.00),",
         "lambda-nas export study --trial 4 --out study-trial-4",
         "rank correlation -1.00 over 4 completed trials",
@@ -88,6 +90,16 @@ def test_the_page_says_what_was_searched_found_and_is_to_pick(make_study):
         "torch 2.15",
     ):
         assert said in text
+
+
+def test_each_figure_and_column_is_explained(make_study):
+    study = make_study()
+    assert list(FIGURES) == list(figures.all_figures(study))
+    page = render(study)
+    text = html.unescape(words(page))
+    for explanation in (*FIGURES.values(), *COLUMNS.values()):
+        assert explanation in text
+    assert page.count('<th scope="col" aria-sort="none"') == 1 + len(COLUMNS)
 
 
 def test_names_of_the_user_are_text(make_study):
@@ -198,6 +210,7 @@ LOOK = """({
     text: document.querySelector('.figure text.xtitle').style.fill,
     page: getComputedStyle(document.body).backgroundColor,
     labels: document.querySelectorAll('.figure g.textpoint text').length,
+    more: document.querySelector('#trials .more').textContent,
 })"""
 
 
@@ -234,6 +247,7 @@ def test_in_a_browser(chromium, page, size, dark):
         colors = ("rgb(29, 35, 41)", "rgb(255, 255, 255)")
     assert (look["text"], look["page"]) == colors
     assert look["labels"] == (0 if phone else 1)
+    assert look["more"] == "Scroll for more columns →"
 
 
 ROWS = """[...document.querySelectorAll('.sortable tbody tr')].filter((row) => !row.hidden)

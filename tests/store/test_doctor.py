@@ -63,6 +63,14 @@ def test_a_sound_study_is_sound(study):
     assert (findings.trials, findings.in_flight) == (3, 1)
 
 
+def test_the_unit_of_memory_is_in_the_name_of_the_objective(study):
+    theirs = optuna.load_study(study_name=STUDY, storage=study.optuna)
+    theirs.set_metric_names(["accuracy", "throughput (images/s)", "memory (bytes)"])
+    assert examine(study, STUDY).problems[1] == (
+        "trial 1 has [0.8, 120.0, 4800.0] in Optuna and [0.8, 120.0, 4800000000.0] here"
+    )
+
+
 @pytest.mark.parametrize(
     ("statement", "problem"),
     [
@@ -76,7 +84,7 @@ def test_a_sound_study_is_sound(study):
         ),
         (
             "UPDATE lambda_measurements SET accuracy = 0.78 WHERE accuracy > 0.79",
-            "trial 1 has [0.8, 120.0, 4800000000.0] in Optuna and [0.78, 120.0, 4800000000.0] here",
+            "trial 1 has [0.8, 120.0, 4800.0] in Optuna and [0.78, 120.0, 4800.0] here",
         ),
         (
             "UPDATE lambda_measurements SET accuracy = 1.5 WHERE accuracy < 0.2",

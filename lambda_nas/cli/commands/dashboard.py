@@ -14,12 +14,19 @@ def register(app: typer.Typer) -> None:
 
 def dashboard(
     storage: StorageOption = None,
+    host: Annotated[
+        str,
+        typer.Option(
+            help="Address of this machine to listen on. Beyond 127.0.0.1, whoever reaches it can "
+            "read, change and delete studies."
+        ),
+    ] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8080,
 ) -> None:
-    """Serve the Optuna dashboard of a database, to this machine only."""
+    """Serve the Optuna dashboard of a database, by default to this machine only."""
     from lambda_nas.api.studies import open_dashboard
     from lambda_nas.cli import output
 
-    with open_dashboard(storage, port, note=output.note) as server:
-        output.stderr.print(f"Optuna dashboard at http://127.0.0.1:{port}/ (Ctrl-C stops it)")
+    with open_dashboard(storage, port, host=host, note=output.note) as server:
+        output.stderr.print(f"Optuna dashboard at http://{host}:{port}/ (Ctrl-C stops it)")
         server.serve_forever()

@@ -17,8 +17,12 @@ PAPER_SETS = tuple(
 )
 """The removal sets that Lin et al. (arXiv 2404.05657) train, for DeiT of all sizes."""
 
-LETTER, LINE = 0.011, 0.05
-"""Approximate size of a letter, as a fraction of the front's width and height."""
+LETTER, LINE, POINT = 0.012, 0.05, 0.012
+"""Approximate width of a letter, height of a line, and half the width and height of a point, as
+fractions of the figure in a panel of the dashboard, half a page wide."""
+
+Box = tuple[float, float, float, float]
+"""Left, bottom, right, top."""
 
 
 class Series(NamedTuple):
@@ -106,17 +110,20 @@ def front(study: StudyRecord) -> go.Figure:
     _add(figure, data.stopped, "stopped early", marker=CROSS | {"opacity": 0.5})
     ring = {"symbol": "circle-open", "size": 19, "color": GREEN, "line": {"width": 2}}
     _add(figure, data.marked, "paper's removal sets and seeds", marker=ring)
-    _add_front(figure, data.front)
+    left, right = _x_range(data)
+    heights = [y for series in data for y in series.accuracy]
+    height = max(max(heights) - min(heights), 1.0)
+    _add_front(figure, data.front, *_labels(data.front, right - left, height))
     _add(figure, data.unpruned, "unpruned", marker={"symbol": "star", "size": 15, "color": RED})
     facts = f"{short_name(info.model)} on {short_name(info.data)}, {info.device}"
     style(figure, f"Front of {info.name}", plain(facts), height=560)
     figure.update_layout(legend={"orientation": "h", "y": -0.16}, margin_r=30)
-    figure.update_xaxes(title_text="speed-up over the unpruned model (x)", range=_x_range(data))
+    figure.update_xaxes(title_text="speed-up over the unpruned model (x)", range=[left, right])
     figure.update_yaxes(title_text="top-1 accuracy (%)")
     return figure
 
 
-def _add_front(figure: go.Figure, series: Series) -> None:
+def _add_front(figure: go.Figure, series: Series, labels: list[str], places: list[str]) -> None:
     colorbar = {
         "title": {"text": "memory (MB)", "side": "top"},
         "orientation": "h",
@@ -137,10 +144,10 @@ def _add_front(figure: go.Figure, series: Series) -> None:
         )
     _add(
         figure,
-        series,
+        series._replace(names=labels),
         "front",
         mode="markers+text",
-        textposition=_places(series),
+        textposition=places,
         textfont={"size": 11},
         marker={
             "color": series.memory,
@@ -152,20 +159,38 @@ def _add_front(figure: go.Figure, series: Series) -> None:
     )
 
 
-def _places(series: Series) -> list[str]:
-    """Return the positions of the labels: above the points unless that would hide another one."""
-    width = max(series.speedup, default=0) - min(series.speedup, default=0)
-    height = max(series.accuracy, default=0) - min(series.accuracy, default=0)
-    places: list[str] = []
-    points = list(zip(series.speedup, series.accuracy, series.names, strict=True))
-    for x, y, _ in points:
-        above = (other for other, place in zip(points, places, strict=False) if "top" in place)
-        hidden = any(
-            x - left < LETTER * len(name) * width and abs(y - level) < LINE * height
-            for left, level, name in above
-        )
-        places.append("bottom right" if hidden else "top right")
-    return places
+def _labels(series: Series, width: float, height: float) -> tuple[list[str], list[str]]:
+    """Return a label and its position for each point; where none is free, the label is empty.
+
+    Args:
+        series: The points.
+        width: Of the figure, in units of speed-up.
+        height: Of the figure, in points of top-1.
+    """
+    gap_x, gap_y = POINT * width, POINT * height
+    points = list(zip(series.speedup, series.accuracy, strict=True))
+    taken = [(x - gap_x, y - gap_y, x + gap_x, y + gap_y) for x, y in points]
+    labels, places = [], []
+    for (x, y), name in zip(points, series.names, strict=True):
+        length = LETTER * len(name) * width
+        candidates = {
+            f"{side} {end}": (left, bottom, left + length, bottom + LINE * height)
+            for side, bottom in (("top", y + gap_y), ("bottom", y - gap_y - LINE * height))
+            for end, left in (("right", x + gap_x), ("left", x - gap_x - length))
+        }
+        free = [
+            place
+            for place, box in candidates.items()
+            if not any(_overlap(box, other) for other in taken)
+        ]
+        labels.append(name if free else "")
+        places.append(free[0] if free else "top right")
+        taken += [candidates[place] for place in free[:1]]
+    return labels, places
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def _edge(series: Series) -> list[tuple[float, float]]:
@@ -194,10 +219,10 @@ def _add(figure: go.Figure, series: Series, name: str, **look: object) -> None:
         )
 
 
-def _x_range(data: FrontData) -> list[float]:
+def _x_range(data: FrontData) -> tuple[float, float]:
     speedups = [x for series in data for x in series.speedup]
     left, right = min(speedups), max(speedups)
     width = max(right - left, 0.1)
     longest = max(map(len, data.front.names), default=0)
     # Leave room on the right for the labels of the fastest trials.
-    return [left - 0.05 * width, right + (0.06 + 0.012 * longest) * width]
+    return left - 0.05 * width, right + (0.06 + 0.012 * longest) * width

@@ -81,6 +81,7 @@ def hypervolume(study: StudyRecord) -> go.Figure:
         _add(figure, [seconds / size for seconds in data.seconds], data.by_time, row=2)
         figure.update_xaxes(title_text=f"run time ({unit})", row=2, col=1)
     figure.update_xaxes(rangemode="tozero")
+    figure.update_yaxes(title_text="hypervolume")
     figure.update_layout(showlegend=False)
     return figure
 

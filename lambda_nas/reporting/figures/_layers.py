@@ -61,6 +61,7 @@ def layers(study: StudyRecord) -> go.Figure:
     style(figure, "Removed layers on the front", facts, height=190 + 26 * len(data.names))
     figure.update_xaxes(title_text="layer", type="category", showgrid=False)
     figure.update_yaxes(
+        title_text="speed-up, top-1",
         autorange="reversed",
         tickvals=list(range(len(data.names))),
         ticktext=data.names,

@@ -94,7 +94,7 @@ def draw_prior(data: PriorData, title: str, facts: str = "", *, columns: int = 1
     for cell in cells[-columns:]:
         figure.update_xaxes(title_text="layer", showticklabels=True, **cell)
     if data.high_frequency:
-        figure.update_yaxes(title_text="%", **cells[-1])
+        figure.update_yaxes(title_text="share (%)", **cells[-1])
     figure.update_layout(legend={"orientation": "h", "y": -0.07 if columns == 1 else -0.22})
     return figure
 

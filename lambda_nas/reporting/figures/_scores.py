@@ -90,7 +90,9 @@ def scores(study: StudyRecord) -> go.Figure:
         title_text="prior score: relative entropy (nats)", type="log" if positive else "linear"
     )
     if positive:
-        figure.update_xaxes(dtick="D2")
+        # Plotly would write 0.02 as a small 2.
+        ticks = [digit * 10.0**power for power in range(-9, 4) for digit in (1, 2, 5)]
+        figure.update_xaxes(tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks])
     figure.update_yaxes(title_text="top-1 accuracy (%)")
     figure.update_layout(legend={"orientation": "h", "y": -0.2}, showlegend=True)
     return figure

@@ -42,5 +42,12 @@ def style(figure: go.Figure, title: str, facts: str, *, height: int = 480) -> go
         modebar={"bgcolor": _CLEAR, "color": GREY, "activecolor": BLUE},
     )
     for axes in (figure.update_xaxes, figure.update_yaxes):
-        axes(gridcolor=_GRID, zerolinecolor=_GRID, linecolor=_GRID, automargin=True)
+        # With a standoff, titles keep clear of the labels.
+        axes(
+            title_standoff=10,
+            gridcolor=_GRID,
+            zerolinecolor=_GRID,
+            linecolor=_GRID,
+            automargin=True,
+        )
     return figure

@@ -70,7 +70,7 @@ def time(study: StudyRecord) -> go.Figure:
     longest = max((seconds for _, seconds, _ in bars), default=0.0)
     # Leave room for the text beside the longest bar.
     figure.update_xaxes(title_text="seconds", range=[0, 1.4 * longest])
-    figure.update_yaxes(autorange="reversed", showgrid=False)
+    figure.update_yaxes(title_text="stage or rung", autorange="reversed", showgrid=False)
     return figure
 
 

@@ -31,6 +31,19 @@ function draw({ box, stored }) {
 for (const figure of figures) draw(figure);
 for (const query of [dark, narrow]) query.addEventListener("change", () => figures.forEach(draw));
 
+// Say so where a table goes on beside or below what is seen of it.
+const showMore = () => {
+  for (const box of document.querySelectorAll(".scroll")) {
+    const more = [
+      ...(box.scrollWidth > box.clientWidth ? ["columns \u2192"] : []),
+      ...(box.scrollHeight > box.clientHeight ? ["rows \u2193"] : []),
+    ];
+    box.nextElementSibling.textContent = more.length ? `Scroll for more ${more.join(" and ")}` : "";
+  }
+};
+addEventListener("resize", showMore);
+showMore();
+
 // Copy a command; without a clipboard, select its text instead.
 for (const button of document.querySelectorAll(".copy")) {
   button.addEventListener("click", async () => {
@@ -83,6 +96,7 @@ if (table) {
       shown += !row.hidden;
     }
     form.querySelector("output").textContent = `${shown} of ${body.rows.length}`;
+    showMore();
   };
   form.addEventListener("input", filter);
   form.addEventListener("submit", (event) => event.preventDefault());

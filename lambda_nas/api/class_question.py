@@ -55,7 +55,7 @@ def question_classes(
     advice = "check model, images and `class_map`"
     if judged.better:
         advice = (
-            f"if {judged.better.order.origin}, is right, list the names in a file and give it with "
+            f"if {judged.better.order.origin} is right, list the names in a file and give it with "
             "`class_map`"
         )
     raise InputError(

@@ -93,7 +93,7 @@ def find_classes(
         _check_one_reading(root, folders)
         reading = "last"
     names = _names(folders, reading)
-    natural = ClassOrder("the natural order, as in timm", _in_natural_order(names))
+    natural = ClassOrder("timm's natural order", _in_natural_order(names))
     if used is None:
         _check_count(root, len(names), outputs)
         used = natural
@@ -187,7 +187,7 @@ def _possible(
     used: ClassOrder, others: Sequence[ClassOrder], names: set[str]
 ) -> tuple[ClassOrder, ...]:
     """Return the order that is used, and all others in which the head's outputs may be."""
-    alphabet = ClassOrder("the order of the alphabet, as in torchvision", tuple(sorted(names)))
+    alphabet = ClassOrder("torchvision's order of the alphabet", tuple(sorted(names)))
     guesses = [used, *others, alphabet]
     if used.names[0] not in names:
         # As if a header had been read as a name.

@@ -62,15 +62,15 @@ def here(folder, monkeypatch):
 
 def test_another_order_that_fits_is_named(trained):
     message = (
-        r"^data images: going by the natural order, as in timm \(1, 2, 3, \.\.\.\), the model "
+        r"^data images: going by timm's natural order \(1, 2, 3, \.\.\.\), the model "
         r"classifies \d of 24 images correctly \(.*%\), which is not clearly better than chance "
-        r"\(8\.3%\); by the order of the alphabet, as in torchvision \(1, 10, 11, \.\.\.\), "
-        r"100\.0%: if the order of the alphabet, as in torchvision, is right, list the names in a "
+        r"\(8\.3%\); by torchvision's order of the alphabet \(1, 10, 11, \.\.\.\), "
+        r"100\.0%: if torchvision's order of the alphabet is right, list the names in a "
         r"file and give it with class_map; or accept the order of classes with trust_classes$"
     )
     with pytest.raises(InputError, match=message):
         lambda_nas.evaluate(trained, "images", progress=False)
-    with pytest.raises(InputError, match=r"of 48 images correctly .*; by the order"):
+    with pytest.raises(InputError, match=r"of 48 images correctly .*; by torchvision"):
         lambda_nas.search(trained, "images", budget=1, progress=False)
     assert not Path("studies/weights").exists(), "nothing was searched"
 
@@ -129,7 +129,7 @@ def test_on_the_command_line(trained, folder, capsys, monkeypatch):
 
     code, out, err = run("--data", "images")
     assert (code, out) == (2, "")
-    assert "by the order of the alphabet, as in torchvision (1, 10, 11, ...), 100.0%" in err
+    assert "by torchvision's order of the alphabet (1, 10, 11, ...), 100.0%" in err
     assert "give it with --class-map; or accept the order of classes with --trust-classes" in err
     code, out, err = run("--data", "images", "--trust-classes")
     assert code == 0

@@ -186,8 +186,8 @@ def test_orders_that_the_outputs_may_be_in(tmp_path):
         }
 
     assert origins(("9", "10"), network(2)) == {
-        ("9", "10"): "the natural order, as in timm",
-        ("10", "9"): "the order of the alphabet, as in torchvision",
+        ("9", "10"): "timm's natural order",
+        ("10", "9"): "torchvision's order of the alphabet",
     }
     assert list(origins(("ant", "bee"), network(2))) == [("ant", "bee")]
     assert list(origins(("ant", "bee"), labeled(["bee", "ant"]))) == [

@@ -23,7 +23,7 @@ from lambda_nas.cli.commands import (
     studies,
     train,
 )
-from lambda_nas.cli.interrupts import INTERRUPTED, second_signal_exits
+from lambda_nas.cli.interrupts import second_signal_exits
 from lambda_nas.cli.loudness import logger, with_loudness
 from lambda_nas.cli.wording import wording
 from lambda_nas.errors import LambdaNasError
@@ -50,18 +50,18 @@ class Group(TyperGroup):
 
     def invoke(self, ctx: typer.Context) -> object:  # type: ignore[override]
         """Run a command."""
-        try:
-            with second_signal_exits():
+        with second_signal_exits() as interruption:
+            try:
                 return super().invoke(ctx)
-        except LambdaNasError as error:
-            text = error.worded(wording(self, ctx.invoked_subcommand))
-            _print_error(f"error: {text}")
-            raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt as interrupt:
-            # The functions note how their work is resumed.
-            for note in getattr(interrupt, "__notes__", ()):
-                typer.echo(f"interrupted: {printable(note)}", err=True)
-            raise typer.Exit(getattr(interrupt, "exit_code", INTERRUPTED)) from None
+            except LambdaNasError as error:
+                text = error.worded(wording(self, ctx.invoked_subcommand))
+                _print_error(f"error: {text}")
+                raise typer.Exit(error.exit_code) from None
+            except KeyboardInterrupt as interrupt:
+                # The functions note how their work is resumed.
+                for note in getattr(interrupt, "__notes__", ()):
+                    typer.echo(f"interrupted: {printable(note)}", err=True)
+                raise typer.Exit(interruption.exit_code) from None
 
 
 def _print_error(text: str) -> None:

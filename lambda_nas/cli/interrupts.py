@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from types import FrameType
 
 # Windows has no SIGHUP.
@@ -11,22 +12,18 @@ SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
 
-INTERRUPTED = 128 + signal.SIGINT
-"""As shells report a program that Ctrl-C ended."""
-
 Handler = Callable[[int, FrameType | None], None]
 
 
-class Interrupted(KeyboardInterrupt):
-    """A signal that asked the program to end.
+@dataclass
+class Interruption:
+    """Which signal asked the program to end.
 
     Attributes:
-        exit_code: As shells report a program that this signal ended.
+        exit_code: As shells report a program that this signal ended; Ctrl-C if there was none.
     """
 
-    def __init__(self, signal_number: int) -> None:
-        super().__init__()
-        self.exit_code = 128 + signal_number
+    exit_code: int = 128 + signal.SIGINT
 
 
 @contextmanager
@@ -44,12 +41,13 @@ def handled(handler: Handler) -> Iterator[None]:
 
 
 @contextmanager
-def second_signal_exits() -> Iterator[None]:
-    """Let the first signal raise ``Interrupted``, and the second leave without more ado.
+def second_signal_exits() -> Iterator[Interruption]:
+    """Let the first signal raise ``KeyboardInterrupt``, and the second leave without more ado.
 
     Leaving workers and connections in order takes seconds, and may hang; nothing is lost if it is
-    not done.
+    not done. What is yielded knows the signal: the exception does not, as Ray may replace it.
     """
+    interruption = Interruption()
     is_second = False
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -57,10 +55,11 @@ def second_signal_exits() -> Iterator[None]:
         if is_second:
             exit_at_once(number, frame)
         is_second = True
-        raise Interrupted(number)
+        interruption.exit_code = 128 + number
+        raise KeyboardInterrupt
 
     with handled(handle):
-        yield
+        yield interruption
 
 
 def exit_at_once(number: int, _frame: FrameType | None) -> None:

@@ -26,12 +26,14 @@ def work(stubborn: bool = False):
     try:
         print("begun", flush=True)
         time.sleep(60)
-    except KeyboardInterrupt as interrupt:
+    except KeyboardInterrupt:
         print("ending", flush=True)
         if stubborn:
             time.sleep(60)
-        interrupt.add_note("nothing is lost")
-        raise
+        # As Ray does.
+        fresh = KeyboardInterrupt()
+        fresh.add_note("nothing is lost")
+        raise fresh
 
 app()
 """

@@ -30,6 +30,7 @@ class Plan:
         study: Name of the study.
         evaluated: Trials that the study has already.
         storage: URL of the database, without its secrets.
+        weights: The folder of the folders of studies' weights.
         model: Name of the model.
         data: Name of the image folder.
         image_size: Height and width of the images as the model sees them.
@@ -44,6 +45,7 @@ class Plan:
     study: str
     evaluated: int
     storage: str
+    weights: Path
     model: str
     data: str
     image_size: tuple[int, int]
@@ -123,6 +125,7 @@ def _plan(prepared: PreparedSearch, price: Price, storage: str) -> Plan:
         study=prepared.study,
         evaluated=prepared.evaluated or 0,
         storage=storage,
+        weights=prepared.weights,
         model=source.model.name,
         data=source.data_name,
         image_size=(height, width),

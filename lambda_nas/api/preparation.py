@@ -13,9 +13,12 @@ from torch import nn
 
 from lambda_nas.api.config import SearchConfig
 from lambda_nas.api.session import FoundSource, Session, Stage, default_study_name, find_source
+from lambda_nas.cost.measurement import storage_bytes
 from lambda_nas.data.layout import find_layout
 from lambda_nas.errors import InputError, Problems
 from lambda_nas.execution.cluster import check_cluster
+from lambda_nas.execution.estimates import most_files
+from lambda_nas.execution.places import check_room, check_writable
 from lambda_nas.execution.settings import Settings
 from lambda_nas.models.merging import Merging
 from lambda_nas.models.removal import RemovalSet
@@ -23,7 +26,9 @@ from lambda_nas.models.surgery import check_removal, removable_layers
 from lambda_nas.pretrained.entry_points import DIGITS_ARCHITECTURE
 from lambda_nas.records.study import check_study_name
 from lambda_nas.store.checks import check_database
+from lambda_nas.store.sqlite import sqlite_file
 from lambda_nas.store.study_store import SqlStudyStore
+from lambda_nas.store.urls import parse_url, storage_url, weights_root
 from lambda_nas.strategy.space_files import SpaceConfig, load_space
 from lambda_nas.token_merging.blocks import check_mergeable
 
@@ -37,12 +42,14 @@ class PreparedSearch:
         settings: How to search.
         study: Name of the study.
         evaluated: Trials that the study has; ``None`` if it is new.
+        weights: The folder of the folders of studies' weights.
     """
 
     source: FoundSource
     settings: Settings
     study: str
     evaluated: int | None
+    weights: Path
 
 
 def prepare(config: SearchConfig, stage: Stage) -> PreparedSearch:
@@ -55,45 +62,38 @@ def prepare(config: SearchConfig, stage: Stage) -> PreparedSearch:
         ProblemsError: If there are several problems.
     """
     problems = Problems()
-    with problems.collected():
-        _check_names(config)
+    gpus = 0.0
     with problems.collected():
         gpus = _check_resources(config)
     with problems.collected():
-        if config.ray_address is not None:
-            with stage("Looking for the cluster", 1):
-                check_cluster(config.ray_address)
+        _check_names(config)
+    with problems.collected():
+        _check_cluster(config, stage)
     space, model = None, config.model
     with problems.collected():
         space, model = _resolve_space(config)
-    source = _find(config, model, problems)
-    with problems.collected():
-        if source is not None:
-            layers, most, seeds = resolve_layers(source.model.model, space)
-            mergings = resolve_mergings(source.model.model, space)
-    study = config.study
+    source, study = _find(config, model, problems), config.study
     with problems.collected():
         if source is not None and study is None:
             study = default_study_name(source)
             check_study_name(study)
     with problems.collected():
         evaluated = check_database(config.storage, study)
+    with problems.collected():
+        weights = _find_weights_root(config)
+        if source is not None:
+            settings = _settings(config, source.model.model, space, gpus)
+            _check_room(weights, source.model.model, settings)
     problems.report()
     assert source is not None
     assert study is not None
-    settings = Settings(
-        budget=config.budget,
-        max_removed=most,
-        layers=layers,
-        mergings=mergings,
-        workers=config.workers,
-        gpus_per_trial=gpus,
-        ray_address=config.ray_address,
-        constraints=config.constraints,
-        seeds=seeds,
-        seed=config.seed,
-    )
-    return PreparedSearch(source, settings, study, evaluated)
+    return PreparedSearch(source, settings, study, evaluated, weights)
+
+
+def _check_cluster(config: SearchConfig, stage: Stage) -> None:
+    if config.ray_address is not None:
+        with stage("Looking for the cluster", 1):
+            check_cluster(config.ray_address)
 
 
 def _find(
@@ -114,6 +114,36 @@ def _find(
         if config.data is not None:
             find_layout(Path(config.data))
     return None
+
+
+def _find_weights_root(config: SearchConfig) -> Path:
+    url = parse_url(storage_url(config.storage))
+    root = config.weights or weights_root(url, sqlite_file(url))
+    check_writable(root, parameter="weights")
+    return root
+
+
+def _check_room(root: Path, model: nn.Module, settings: Settings) -> None:
+    weights = storage_bytes([*model.parameters(), *model.buffers()])
+    check_room(root, weights * most_files(settings))
+
+
+def _settings(
+    config: SearchConfig, model: nn.Module, space: SpaceConfig | None, gpus: float
+) -> Settings:
+    layers, most, seeds = resolve_layers(model, space)
+    return Settings(
+        budget=config.budget,
+        max_removed=most,
+        layers=layers,
+        mergings=resolve_mergings(model, space),
+        workers=config.workers,
+        gpus_per_trial=gpus,
+        ray_address=config.ray_address,
+        constraints=config.constraints,
+        seeds=seeds,
+        seed=config.seed,
+    )
 
 
 @contextmanager

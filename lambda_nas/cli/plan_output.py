@@ -49,7 +49,7 @@ def _rows(plan: Plan) -> list[tuple[str, str]]:
             f"about {cost.memory_bytes / 1e9:.1f} GB; {plan.memory_free_bytes / 1e9:.1f} GB are "
             "free",
         ),
-        ("disk", f"up to {cost.disk_bytes / 1e6:,.0f} MB of weights"),
+        ("disk", f"up to {cost.disk_bytes / 1e6:,.0f} MB of weights below {plan.weights}"),
     ]
 
 
@@ -60,6 +60,7 @@ def plan_json(plan: Plan) -> dict[str, object]:
         "study": plan.study,
         "evaluated": plan.evaluated,
         "storage": plan.storage,
+        "weights": str(plan.weights),
         "model": plan.model,
         "image_size": list(plan.image_size),
         "data": plan.data,

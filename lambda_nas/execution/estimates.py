@@ -73,7 +73,6 @@ def estimate(
     workers = settings.workers
     before_s = _forwards_before(images, settings) / unpruned.throughput
     trial_s = _forwards_of_trial(images, rungs) / unpruned.throughput
-    most_on_front = settings.max_removed * (1 + len(settings.mergings))
     stored = images.evaluation + max(images.calibration, images.training)
     passing = unpruned.memory_bytes - weights_bytes
     states = images.calibration * passing // settings.batch_size * len(settings.layers)
@@ -89,8 +88,16 @@ def estimate(
         # Workers share the cores.
         trial_s=trial_s * workers + TRIAL_OVERHEAD_S,
         memory_bytes=(1 + workers) * process_bytes,
-        disk_bytes=weights_bytes * (most_on_front + workers),
+        disk_bytes=weights_bytes * most_files(settings),
     )
+
+
+def most_files(settings: Settings) -> int:
+    """Return how many trials' weights may lie on the disk at once.
+
+    Of an isotropic model, the front has one trial of each number of layers and way to merge.
+    """
+    return settings.max_removed * (1 + len(settings.mergings)) + settings.workers
 
 
 def _forwards_before(images: ImageCounts, settings: Settings) -> float:

@@ -1,6 +1,5 @@
 """Transactions on a database, which Optuna's storage can join."""
 
-import hashlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
@@ -20,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from lambda_nas.errors import ConnectionLostError, LambdaNasError, StorageError
 from lambda_nas.store.sqlite import BUSY_TIMEOUT_S, WRITE, SqliteFile
-from lambda_nas.store.urls import driver_reason, shown_url
+from lambda_nas.store.urls import driver_reason, shown_url, weights_root
 
 
 class Database:
@@ -49,11 +48,7 @@ class Database:
     @property
     def weights_root(self) -> Path:
         """Where weights lie by default: beside an SQLite file, else below the working directory."""
-        if self._file:
-            return self._file.path.with_name(f"{self._file.path.stem}-weights")
-        url = self._engine.url
-        server = f"{url.host}:{url.port}/{url.database}"
-        return Path("studies", "weights", hashlib.sha256(server.encode()).hexdigest()[:12])
+        return weights_root(self._engine.url, self._file.path if self._file else None)
 
     @cached_property
     def optuna(self) -> RDBStorage:

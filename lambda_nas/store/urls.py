@@ -1,9 +1,11 @@
 """Database URLs: which one is meant, and how it is shown and stored without its secrets."""
 
+import hashlib
 import os
 import re
 import shlex
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import quote, quote_plus
 
 from sqlalchemy import URL, make_url
@@ -54,6 +56,19 @@ def parse_url(text: str) -> URL:
             advice="in a name or password write @ as %40, / as %2F and : as %3A",
         )
     return url
+
+
+def weights_root(url: URL, file: Path | None) -> Path:
+    """Return where weights lie by default: beside an SQLite file, else below the working directory.
+
+    Args:
+        url: The database.
+        file: The file, if it is one.
+    """
+    if file is not None:
+        return file.resolve().with_name(f"{file.stem}-weights")
+    server = f"{url.host}:{url.port}/{url.database}"
+    return Path("studies", "weights", hashlib.sha256(server.encode()).hexdigest()[:12])
 
 
 def shown_url(url: str | URL) -> str:

@@ -118,8 +118,11 @@ def _find(
 
 def _find_weights_root(config: SearchConfig) -> Path:
     url = parse_url(storage_url(config.storage))
-    root = config.weights or weights_root(url, sqlite_file(url))
-    check_writable(root, parameter="weights")
+    file = sqlite_file(url)
+    root = config.weights or weights_root(url, file)
+    # SQLite needs to make files beside its own: that folder is judged with the database.
+    if config.weights or file is None:
+        check_writable(root, parameter="weights")
     return root
 
 

@@ -62,14 +62,14 @@ def test_a_set_is_claimed_once_until_it_is_given_up(store, run):
 
 def test_a_measured_set_is_taken_for_ever(store, run):
     assert claim(store, [1], 0, run) is ClaimResult.GRANTED
-    assert store.record(STUDY, history([1], 0, run), None) is not None
+    assert store.record(STUDY, history([1], 0, run)) is not None
     assert store.claims(STUDY) == []
     assert claim(store, [1], 1, run) is ClaimResult.TAKEN
 
 
 def test_the_budget_counts_what_is_measured_and_what_is_claimed(store, run):
     claim(store, [0], 0, run)
-    store.record(STUDY, history([0], 0, run), None)
+    store.record(STUDY, history([0], 0, run))
     assert claim(store, [1], 1, run, budget=2) is ClaimResult.GRANTED
     assert store.count(STUDY) == ClaimCounts(evaluated=1, claimed=1)
     assert claim(store, [2], 2, run, budget=2) is ClaimResult.SPENT
@@ -81,7 +81,7 @@ def test_a_result_whose_claim_is_lost_is_not_kept(store, run):
     store.settle(STUDY, 0, lambda: None)
     before = store.load(STUDY)
     told = []
-    assert store.record(STUDY, history([0], 0, run), None, tell=lambda: told.append(1)) is None
+    assert store.record(STUDY, history([0], 0, run), tell=lambda: told.append(1)) is None
     assert store.load(STUDY) == before
     assert told == []
 

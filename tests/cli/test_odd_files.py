@@ -10,7 +10,7 @@ from timm.models import save_for_hf
 SIZE = {"img_size": 16, "patch_size": 8, "embed_dim": 8, "depth": 2, "num_heads": 2}
 
 
-@pytest.mark.parametrize("command", [("eval",), ("prior", "--model")])
+@pytest.mark.parametrize("command", [("eval", "--trust-classes"), ("prior", "--model")])
 def test_commands_tell_what_they_do_not_read(lambda_nas, tmp_path, monkeypatch, command):
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)

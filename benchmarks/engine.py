@@ -28,6 +28,7 @@ from timm.models.vision_transformer import VisionTransformer
 
 from lambda_nas.api import session
 from lambda_nas.api.progress.shown import stage
+from lambda_nas.api.source import Source, open_source
 from lambda_nas.data.image_folder import ImageData
 from lambda_nas.data.image_set import ImageSet
 from lambda_nas.execution import tuning
@@ -51,9 +52,7 @@ WORKERS = 2
 def main() -> None:
     """Print a Markdown table."""
     options = _options()
-    source = session.open_source(
-        stage, model=options.model, data=options.data, class_map=options.class_map
-    )
+    source = open_source(stage, model=options.model, data=options.data, class_map=options.class_map)
     model = check_blockwise(source.model.model).eval()
     images = source.data.calibration.subset(torch.arange(options.images))
     batch, _ = next(images.batches(options.walk_images))
@@ -186,7 +185,7 @@ def overhead(seconds: float, trials: int) -> Overhead:
         model = timm.create_model("digits_vit").eval()
         pixels = torch.randint(0, 256, (16, 1, 8, 8), dtype=torch.uint8)
         images = ImageSet(pixels, torch.arange(16) % 10, (0.5,), (0.5,))
-        source = session.Source(
+        source = Source(
             LoadedModel(model, "idle", ModelConfig("digits_vit", {}, {}), "idle"),
             ImageData(images, images, None, "idle", "idle"),
             "idle",

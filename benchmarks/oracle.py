@@ -28,7 +28,8 @@ from oracle_table import OracleTable
 from torch import Tensor
 
 from lambda_nas.api.progress.shown import stage
-from lambda_nas.api.session import device_name, open_source
+from lambda_nas.api.session import device_name
+from lambda_nas.api.source import open_source
 from lambda_nas.data.image_set import ImageSet
 from lambda_nas.models.blockwise import check_blockwise
 from lambda_nas.models.surgery import removable_layers

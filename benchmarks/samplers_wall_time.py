@@ -17,6 +17,7 @@ from lambda_nas.api import session
 from lambda_nas.api.preparation import resolve_layers
 from lambda_nas.api.progress.quiet import Quiet
 from lambda_nas.api.progress.shown import progress_shown
+from lambda_nas.api.source import Source, open_source
 from lambda_nas.cost.price_table import PriceTable
 from lambda_nas.execution import driver
 from lambda_nas.execution.settings import Budget, Settings
@@ -55,7 +56,7 @@ class TPEInstead(RemovalSampler):
 def main() -> None:
     """Print a Markdown table."""
     options = _options()
-    source = session.open_source(Quiet().stage, model=None, data=None)
+    source = open_source(Quiet().stage, model=None, data=None)
     curves: dict[str, list[tuple[float, float]]] = {}
     prices: PriceTable | None = None
     for name, sampler in (("ours", RemovalSampler), ("tpe", TPEInstead)):
@@ -75,7 +76,7 @@ def main() -> None:
 
 
 def search(
-    source: session.Source, name: str, options: argparse.Namespace, prices: PriceTable | None
+    source: Source, name: str, options: argparse.Namespace, prices: PriceTable | None
 ) -> tuple[list[tuple[float, float]], PriceTable]:
     """Run one search; return its hypervolume after so many seconds, and the prices.
 

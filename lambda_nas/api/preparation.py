@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from lambda_nas.api.config import SearchConfig
-from lambda_nas.api.session import FoundSource, Session, Stage, default_study_name, find_source
+from lambda_nas.api.session import Session
+from lambda_nas.api.source import FoundSource, Stage, default_study_name, find_source
 from lambda_nas.cost.measurement import storage_bytes
 from lambda_nas.data.layout import find_layout
 from lambda_nas.errors import InputError, Problems

@@ -13,6 +13,7 @@ from silent import Silent
 from store_fixtures import weights_of
 
 from lambda_nas.api import session
+from lambda_nas.api.source import Source
 from lambda_nas.cost.constraints import Constraints
 from lambda_nas.errors import InfeasibleError, StudyMismatchError
 from lambda_nas.execution import heartbeat
@@ -267,7 +268,7 @@ HOPELESS = tuple(RemovalSet.of(layers) for layers in ([0, 1, 5], [0, 3, 7], [0, 
 @pytest.fixture(scope="module")
 def digits():
     data = digits_images()
-    return session.Source(digits_model(), data, "digits")
+    return Source(digits_model(), data, "digits")
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ from silent import Silent
 from store_fixtures import weights_of
 
 from lambda_nas.api import session
+from lambda_nas.api.source import Source
 from lambda_nas.data.image_folder import ImageData
 from lambda_nas.data.image_set import ImageSet
 from lambda_nas.execution.cluster import ray_running
@@ -47,7 +48,7 @@ def source(family, few_rounds):
     parts = [images.subset(part) for part in torch.arange(48).split(16)]
     config = ModelConfig(name, args, {})
     loaded = LoadedModel(model, family, config, fingerprint(model, config))
-    return session.Source(loaded, ImageData(*parts, "tiny-data", "train: tiny"), "noise")
+    return Source(loaded, ImageData(*parts, "tiny-data", "train: tiny"), "noise")
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import re
 import shlex
 
+from lambda_nas.data.files import printable as escape_line
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.store import DEFAULT_STORAGE, VARIABLE
 from lambda_nas.store.urls import has_secret
@@ -73,12 +74,7 @@ def printable(text: str) -> str:
     >>> printable("a\x1b[31m\u202eb")
     'a\\x1b[31m\\u202eb'
     """
-    return "".join(
-        letter
-        if letter.isprintable() or letter == "\n"
-        else letter.encode("unicode_escape").decode()
-        for letter in text
-    )
+    return "\n".join(map(escape_line, text.split("\n")))
 
 
 def command(verb: str, study: str | None, *options: object, storage: str | None = None) -> str:

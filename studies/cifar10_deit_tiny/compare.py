@@ -15,7 +15,7 @@ from pathlib import Path
 import plotly.graph_objects as go
 from timm.models.vision_transformer import VisionTransformer
 
-from lambda_nas.api.progress.terminal import stage
+from lambda_nas.api.progress.shown import stage
 from lambda_nas.api.session import RUNG_LOSSES
 from lambda_nas.data.image_folder import ImageData, ImageLimits, load_images
 from lambda_nas.execution.progress import in_percent

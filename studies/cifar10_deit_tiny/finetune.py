@@ -13,7 +13,7 @@ import timm
 import torch
 from timm.models import save_for_hf
 
-from lambda_nas.api.progress.terminal import stage
+from lambda_nas.api.progress.shown import stage
 from lambda_nas.data.image_folder import ImageLimits, load_images
 from lambda_nas.execution.progress import in_percent
 from lambda_nas.training.config import Augmentation, TrainConfig

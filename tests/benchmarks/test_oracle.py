@@ -56,7 +56,11 @@ def run(folder, benchmark):
 
         @contextmanager
         def stage(label, total):
-            yield advance if label in ("Scores", "Plain removal", "Transplant") else lambda: None
+            yield (
+                advance
+                if label in ("Scores", "Plain removal", "Transplant")
+                else lambda detail="": None
+            )
 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(oracle, "stage", stage)

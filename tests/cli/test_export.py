@@ -102,7 +102,7 @@ def test_onnx_says_nothing_but_what_was_written(pruned, tmp_path):
 
 
 def test_pt2_as_json_with_a_card(pruned, tmp_path, lambda_nas):
-    command = ("export", "vit-images", "--out", "out", "--format", "pt2", "--json")
+    command = ("export", "vit-images", "--out", "out", "--format", "pt2", "--json", "--quiet")
     code, out, err = lambda_nas(*command)
     assert (code, err) == (0, "")
     assert json.loads(out) == {
@@ -221,7 +221,7 @@ def test_an_unknown_study_lists_those_there_are(lambda_nas):
 
 @pytest.mark.parametrize("folder", ["it's [/home] $(id) `b`", 'a "q" \\n %s {x} ; !x'])
 def test_the_line_to_paste_loads_the_folder_whatever_its_name(pruned, lambda_nas, folder):
-    code, out, err = lambda_nas("export", "vit-images", "--out", folder, "--plain")
+    code, out, err = lambda_nas("export", "vit-images", "--out", folder, "--plain", "--quiet")
     assert (code, err) == (0, "")
     line = out.splitlines()[1]
     assert line.startswith("  python -c 'import timm; timm.create_model(")

@@ -1,5 +1,6 @@
 """What a search is asked for."""
 
+import math
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -38,6 +39,7 @@ class SearchConfig:
         workers: Trials that run at the same time.
         gpus_per_trial: By default the workers share one GPU, if there is one.
         ray_address: The Ray cluster to join; ``None`` starts one for this search.
+        trial_timeout: Seconds that a trial may take; ``None`` takes them from what is known.
         constraints: Constraints on the price of an architecture.
         seed: Random seed for the data split and the sampler.
     """
@@ -57,6 +59,7 @@ class SearchConfig:
     workers: int = 1
     gpus_per_trial: float | None = None
     ray_address: str | None = None
+    trial_timeout: float | None = None
     constraints: Constraints = field(default_factory=Constraints)
     seed: int = 0
 
@@ -77,6 +80,7 @@ class SearchOptions(TypedDict, total=False):
     workers: int
     gpus_per_trial: float | None
     ray_address: str | None
+    trial_timeout: str | float | None
     max_params: int | None
     max_memory: int | str | None
     min_throughput: float | None
@@ -93,6 +97,7 @@ def configure(
         InputError: If one of them can't be understood.
     """
     max_memory, weights = options.get("max_memory"), options.get("weights")
+    timeout = options.get("trial_timeout")
     return SearchConfig(
         budget=parse_budget(str(options.get("budget", DEFAULT_BUDGET))),
         model=model,
@@ -109,6 +114,7 @@ def configure(
         workers=options.get("workers", 1),
         gpus_per_trial=options.get("gpus_per_trial"),
         ray_address=options.get("ray_address"),
+        trial_timeout=None if timeout is None else parse_timeout(timeout),
         constraints=Constraints(
             options.get("max_params"),
             None if max_memory is None else parse_bytes(str(max_memory)),
@@ -125,9 +131,9 @@ def parse_budget(text: str) -> Budget:
     Raises:
         InputError: If it is neither, or not above zero.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
-    if match and float(match[1]) > 0:
-        return Budget(seconds=float(match[1]) * _SECONDS[match[2]])
+    seconds = _seconds(text)
+    if seconds:
+        return Budget(seconds=seconds)
     if text.isascii() and text.isdigit() and int(text) > 0:
         return Budget(trials=int(text))
     raise InputError(
@@ -136,6 +142,28 @@ def parse_budget(text: str) -> Budget:
         value=text,
         allowed="a number of trials above 0, such as 40, or a time such as 90s, 30m or 2h",
     )
+
+
+def parse_timeout(given: str | float) -> float:
+    """Read ``90s``, ``30m``, ``2h`` or a number of seconds.
+
+    Raises:
+        InputError: If it is neither, or not above zero.
+    """
+    seconds = _seconds(given) if isinstance(given, str) else float(given)
+    if seconds is None or not 0 < seconds < math.inf:
+        raise InputError(
+            "not a time limit",
+            parameter="trial_timeout",
+            value=given,
+            allowed="a time above 0 such as 90s, 30m or 2h",
+        )
+    return seconds
+
+
+def _seconds(text: str) -> float | None:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([smh])", text)
+    return float(match[1]) * _SECONDS[match[2]] if match else None
 
 
 def parse_bytes(text: str) -> int:

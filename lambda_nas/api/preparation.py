@@ -17,7 +17,7 @@ from lambda_nas.api.source import FoundSource, Stage, default_study_name, find_s
 from lambda_nas.cost.measurement import storage_bytes
 from lambda_nas.data.layout import find_layout
 from lambda_nas.errors import InputError, Problems
-from lambda_nas.execution.cluster import check_cluster
+from lambda_nas.execution.cluster import check_cluster, ray_folder
 from lambda_nas.execution.estimates import most_files
 from lambda_nas.execution.places import check_room, check_writable
 from lambda_nas.execution.settings import Settings
@@ -92,7 +92,9 @@ def prepare(config: SearchConfig, stage: Stage) -> PreparedSearch:
 
 
 def _check_cluster(config: SearchConfig, stage: Stage) -> None:
-    if config.ray_address is not None:
+    if config.ray_address is None:
+        ray_folder()
+    else:
         with stage("Looking for the cluster", 1):
             check_cluster(config.ray_address)
 
@@ -144,6 +146,7 @@ def _settings(
         workers=config.workers,
         gpus_per_trial=gpus,
         ray_address=config.ray_address,
+        trial_timeout=config.trial_timeout,
         constraints=config.constraints,
         seeds=seeds,
         seed=config.seed,

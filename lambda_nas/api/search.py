@@ -32,6 +32,7 @@ def search(
     workers: int = 1,
     gpus_per_trial: float | None = None,
     ray_address: str | None = None,
+    trial_timeout: str | float | None = None,
     max_params: int | None = None,
     max_memory: int | str | None = None,
     min_throughput: float | None = None,
@@ -69,6 +70,8 @@ def search(
         workers: Trials that run at the same time; they share the cores.
         gpus_per_trial: GPUs per trial; by default the workers share one GPU, if there is one.
         ray_address: A Ray cluster to join, ``HOST:PORT`` or ``auto``.
+        trial_timeout: How long a trial may take, ``"10m"`` or seconds, before it counts as hung; by
+            default twenty times as long as the slowest did or is foreseen, and at least 2 minutes.
         max_params: Maximum number of parameters.
         max_memory: Maximum memory at the peak of a forward pass: bytes, or a size such as
             ``"300MB"``.
@@ -105,6 +108,7 @@ def search(
         "workers": workers,
         "gpus_per_trial": gpus_per_trial,
         "ray_address": ray_address,
+        "trial_timeout": trial_timeout,
         "max_params": max_params,
         "max_memory": max_memory,
         "min_throughput": min_throughput,

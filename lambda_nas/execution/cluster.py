@@ -8,8 +8,10 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from lambda_nas.errors import ClusterError, InputError
 from lambda_nas.execution.progress import JOINING_RAY, STARTING_RAY, Progress
@@ -42,6 +44,10 @@ PROBE_PATIENCE = {
     "RAY_gcs_server_request_timeout_seconds": "10",
 }
 PROBE_S = 60
+CLUSTERS_VARIABLE = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
+SOCKET_PATH_BYTES = 103 if sys.platform == "darwin" else 107
+"""The system's limit."""
+LONGEST_SOCKET = "/ray-xxxxxxxx/r/session_2026-01-01_00-00-00_000000_4194304/sockets/plasma_store"
 
 
 @dataclass(frozen=True)
@@ -75,16 +81,40 @@ def ray_running(settings: Settings, progress: Progress) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    with progress.stage(STARTING_RAY if settings.ray_address is None else JOINING_RAY, 1):
-        if settings.ray_address is not None:
-            check_cluster(settings.ray_address)
-        _start_ray(settings.ray_address)
-    try:
+    with ExitStack() as stack:
+        if settings.ray_address is None:
+            with progress.stage(STARTING_RAY, 1):
+                _start_ray(stack)
+        else:
+            with progress.stage(JOINING_RAY, 1):
+                _join_ray(settings.ray_address)
+        # In a cluster, only this process leaves.
+        stack.callback(ray.shutdown)
         share_threads(nodes(), settings.workers, settings.gpus_per_trial)
         yield
-    finally:
-        # In a cluster, only this process leaves.
-        ray.shutdown()
+
+
+def ray_folder() -> Path:
+    """Return where a Ray of our own keeps its files and its sockets, whose paths must be short.
+
+    This is RAY_TMPDIR if that is set, or else the folder for temporary files, or else /tmp.
+
+    Raises:
+        InputError: If none of them can be written and is short enough.
+    """
+    given = os.environ.get("RAY_TMPDIR")
+    folders = [Path(given)] if given else [Path(tempfile.gettempdir()), Path("/tmp")]
+    room = SOCKET_PATH_BYTES - len(LONGEST_SOCKET)
+    for folder in folders:
+        # Windows has no such sockets.
+        fits = sys.platform == "win32" or len(os.fsencode(folder.absolute())) <= room
+        if fits and os.access(folder, os.W_OK | os.X_OK):
+            return folder.absolute()
+    raise InputError(
+        f"Ray can't keep its sockets in {' or '.join(map(str, folders))}: it needs a folder that "
+        f"can be written, with a path of at most {room} bytes",
+        advice="set the environment variable RAY_TMPDIR to one",
+    )
 
 
 def nodes() -> list[Node]:
@@ -155,22 +185,63 @@ def _why_not(done: subprocess.CompletedProcess[str]) -> str:
     return lines[-1] if lines else f"exit code {done.returncode}"
 
 
-def _start_ray(address: str | None) -> None:
+def _join_ray(address: str) -> None:
     import ray
 
+    check_cluster(address)
+    with _own_signals():
+        ray.init(address=address, **_quiet())
+
+
+def _start_ray(stack: ExitStack) -> None:
+    """Start a Ray that only this user can reach; its folder goes when the stack is closed."""
+    import ray
+
+    folder = stack.enter_context(
+        tempfile.TemporaryDirectory(prefix="ray-", dir=ray_folder(), ignore_cleanup_errors=True)
+    )
+    with _own_signals(), _on_loopback():
+        # Without an address Ray would join any cluster that it finds on this machine. It opens the
+        # folder that it is given to everybody, but not the one around that.
+        ray.init(address="local", _temp_dir=f"{folder}/r", **_quiet())
+    # Who reads the token can run code here; an older Ray has none.
+    with suppress(OSError):
+        (Path.home() / ".ray" / "auth_token").chmod(0o600)
+
+
+def _quiet() -> dict[str, Any]:
+    """Return the arguments by which Ray says nothing."""
     # We report what goes wrong in a trial ourselves, with its architecture.
     logging.getLogger("ray").setLevel(logging.CRITICAL)
-    # Paths of sockets are limited in length, so Ray's folder can't lie deep in the user's own.
-    os.environ.setdefault("RAY_TMPDIR", tempfile.gettempdir())
-    with _own_signals():
-        ray.init(
-            # Without an address Ray would join any cluster that it finds on this machine.
-            address=address or "local",
-            include_dashboard=False,
-            log_to_driver=False,
-            logging_level=logging.ERROR,
-            configure_logging=False,
-        )
+    return {
+        "include_dashboard": False,
+        "log_to_driver": False,
+        "logging_level": logging.ERROR,
+        "configure_logging": False,
+    }
+
+
+@contextmanager
+def _on_loopback() -> Iterator[None]:
+    """Have a Ray that starts listen on the loopback interface only.
+
+    Given a loopback address, Ray takes the machine's own in its place. It uses loopback where it
+    supports no clusters, which a variable decides, read when Ray is imported.
+    """
+    from ray._private import ray_constants
+
+    before = ray_constants.ENABLE_RAY_CLUSTER, os.environ.get(CLUSTERS_VARIABLE)
+    ray_constants.ENABLE_RAY_CLUSTER = False
+    # For the processes that Ray starts.
+    os.environ[CLUSTERS_VARIABLE] = "0"
+    try:
+        yield
+    finally:
+        ray_constants.ENABLE_RAY_CLUSTER = before[0]
+        if before[1] is None:
+            del os.environ[CLUSTERS_VARIABLE]
+        else:
+            os.environ[CLUSTERS_VARIABLE] = before[1]
 
 
 @contextmanager

@@ -72,7 +72,7 @@ def estimate(
     """
     workers = settings.workers
     before_s = _forwards_before(images, settings) / unpruned.throughput
-    trial_s = _forwards_of_trial(images, rungs) / unpruned.throughput
+    trial_s = forwards_of_trial(images.calibration, images.evaluation, rungs) / unpruned.throughput
     stored = images.evaluation + max(images.calibration, images.training)
     passing = unpruned.memory_bytes - weights_bytes
     states = images.calibration * passing // settings.batch_size * len(settings.layers)
@@ -109,7 +109,8 @@ def _forwards_before(images: ImageCounts, settings: Settings) -> float:
     return PRICED * settings.batch_size + images.evaluation + prior
 
 
-def _forwards_of_trial(images: ImageCounts, rungs: Sequence[TrainConfig]) -> int:
+def forwards_of_trial(calibration: int, evaluation: int, rungs: Sequence[TrainConfig]) -> int:
+    """Count the images that pass the model in a trial, from those of two roles and the training."""
     trained = sum(rung.steps * rung.batch_size for rung in rungs)
-    evaluated = images.evaluation * (1 + len(rungs))
-    return REPAIR_FORWARDS * images.calibration + evaluated + STEP_FORWARDS * trained
+    evaluated = evaluation * (1 + len(rungs))
+    return REPAIR_FORWARDS * calibration + evaluated + STEP_FORWARDS * trained

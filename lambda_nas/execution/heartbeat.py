@@ -6,10 +6,11 @@ matter whether clocks differ or step, nor how old a trial is. If the process is 
 it is looked up instead.
 """
 
+import math
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -22,12 +23,14 @@ from lambda_nas.errors import StorageError
 from lambda_nas.execution.progress import Progress
 from lambda_nas.execution.study_store import StudyStore
 from lambda_nas.models.search_space import SearchSpace
-from lambda_nas.records.run import Run
+from lambda_nas.records.run import Claim, Run
 from lambda_nas.strategy.optuna_trials import requeue_trial
 
 HEARTBEAT_S = 5.0
 SILENT_S = 4 * HEARTBEAT_S
 """A driver without a heartbeat for so long is considered dead."""
+LOOKED_AWAY_S = 2 * HEARTBEAT_S
+"""After so long without a look, the watch for heartbeats begins anew."""
 
 
 def machine() -> str:
@@ -70,6 +73,35 @@ def heartbeat(
             store.record_heartbeat(run, elapsed(), dict(spent), ended=True)
 
 
+class Watch:
+    """Watches the heartbeats of other drivers and tells which of them are dead.
+
+    Silence counts only while it is watched: who could not read the database for a while knows
+    nothing about those who could not write to it.
+    """
+
+    def __init__(self) -> None:
+        self._changed: dict[int, tuple[int, float]] = {}
+        self._looked = -math.inf
+
+    def dead(self, runs: Iterable[Run]) -> set[int]:
+        """Return the ids of the runs that have ended or whose driver is dead."""
+        now = time.monotonic()
+        if now - self._looked > LOOKED_AWAY_S:
+            self._changed.clear()
+        self._looked = now
+        return {run.id for run in runs if self._is_dead(run, now)}
+
+    def _is_dead(self, run: Run, now: float) -> bool:
+        if run.ended or _process_gone(run):
+            return True
+        heartbeats, since = self._changed.get(run.id, (None, now))
+        if heartbeats != run.heartbeats:
+            since = now
+        self._changed[run.id] = run.heartbeats, since
+        return now - since >= SILENT_S
+
+
 def requeue_stale_trials(
     study: optuna.Study, store: StudyStore, search_space: SearchSpace, run: int, progress: Progress
 ) -> None:
@@ -88,13 +120,68 @@ def requeue_stale_trials(
     for other in dead:
         store.mark_dead(other)
     live = {other.id for other in others} - dead
-    for claim in store.claims(name):
-        if claim.run.id not in live:
-            reason = f"the search on {claim.run.info.machine} ended before this trial did"
-            tell = partial(requeue_trial, study, store.optuna, claim.trial, search_space, reason)
-            store.settle(name, claim.trial, tell)
+    left = [claim for claim in store.claims(name) if claim.run.id not in live]
+    _requeue(left, study, store, search_space)
     if not live:
         _requeue_unclaimed(study, store, search_space)
+
+
+def wait_for_others(
+    study: optuna.Study,
+    store: StudyStore,
+    search_space: SearchSpace,
+    run: int,
+    progress: Progress,
+    *,
+    is_late: Callable[[], bool],
+) -> bool:
+    """Wait until another driver has ended a trial, or is dead: what it left is queued again.
+
+    Args:
+        study: The study.
+        store: The store with the drivers' heartbeats and claims.
+        search_space: What may be removed, and how tokens may be merged.
+        run: This driver's own run.
+        progress: Shows the wait.
+        is_late: Whether the time is up; ends the wait.
+
+    Returns:
+        Whether another driver had a trial.
+    """
+    name = study.study_name
+
+    def claims() -> list[Claim]:
+        return [claim for claim in store.claims(name) if claim.run.id != run]
+
+    before = now = claims()
+    if not before:
+        return False
+    watch = Watch()
+    with progress.stage("Waiting for the trials of the study's other drivers", 1):
+        while _trials(now) == _trials(before) and not is_late():
+            dead = watch.dead(claim.run for claim in now)
+            if dead:
+                for each in dead:
+                    store.mark_dead(each)
+                left = [claim for claim in now if claim.run.id in dead]
+                _requeue(left, study, store, search_space)
+                break
+            time.sleep(1.0)
+            now = claims()
+    return True
+
+
+def _trials(claims: Iterable[Claim]) -> set[int]:
+    return {claim.trial for claim in claims}
+
+
+def _requeue(
+    claims: Iterable[Claim], study: optuna.Study, store: StudyStore, search_space: SearchSpace
+) -> None:
+    for claim in claims:
+        reason = f"the search on {claim.run.info.machine} ended before this trial did"
+        tell = partial(requeue_trial, study, store.optuna, claim.trial, search_space, reason)
+        store.settle(study.study_name, claim.trial, tell)
 
 
 def _requeue_unclaimed(study: optuna.Study, store: StudyStore, search_space: SearchSpace) -> None:
@@ -116,22 +203,18 @@ def _requeue_unclaimed(study: optuna.Study, store: StudyStore, search_space: Sea
 
 def _dead(runs: Sequence[Run], read: Callable[[], Sequence[Run]], progress: Progress) -> set[int]:
     """Return the ids of the runs whose driver is dead."""
-    gone = {run.id for run in runs if _process_gone(run)}
-    before = {run.id: run.heartbeats for run in runs if run.id not in gone}
-    if not before:
-        return gone
-    waits = round(SILENT_S)
-    with progress.stage("Waiting for a heartbeat of the study's other driver", waits) as step:
-        for _ in range(waits):
+    watch = Watch()
+    dead = watch.dead(runs)
+    unknown = {run.id: run.heartbeats for run in runs if run.id not in dead}
+    if not unknown:
+        return dead
+    with progress.stage("Waiting for a heartbeat of the study's other driver", 1):
+        while unknown:
             time.sleep(1.0)
-            step()
-            now = {run.id: run.heartbeats for run in read()}
-            before = {
-                run: heartbeats for run, heartbeats in before.items() if now.get(run) == heartbeats
-            }
-            if not before:
-                break
-    return gone | set(before)
+            now = [run for run in read() if run.heartbeats == unknown.get(run.id)]
+            dead |= watch.dead(now)
+            unknown = {run.id: run.heartbeats for run in now if run.id not in dead}
+    return dead
 
 
 def _process_gone(run: Run) -> bool:

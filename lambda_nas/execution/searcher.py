@@ -1,6 +1,6 @@
 """The bridge between Ray Tune, which asks for configurations, and Optuna, which proposes them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -9,6 +9,7 @@ from ray.tune.search import Searcher
 
 from lambda_nas.cost.price_table import PriceTable
 from lambda_nas.errors import LambdaNasError, StorageError, TrialsFailedError
+from lambda_nas.execution.heartbeat import wait_for_others
 from lambda_nas.execution.progress import (
     Progress,
     ProposalRejected,
@@ -21,6 +22,7 @@ from lambda_nas.execution.trial_recorder import RunningTrial, TrialRecorder
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.models.search_space import SearchSpace
 from lambda_nas.records.run import ClaimResult
+from lambda_nas.records.trial import TrialRecord
 from lambda_nas.records.weights import StudyWeights
 from lambda_nas.strategy.early_stopping import EarlyStopping
 from lambda_nas.strategy.optuna_trials import UNGATED, count_trials
@@ -42,6 +44,7 @@ class RemovalSearcher(Searcher):
     Attributes:
         ended: Why no further trial begins; ``None`` while the search goes on.
         error: The error that ended the search.
+        is_over: Whether the time was up, and what ran was given back.
     """
 
     def __init__(
@@ -86,6 +89,7 @@ class RemovalSearcher(Searcher):
         self._failures = 0
         self.ended: str | None = None
         self.error: LambdaNasError | None = None
+        self.is_over = False
 
     def suggest(  # type: ignore[override]  # Ray's own annotation forgets FINISHED.
         self, trial_id: str
@@ -99,10 +103,28 @@ class RemovalSearcher(Searcher):
                     self._progress.tell(TrialBegun(running.trial.number, running.architecture))
                     architecture = running.architecture.written()
                     return {"architecture": architecture, "trial": running.trial.number}
-                if self._running:
-                    # One of them may yet fail, and its architecture be queued again.
+                if self._running or self.ended is None:
+                    # A trial may yet fail, or its driver die, and its architecture be queued again.
                     return None
         return Searcher.FINISHED
+
+    @property
+    def evaluated(self) -> Sequence[TrialRecord]:
+        """All evaluated trials of the study, as last read."""
+        return self._recorder.evaluated
+
+    def is_late(self) -> bool:
+        """Return whether the time is up."""
+        return self._deadline is not None and self._run_handle.elapsed() >= self._deadline
+
+    def give_back(self) -> None:
+        """End the search: the running trials go back to the queue."""
+        self.ended = "time is up"
+        self.is_over = True
+        with self._kept_error():
+            while self._running:
+                _, running = self._running.popitem()
+                self._recorder.give_back(running, self.ended)
 
     def on_trial_result(self, trial_id: str, result: dict[str, object]) -> None:
         """Keep a rung of a trial that goes on."""
@@ -165,24 +187,43 @@ class RemovalSearcher(Searcher):
             self.error = error
 
     def _next_trial(self) -> RunningTrial | None:
-        """Return the next trial, or ``None`` with the reason in ``ended``."""
-        self.ended = self._why_end()
-        if self.ended is None:
-            try:
-                return self._begin()
-            except ExhaustedError as error:
-                self.ended = str(error)
-        return None
+        """Return the next trial, or ``None``; ``ended`` is then why there will be none, if so.
 
-    def _why_end(self) -> str | None:
+        While other drivers have the last trials, they are waited for: one may die.
+        """
         counts = self._store.count(self._study.study_name)
         if counts.evaluated != len(self._recorder.evaluated):
             self._recorder.catch_up()
-        if self._budget is not None and counts.evaluated + counts.claimed >= self._budget:
-            return "budget spent"
-        if self._deadline is not None and self._run_handle.elapsed() >= self._deadline:
-            return "time is up"
+        self.ended = self._why_end(counts.evaluated)
+        if self.ended:
+            return None
+        reason = None
+        if self._budget is None or counts.evaluated + counts.claimed < self._budget:
+            try:
+                running = self._begin()
+            except ExhaustedError as error:
+                reason = str(error)
+            else:
+                if running:
+                    return running
+        if not self._running and not self._wait_for_others():
+            self.ended = reason
         return None
+
+    def _why_end(self, evaluated: int) -> str | None:
+        if self._budget is not None and evaluated >= self._budget:
+            return "budget spent"
+        return "time is up" if self.is_late() else None
+
+    def _wait_for_others(self) -> bool:
+        return wait_for_others(
+            self._study,
+            self._store,
+            self._search_space,
+            self._run_handle.run,
+            self._progress,
+            is_late=self.is_late,
+        )
 
     def _begin(self) -> RunningTrial | None:
         """Ask until a trial is claimed; ``None`` if another driver has the last of the budget."""
@@ -200,7 +241,6 @@ class RemovalSearcher(Searcher):
                 if claim is ClaimResult.GRANTED:
                     return RunningTrial(trial, architecture, self._score(architecture))
                 if claim is ClaimResult.SPENT:
-                    self.ended = "budget spent"
                     return None
                 reason = "another run evaluates it"
             self._recorder.reject(trial, architecture, reason)

@@ -37,6 +37,7 @@ class Settings:
         workers: Trials that run at the same time.
         gpus_per_trial: GPUs per trial; may be a fraction.
         ray_address: Address of the Ray cluster to join; ``None`` starts one for this search.
+        trial_timeout: Seconds that a trial may take; ``None`` takes them from what is known.
         constraints: Constraints on the price of an architecture.
         seeds: Removal sets to evaluate first.
         seed: Random seed of the sampler.
@@ -51,6 +52,7 @@ class Settings:
     workers: int = 1
     gpus_per_trial: float = 0.0
     ray_address: str | None = None
+    trial_timeout: float | None = None
     constraints: Constraints = field(default_factory=Constraints)
     seeds: tuple[RemovalSet, ...] = ()
     seed: int = 0

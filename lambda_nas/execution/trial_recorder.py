@@ -137,6 +137,16 @@ class TrialRecorder:
         self._weights.file(running.trial.number).unlink(missing_ok=True)
         return self._store.settle(self._name, running.trial.number, tell)
 
+    def give_back(self, running: RunningTrial, reason: str) -> None:
+        """Queue the architecture of a trial that could not end; this is no failure of it."""
+
+        def tell() -> None:
+            self._requeue(running.trial, reason, counts=False)
+
+        # An earlier rung may have left some.
+        self._weights.file(running.trial.number).unlink(missing_ok=True)
+        self._store.settle(self._name, running.trial.number, tell)
+
     def stop(self, running: RunningTrial) -> None:
         """Record a trial that was stopped early, and delete its weights."""
         # Before the store knows the trial: a kill in between leaves no file that nobody knows.

@@ -16,6 +16,7 @@ from lambda_nas.execution.progress import Progress
 from lambda_nas.execution.searcher import RemovalSearcher
 from lambda_nas.execution.settings import SearchTask, Settings
 from lambda_nas.execution.study_store import RunHandle, StudyStore
+from lambda_nas.execution.time_limits import TimeKeeper, foresee_seconds
 from lambda_nas.execution.trainable import RemovalTrial, WorkerSetup
 from lambda_nas.execution.weights import WeightsWriter
 from lambda_nas.records.weights import StudyWeights
@@ -48,8 +49,8 @@ class EarlyStoppingScheduler(FIFOScheduler):
             self._searcher.on_trial_error(trial.trial_id, str(error).strip().splitlines()[-1])
 
 
-class StopOnError(Stopper):
-    """Ends the run at once when the database or too many trials in a row have failed."""
+class StopAtOnce(Stopper):
+    """Ends the run at once when the searcher has an error, or the time is up."""
 
     def __init__(self, searcher: RemovalSearcher) -> None:
         self._searcher = searcher
@@ -60,8 +61,8 @@ class StopOnError(Stopper):
         return False
 
     def stop_all(self) -> bool:
-        """Return whether the searcher has ended with an error."""
-        return self._searcher.error is not None
+        """Return whether no trial that is running matters any more."""
+        return self._searcher.error is not None or self._searcher.is_over
 
 
 def run_trials(
@@ -81,7 +82,7 @@ def run_trials(
     """Run trials until the searcher stops, and return why it ended.
 
     The task is put into Ray's object store once; each worker process reads it from there once.
-    No trial begins after ``deadline`` seconds of the run.
+    After ``deadline`` seconds of the run, the running trials are given up.
 
     Raises:
         StorageError: If the database fails; the running trials are given up.
@@ -128,8 +129,16 @@ def run_trials(
                 verbose=0,
                 # The default in notebooks clears the output of the cell, even if it prints nothing.
                 progress_reporter=tune.CLIReporter(),
-                callbacks=[],
-                stop=StopOnError(searcher),
+                callbacks=[
+                    TimeKeeper(
+                        searcher,
+                        given=settings.trial_timeout,
+                        foreseen=foresee_seconds(
+                            task, prices.unpruned.throughput, settings.workers
+                        ),
+                    )
+                ],
+                stop=StopAtOnce(searcher),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )

@@ -20,6 +20,23 @@ def test_budget(lambda_nas, budget):
     )
 
 
+@pytest.mark.parametrize("limit", ["0s", "10", "soon", "-1m", "inf"])
+def test_trial_timeout(lambda_nas, limit):
+    code, out, err = lambda_nas("search", "--trial-timeout", limit)
+    assert (code, out) == (2, "")
+    assert err.startswith(
+        f"error: --trial-timeout {limit}: not a time limit; expected a time above 0 such as 90s"
+    )
+
+
+def test_a_folder_that_ray_cannot_use_is_refused_before_any_work(lambda_nas, monkeypatch, tmp_path):
+    monkeypatch.setenv("RAY_TMPDIR", f"{tmp_path}/{'long' * 20}")
+    code, out, err = lambda_nas("search", "--budget", "1")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: Ray can't keep its sockets in ")
+    assert not (tmp_path / "studies").exists()
+
+
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [

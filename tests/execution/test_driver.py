@@ -2,7 +2,8 @@
 
 import subprocess
 import sys
-from contextlib import contextmanager
+import time
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 
 import optuna
@@ -200,17 +201,29 @@ def test_a_dead_driver_elsewhere_is_told_by_its_silence(source, tmp_path, monkey
 
 
 @pytest.mark.full
-def test_a_living_driver_elsewhere_keeps_its_trial_and_its_part_of_the_budget(source, tmp_path):
+def test_a_living_driver_elsewhere_keeps_its_trial_until_it_leaves(source, tmp_path, monkeypatch):
+    monkeypatch.setattr(heartbeat, "HEARTBEAT_S", 0.5)
     store, _ = search(source, tmp_path, 2)
     study = optuna.load_study(study_name="study", storage=store.optuna)
     [theirs] = unmeasured(store)
     trial, run = begin_as_a_dead_driver(store, study, theirs, on="elsewhere")
-    with heartbeat.heartbeat(store, run, {}, started=0.0):
-        _, outcome = search(source, tmp_path, 4)
-        assert [claim.architecture.removal for claim in store.claims("study")] == [theirs]
-    assert study.trials[trial.number].state == TrialState.RUNNING
-    assert outcome.counts.complete == 3
-    assert theirs not in {record.removal for record in store.trial_records("study")}
+    alive = ExitStack()
+    alive.enter_context(heartbeat.heartbeat(store, run, {}, started=0.0))
+    found = {}
+
+    def wait(seconds):
+        if store.count("study").evaluated == 3:
+            found.update(claims=store.claims("study"), trial=study.trials[trial.number])
+            alive.close()
+        sleep(seconds)
+
+    sleep = time.sleep
+    monkeypatch.setattr(heartbeat.time, "sleep", wait)
+    _, outcome = search(source, tmp_path, 4)
+    assert [claim.architecture.removal for claim in found["claims"]] == [theirs]
+    assert found["trial"].state == TrialState.RUNNING
+    assert outcome.ended == "budget spent"
+    assert [record.removal for record in store.trial_records("study")][3:] == [theirs]
 
 
 @pytest.mark.full

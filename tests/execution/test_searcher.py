@@ -1,6 +1,8 @@
 """The searcher with a real database, and without Ray: its workers' results are made up."""
 
 import math
+from dataclasses import replace
+from functools import partial
 
 import optuna
 import pytest
@@ -11,10 +13,13 @@ from silent import Silent
 from store_fixtures import weights_of
 
 from lambda_nas.errors import TrialsFailedError
+from lambda_nas.execution import heartbeat
 from lambda_nas.execution.searcher import MAX_FAILURES, MAX_REJECTIONS, RemovalSearcher
 from lambda_nas.execution.study_store import RunHandle
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.models.search_space import SearchSpace
+from lambda_nas.records.run import ClaimResult
+from lambda_nas.records.trial import RungResult, TrialRecord
 from lambda_nas.store.study_store import SqlStudyStore
 from lambda_nas.strategy.early_stopping import EarlyStopping
 from lambda_nas.strategy.optuna_trials import DIRECTIONS, MAX_RETRIES
@@ -31,7 +36,17 @@ def score(architecture):
 class Search:
     """A searcher, and what it writes to."""
 
-    def __init__(self, store, prices, run, *, budget=None, storage=None):
+    def __init__(
+        self,
+        store,
+        prices,
+        run,
+        *,
+        budget=None,
+        storage=None,
+        deadline=None,
+        elapsed=lambda: 1.0,
+    ):
         self.store, self.progress = store, Silent()
         self.sampler = RemovalSampler(SPACE, prices, score, baseline=0.8, seed=0)
         self.study = optuna.create_study(
@@ -49,9 +64,9 @@ class Search:
             score,
             search_space=SPACE,
             budget=budget,
-            deadline=None,
+            deadline=deadline,
             workers=1,
-            run_handle=RunHandle(run, lambda: 1.0),
+            run_handle=RunHandle(run, elapsed),
             weights=weights_of(store, NAME),
             progress=self.progress,
         )
@@ -174,6 +189,87 @@ def test_the_search_ends_when_the_budget_is_spent_and_nothing_runs(make_search):
     search.end(0.5)
     assert search.searcher.suggest("b") == Searcher.FINISHED
     assert search.searcher.ended == "budget spent"
+
+
+@pytest.fixture
+def other(make_search, who):
+    """A search with one trial of the budget done and the other claimed by another driver."""
+    search = make_search(budget=2)
+    search.begin()
+    search.end(0.5)
+    elsewhere = search.store.begin_run(NAME, replace(who, machine="elsewhere"))
+    trial, architecture, _ = search.sampler.ask(search.study)
+    claim = search.store.claim(NAME, architecture, trial.number, run=elsewhere, budget=2)
+    assert claim is ClaimResult.GRANTED
+    return search, elsewhere, trial, architecture
+
+
+def test_a_driver_that_dies_meanwhile_leaves_its_trial_to_those_that_live(other, monkeypatch):
+    search, _, trial, architecture = other
+    monkeypatch.setattr(heartbeat, "SILENT_S", 0.0)
+    assert search.searcher.suggest("b") is None
+    assert search.searcher.ended is None
+    assert search.study.trials[trial.number].state == TrialState.FAIL
+    assert search.begin("b")[1] == architecture
+    search.end(0.5, trial_id="b")
+    assert search.searcher.suggest("c") == Searcher.FINISHED
+    assert search.searcher.ended == "budget spent"
+    assert len(search.store.trial_records(NAME)) == 2
+
+
+def test_a_driver_that_left_in_order_is_known_at_once(other):
+    search, elsewhere, _, architecture = other
+    search.store.record_heartbeat(elsewhere, 1.0, {}, ended=True)
+    assert search.searcher.suggest("b") is None
+    assert search.begin("b")[1] == architecture
+
+
+def test_a_driver_that_lives_is_waited_for(other, monkeypatch):
+    search, elsewhere, trial, architecture = other
+    looks = []
+
+    def beat_and_end(_):
+        looks.append(search.searcher.ended)
+        search.store.record_heartbeat(elsewhere, 1.0, {})
+        if len(looks) == 3:
+            rungs = (RungResult(0, 0.5, 1.0),)
+            record = TrialRecord(trial.number, architecture, rungs, 0.5, elsewhere, 1.0)
+            tell = partial(search.study.tell, trial, [1, 1, 1])
+            search.store.record(NAME, record, tell=tell)
+
+    monkeypatch.setattr(heartbeat.time, "sleep", beat_and_end)
+    assert search.searcher.suggest("b") is None
+    assert looks == [None, None, None]
+    assert search.searcher.suggest("b") == Searcher.FINISHED
+    assert search.searcher.ended == "budget spent"
+
+
+def test_when_the_time_is_up_what_runs_goes_back_to_the_queue(make_search):
+    seconds = [0.0]
+    search = make_search(deadline=10.0, elapsed=lambda: seconds[0])
+    number, architecture = search.begin()
+    seconds[0] = 11.0
+    assert search.searcher.is_late()
+    search.searcher.give_back()
+    assert search.searcher.suggest("b") == Searcher.FINISHED
+    assert search.searcher.ended == "time is up"
+    # Killed afterwards, the worker's trial has not failed.
+    search.die()
+    assert search.progress.failures == []
+    assert search.store.claims(NAME) == []
+    [queued] = search.queued()
+    assert queued.user_attrs["retries"] == 0
+    assert SPACE.to_architecture(queued.system_attrs["fixed_params"]) == architecture
+    assert search.study.trials[number].user_attrs["reason"] == "time is up"
+
+
+def test_a_trial_whose_worker_was_killed_for_its_time_is_not_tried_again(make_search):
+    search = make_search()
+    _, architecture = search.begin()
+    search.searcher.on_trial_error("a", "took longer than the limit of 9 s")
+    search.die()
+    assert search.progress.failures == [(architecture, "took longer than the limit of 9 s")]
+    assert search.queued() == []
 
 
 class CountingStorage(InMemoryStorage):

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import optuna
@@ -20,6 +21,13 @@ from lambda_nas.store.study_store import SqlStudyStore
 TINY = [sys.executable, str(Path(__file__).with_name("tiny_search.py"))]
 DEADLINE_S = 600
 SPENT = "the budget is spent"
+
+
+def title(process):
+    """Return a process's command line, which is empty once it has ended."""
+    with suppress(psutil.Error):
+        return " ".join(process.cmdline())
+    return ""
 
 
 class Search:
@@ -89,7 +97,9 @@ class Search:
 
         def is_there():
             children = psutil.Process(self.pid).children(recursive=True)
-            found[:] = (one for one in children if "RemovalTrial" in " ".join(one.cmdline()))
+            # Ray's name for it, with the resources, while it runs a trial.
+            names = ("RemovalTrial", "ResourceTrainable")
+            found[:] = (one for one in children if any(name in title(one) for name in names))
             return len(found) == 1
 
         self.wait_for(is_there)

@@ -26,7 +26,7 @@ from lambda_nas.records.weights import StudyWeights
 from lambda_nas.store.study_store import SqlStudyStore
 from lambda_nas.training.evaluation import evaluate
 
-from .conftest import DEADLINE_S, TINY, Search, check_sound
+from .conftest import DEADLINE_S, TINY, Search, check_sound, title
 from .tiny_search import STUDY, Lines, source
 
 FULL_BYTES = 65536
@@ -110,12 +110,6 @@ class Node:
         for process in self.processes():
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-
-
-def title(process):
-    with suppress(psutil.Error):
-        return " ".join(process.cmdline())
-    return ""
 
 
 class Cluster:

@@ -95,6 +95,19 @@ def test_two_drivers_share_a_study_while_the_clock_of_one_steps(begin, sqlite, s
     assert {history.run for history in study.trials} == {run.id for run in study.runs}
 
 
+def test_the_trial_of_a_driver_that_dies_goes_to_the_one_that_lives(begin, sqlite):
+    budget = 8
+    both = [begin(sqlite, budget, "--images", "6000") for _ in range(2)]
+    for search in both:
+        search.wait_for(lambda search=search: search.trials() >= 1)
+    store = SqlStudyStore.open(sqlite)
+    both[0].wait_for(lambda: len({claim.run.id for claim in store.claims(STUDY)}) == 2)
+    both[0].kill()
+    assert both[1].end() == 0
+    check_sound(sqlite, STUDY, budget)
+    assert both[1].lines[-1] == "ended budget spent\n"
+
+
 def test_a_long_search_does_not_grow(begin, sqlite):
     trials = 150
     search = begin(sqlite, trials, "--depth", "10", "--images", "28", "--workers", "2")

@@ -2,6 +2,7 @@
 
 import resource
 from contextlib import suppress
+from pathlib import Path
 
 import optuna
 import psutil
@@ -58,6 +59,42 @@ def test_the_set_of_a_worker_that_dies_or_is_out_of_memory_is_tried_again(begin,
     assert full.startswith("out of memory: ") or full == died
     measured = {str(history.removal) for history in study.trials}
     assert {trial.user_attrs["removed"] for trial in lost} <= measured
+
+
+@pytest.fixture
+def hung(tmp_path):
+    """A file; while it is there, each trial hangs in its first pass."""
+    file = tmp_path / "hung"
+    file.touch()
+    return file
+
+
+@pytest.mark.full
+def test_a_worker_that_hangs_is_killed_and_the_search_goes_on(begin, sqlite, hung):
+    search = begin(sqlite, 3, "--trial-timeout", "30", env={"HOLD_TRIALS": str(hung)})
+    search.wait_for(Path(f"{hung}.reached").exists)
+    worker = search.wait_for_worker()
+    search.wait_for(lambda: failures(search) == 1)
+    hung.unlink()
+    assert search.end() == 0
+    check_sound(sqlite, STUDY, 3)
+    [lost] = failed(sqlite)
+    assert lost.user_attrs["reason"] == "took longer than the limit of 30 s"
+    assert not worker.is_running()
+
+
+@pytest.mark.full
+def test_a_search_whose_time_is_up_does_not_wait_for_a_worker_that_hangs(begin, sqlite, hung):
+    search = begin(sqlite, 0, "--seconds", "30", env={"HOLD_TRIALS": str(hung)})
+    search.wait_for(Path(f"{hung}.reached").exists)
+    worker = search.wait_for_worker()
+    assert search.end() == 0
+    assert search.lines[-1] == "ended time is up\n"
+    assert failures(search) == 0
+    assert SqlStudyStore.open(sqlite).claims(STUDY) == []
+    [lost] = failed(sqlite)
+    assert lost.user_attrs["reason"] == "time is up"
+    assert not worker.is_running()
 
 
 def test_what_an_allocation_fails_with_is_known():

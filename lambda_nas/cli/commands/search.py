@@ -79,6 +79,13 @@ def search(
         str | None,
         typer.Option(envvar="RAY_ADDRESS", help="Ray cluster to join: HOST:PORT, or auto."),
     ] = None,
+    trial_timeout: Annotated[
+        str | None,
+        typer.Option(
+            help="How long a trial may take (90s, 10m, 2h) before it counts as hung.",
+            show_default="20 times the slowest, at least 2m",
+        ),
+    ] = None,
     max_params: Annotated[
         int | None, typer.Option(min=1, help="Maximum number of parameters.")
     ] = None,
@@ -119,6 +126,7 @@ def search(
         "workers": workers,
         "gpus_per_trial": gpus_per_trial,
         "ray_address": ray_address,
+        "trial_timeout": trial_timeout,
         "max_params": max_params,
         "max_memory": max_memory,
         "min_throughput": min_throughput,

@@ -27,7 +27,6 @@ from lambda_nas.cli.interrupts import second_signal_exits
 from lambda_nas.cli.loudness import logger, with_loudness
 from lambda_nas.cli.wording import wording
 from lambda_nas.errors import LambdaNasError
-from lambda_nas.reporting.formatting import printable
 
 COMMANDS = (
     search,
@@ -55,20 +54,20 @@ class Group(TyperGroup):
                 return super().invoke(ctx)
             except LambdaNasError as error:
                 text = error.worded(wording(self, ctx.invoked_subcommand))
-                _print_error(f"error: {text}")
+                _print(f"error: {text}", style="red")
                 raise typer.Exit(error.exit_code) from None
             except KeyboardInterrupt as interrupt:
                 # The functions note how their work is resumed.
                 for note in getattr(interrupt, "__notes__", ()):
-                    typer.echo(f"interrupted: {printable(note)}", err=True)
+                    _print(f"interrupted: {note}")
                 raise typer.Exit(interruption.exit_code) from None
 
 
-def _print_error(text: str) -> None:
-    """Print in red where colors are wanted: rich knows NO_COLOR, FORCE_COLOR and TERM."""
+def _print(text: str, style: str | None = None) -> None:
+    """Print to stderr, in color where that is wanted: rich knows NO_COLOR, FORCE_COLOR and TERM."""
     from lambda_nas.api.progress.console import PlainConsole
 
-    PlainConsole(stderr=True).print(text, style="red", soft_wrap=True)
+    PlainConsole(stderr=True).print(text, style=style, soft_wrap=True)
 
 
 def main() -> None:

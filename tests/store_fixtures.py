@@ -4,17 +4,21 @@ import hashlib
 import os
 from itertools import count
 
+import optuna
 import pytest
+from optuna.trial import TrialState
 from sqlalchemy import create_engine, make_url
 
 from lambda_nas.cost.measurement import Price
 from lambda_nas.cost.price_table import PriceTable
 from lambda_nas.models.architecture import Architecture
-from lambda_nas.records.run import RunInfo
+from lambda_nas.models.search_space import SearchSpace
+from lambda_nas.records.run import ClaimResult, RunInfo
 from lambda_nas.records.study import StudyInfo
-from lambda_nas.records.trial import ParetoTrial
+from lambda_nas.records.trial import ParetoTrial, RungResult, TrialRecord
 from lambda_nas.records.weights import StudyWeights
 from lambda_nas.store.study_store import SqlStudyStore
+from lambda_nas.strategy.optuna_trials import DIRECTIONS, distributions, objectives
 
 POSTGRES = "LAMBDA_NAS_TEST_POSTGRES"
 MARIADB = "LAMBDA_NAS_TEST_MARIADB"
@@ -30,6 +34,37 @@ BY_NUMBER = {
     for number in range(6)
 }
 PRICES = PriceTable.by_number((0, 1, 2, 4, 5), BY_NUMBER)
+SETTINGS = {
+    "architecture": "deit_tiny_patch16_224",
+    "model_args": {},
+    "pretrained_cfg": {},
+    "removed_before": [],
+    "doubled_before": [],
+    "data": "images: 20 calibration, 30 evaluation",
+    "max_removed": 5,
+    "batch_size": 32,
+    "rungs": 2,
+    "repair": True,
+    "seeds": [[0, 2]],
+    "constraints": {"max_params": None},
+}
+PRIOR = {
+    "score": "relative-entropy",
+    "images": 20,
+    "layers": [
+        {
+            "index": 0,
+            "entropy_attn": -1.5,
+            "entropy_mlp": 0.5,
+            "transfer_entropy": 0.25,
+            "relative_entropy": 0.125,
+            "high_frequency": None,
+        }
+    ],
+    "path": [{"added": 0, "removed": [0], "score": 0.125, "high_frequency": []}],
+    "scored": [{"removed": [0], "score": 0.125}],
+}
+SPACE = SearchSpace((0, 1, 2, 4, 5))
 _numbers = count()
 
 
@@ -88,6 +123,29 @@ def claim_and_record(store, study, record, **more):
     return store.record(study, record, **more)
 
 
+def fill(store, info, who):
+    """Add a study: two finished trials, one on the front, one that was stopped, one in flight."""
+    store.create_study(info, PRICES)
+    run = store.begin_run(info.name, who)
+    theirs = optuna.create_study(study_name=info.name, storage=store.optuna, directions=DIRECTIONS)
+    results = [([0], (0.5, 0.75), None), ([0, 1], (0.7, 0.8), None), ([2], (0.1,), "rung 0: low")]
+    for removed, accuracies, stopped in [*results, ([4], (), None)]:
+        one = Architecture.of(removed)
+        theirs.enqueue_trial(SPACE.to_params(one))
+        trial = theirs.ask(distributions(SPACE))
+        answer = store.claim(info.name, one, trial.number, run=run, budget=None)
+        assert answer is ClaimResult.GRANTED
+        rungs = tuple(RungResult(rung, value, 1.0) for rung, value in enumerate(accuracies))
+        history = TrialRecord(trial.number, one, rungs, 0.5, run, 1.0, stopped)
+        if stopped:
+            state = {"state": TrialState.PRUNED}
+        elif accuracies:
+            state = {"values": objectives(store.load(info.name).pareto_trial(history))}
+        else:
+            continue
+        store.record(info.name, history, tell=lambda t=trial, s=state: theirs.tell(t, **s))
+
+
 def weights_of(store, study, root=None):
     """Return where the weights of a study are kept."""
     return StudyWeights.below(root or store.weights_root, store.study(study))
@@ -108,7 +166,7 @@ def make_info():
             "seed": 3,
             "baseline_accuracy": 0.8125,
             "baseline": PRICES.unpruned,
-            "settings": {"max_removed": 5, "constraints": {"max_params": None}, "seeds": [[0, 2]]},
+            "settings": SETTINGS,
         }
         return StudyInfo(**(values | changes))
 

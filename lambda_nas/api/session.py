@@ -104,7 +104,10 @@ def _search(
     rungs = len(task.rungs) + 1
     begun = _begun(session, device_name(device), rungs=rungs)
     timed.tell(begun)
-    if not store.has(name):
+    if store.has(name):
+        # Whatever is damaged is told before any work.
+        store.load(name)
+    else:
         accuracy, prices = measure_baseline(task, settings, timed)
         store.create_study(
             StudyInfo(

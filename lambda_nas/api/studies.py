@@ -46,7 +46,7 @@ def list_studies(storage: str | None = None) -> list[StudySummary]:
     Raises:
         StorageError: If the database is missing or can't be used.
     """
-    with SqlStudyStore.open(storage, create=False) as store:
+    with SqlStudyStore.open(storage, create=False) as store, store.reading_optuna() as optuna:
         return [
             StudySummary(
                 name=info.name,
@@ -54,7 +54,7 @@ def list_studies(storage: str | None = None) -> list[StudySummary]:
                 data=info.data,
                 device=info.device,
                 baseline_accuracy=info.baseline_accuracy,
-                complete=count_stored(info.name, store.optuna).complete,
+                complete=count_stored(info.name, optuna).complete,
                 front=len(store.front(info.name)),
                 last_run=max((run.started_at for run in store.runs(info.name)), default=None),
             )

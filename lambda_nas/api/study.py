@@ -227,7 +227,7 @@ def read_study(
         StorageError: If the database can't be used.
     """
     record = store.load(name)
-    with store.translated_errors():
-        counts = count_stored(name, store.optuna)
+    with store.reading_optuna() as optuna:
+        counts = count_stored(name, optuna)
     root = store.weights_root if weights is None else Path(weights)
     return Study(record, StudyWeights.below(root, record.info), counts, ended=ended)

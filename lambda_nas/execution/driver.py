@@ -164,8 +164,8 @@ def run_search(
             constraints=settings.constraints,
             seed=settings.seed,
         )
-        with store.translated_errors():
-            study = _open_study(name, store.optuna, sampler)
+        with store.reading_optuna() as storage:
+            study = _open_study(name, storage, sampler)
             requeue_stale_trials(study, store, settings.search_space, run_handle.run, progress)
             _enqueue(study, settings, {each.architecture for each in store.trial_records(name)})
             progress.trials(count_trials(study), store.front(name))

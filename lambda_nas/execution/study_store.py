@@ -68,6 +68,9 @@ class StudyStore(Protocol):
     def claims(self, study: str) -> Sequence[Claim]:
         """Return the claims of running trials and of those whose run was killed."""
 
+    def reading_optuna(self) -> AbstractContextManager[RDBStorage]:
+        """Yield Optuna's storage; whatever it can't read becomes a ``StorageError``."""
+
     def translated_errors(self) -> AbstractContextManager[None]:
         """Turn the errors that Optuna raises about the database into ``StorageError``."""
 

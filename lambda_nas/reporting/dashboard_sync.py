@@ -27,8 +27,8 @@ def sync_study(store: SqlStudyStore, name: str) -> None:
     from lambda_nas.reporting.dashboard import publish
 
     study = store.load(name)
-    with store.translated_errors():
-        known = optuna.study.get_all_study_names(store.optuna)
+    with store.reading_optuna() as storage:
+        known = optuna.study.get_all_study_names(storage)
     if name in known:
         with store.transaction(name):
             publish(study, optuna.load_study(study_name=name, storage=store.optuna), store.url)

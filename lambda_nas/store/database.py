@@ -21,6 +21,9 @@ from lambda_nas.errors import ConnectionLostError, LambdaNasError, StorageError
 from lambda_nas.store.sqlite import BUSY_TIMEOUT_S, WRITE, SqliteFile
 from lambda_nas.store.urls import driver_reason, shown_url, weights_root
 
+LONGEST_REASON = 300
+"""Characters of an error that are told: it may hold a damaged text of any length."""
+
 
 class Database:
     """The database that holds our tables and Optuna's."""
@@ -79,16 +82,31 @@ class Database:
         Raises:
             StorageError: If the database fails, or its contents can't be read.
         """
-        with self.translated_errors(), Session(self._engine) as session:
+        with self._readable(), Session(self._engine) as session:
+            yield session
+
+    @contextmanager
+    def reading_optuna(self) -> Iterator[RDBStorage]:
+        """Yield Optuna's storage, to read from.
+
+        Raises:
+            StorageError: If the database fails, or Optuna can't read its contents.
+        """
+        with self._readable():
+            yield self.optuna
+
+    @contextmanager
+    def _readable(self) -> Iterator[None]:
+        with self.translated_errors():
             try:
-                yield session
+                yield
             except LambdaNasError:
                 raise
-            except (ValueError, TypeError, LookupError) as error:
+            except (ValueError, TypeError, LookupError, ArithmeticError, AssertionError) as error:
                 kind, url = type(error).__name__, self._engine.url
                 raise StorageError(
                     f"the contents of the study database {shown_url(url)} can't be read ({kind}: "
-                    f"{driver_reason(error, url)})",
+                    f"{driver_reason(error, url)[:LONGEST_REASON]})",
                     advice="restore it from a copy, or start over with another `storage`",
                 ) from error
 
@@ -122,7 +140,7 @@ class Database:
     @contextmanager
     def _transaction(self) -> Iterator[tuple[Connection, Session]]:
         with (
-            self.translated_errors(),
+            self._readable(),
             self._writer.begin() as connection,
             Session(connection, join_transaction_mode="create_savepoint") as session,
         ):

@@ -13,7 +13,7 @@ from lambda_nas.cost.merged_prices import MergedPrices
 from lambda_nas.cost.price_table import PriceTable
 from lambda_nas.errors import InputError
 from lambda_nas.models.architecture import Architecture
-from lambda_nas.records.study import StudyInfo
+from lambda_nas.records.study import StudyInfo, StudyRecord
 from lambda_nas.records.trial import ParetoTrial, RungResult, TrialRecord
 from lambda_nas.store.schema import PriceRow, PriorRow, StudyRow, TrialRow
 
@@ -45,6 +45,9 @@ def study_row(session: Session, name: str, *, lock: bool = False) -> StudyRow:
 
 def study_info(session: Session, row: StudyRow) -> StudyInfo:
     """Return what a study is about."""
+    prices = price_table(session, row)
+    if not {*row.layers} <= {*prices.attention()}:
+        raise ValueError(f"lambda_studies.layers of {row.name}: one is in none of the stages")
     return StudyInfo(
         uuid=row.uuid,
         name=row.name,
@@ -56,7 +59,7 @@ def study_info(session: Session, row: StudyRow) -> StudyInfo:
         layers=tuple(row.layers),
         seed=row.seed,
         baseline_accuracy=row.baseline_accuracy,
-        baseline=price_table(session, row).unpruned,
+        baseline=prices.unpruned,
         settings=row.settings,
     )
 
@@ -90,11 +93,20 @@ def trial_rows(session: Session, study_id: int) -> Sequence[TrialRow]:
     ).all()
 
 
-def trial_record(row: TrialRow) -> TrialRecord:
-    """Return an evaluated trial with all its rungs."""
+def trial_record(row: TrialRow, prices: PriceTable) -> TrialRecord:
+    """Return an evaluated trial with all its rungs.
+
+    Raises:
+        LookupError: If its architecture has no price.
+        ValueError: If it has no measurements.
+    """
+    architecture = Architecture.parse(row.architecture)
+    prices.of(architecture)
+    if not row.measurements:
+        raise ValueError(f"trial {row.number} has no measurements")
     return TrialRecord(
         trial=row.number,
-        architecture=Architecture.parse(row.architecture),
+        architecture=architecture,
         rungs=tuple(
             RungResult(rung.rung, rung.accuracy, rung.seconds) for rung in row.measurements
         ),
@@ -103,6 +115,20 @@ def trial_record(row: TrialRow) -> TrialRecord:
         elapsed_s=row.elapsed_s,
         stopped=row.stopped,
     )
+
+
+def check_references(study: StudyRecord) -> None:
+    """Check that the trials of a study are of its runs and of its model's layers.
+
+    Raises:
+        LookupError: If not.
+    """
+    runs, layers = {run.id for run in study.runs}, {*study.prices.attention()}
+    for trial in study.trials:
+        if trial.run not in runs:
+            raise LookupError(f"trial {trial.trial} is of run {trial.run}, which the study lacks")
+        if not {*trial.removal} <= layers:
+            raise LookupError(f"trial {trial.trial} removes {trial.removal}: no such layers")
 
 
 def pareto_trials(rows: Iterable[TrialRow], prices: PriceTable) -> list[ParetoTrial]:
@@ -127,4 +153,5 @@ def pareto_trials(rows: Iterable[TrialRow], prices: PriceTable) -> list[ParetoTr
 
 def prior(session: Session, study_id: int) -> dict[str, Any] | None:
     """Return the prior, or ``None`` if it has not been saved."""
-    return session.scalar(select(PriorRow.content).where(PriorRow.study_id == study_id))
+    row = session.get(PriorRow, study_id)
+    return None if row is None else row.content

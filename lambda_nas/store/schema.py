@@ -12,8 +12,26 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    event,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+
+from lambda_nas.store.contents import (
+    HOLDS,
+    Count,
+    Finite,
+    Fraction,
+    Hexadecimal,
+    Index,
+    Layers,
+    NotNegative,
+    Positive,
+    Seconds,
+    Stages,
+    StoredPrior,
+    StoredSettings,
+    check_row,
+)
 
 NAME = 255
 # Enough for 64 layers and more with their commas. MySQL indexes no text of unknown length.
@@ -25,6 +43,11 @@ class Base(DeclarativeBase):
 
     # MySQL's FLOAT has 24 bits.
     type_annotation_map: ClassVar = {float: Double}
+
+
+@event.listens_for(Base, "load", propagate=True)
+def _check_row(row: Base, _context: object) -> None:
+    check_row(row)
 
 
 def _now() -> datetime:
@@ -42,19 +65,19 @@ class StudyRow(Base):
     __tablename__ = "lambda_studies"
 
     id: Mapped[int] = mapped_column(primary_key=True)
-    uuid: Mapped[str] = mapped_column(String(32), unique=True, index=True)
+    uuid: Mapped[Hexadecimal] = mapped_column(String(32), unique=True, index=True)
     name: Mapped[str] = mapped_column(String(NAME), unique=True)
     model: Mapped[str] = mapped_column(Text)
     model_fingerprint: Mapped[str] = mapped_column(String(64))
     data: Mapped[str] = mapped_column(Text)
     data_fingerprint: Mapped[str] = mapped_column(String(64))
     device: Mapped[str] = mapped_column(Text)
-    layers: Mapped[list[int]] = mapped_column(JSON)
-    stages: Mapped[list[list[int]]] = mapped_column(JSON)
+    layers: Mapped[Layers] = mapped_column(JSON)
+    stages: Mapped[Stages] = mapped_column(JSON)
     merged: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
     seed: Mapped[int]
-    baseline_accuracy: Mapped[float]
-    settings: Mapped[dict[str, Any]] = mapped_column(JSON)
+    baseline_accuracy: Mapped[Fraction]
+    settings: Mapped[dict[str, Any]] = mapped_column(JSON, info={HOLDS: StoredSettings})
     created_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), default=_now)
 
 
@@ -70,19 +93,19 @@ class RunRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey(StudyRow.id), index=True)
     machine: Mapped[str] = mapped_column(String(NAME))
-    pid: Mapped[int]
+    pid: Mapped[Index]
     device: Mapped[str] = mapped_column(Text)
     model_fingerprint: Mapped[str] = mapped_column(String(64))
     data_fingerprint: Mapped[str] = mapped_column(String(64))
     versions: Mapped[dict[str, str]] = mapped_column(JSON)
     seed: Mapped[int]
-    workers: Mapped[int]
+    workers: Mapped[Count]
     command: Mapped[str] = mapped_column(Text)
     started_at: Mapped[datetime] = mapped_column(DateTime(timezone=True), default=_now)
-    heartbeats: Mapped[int] = mapped_column(BigInteger, default=0)
-    seconds: Mapped[float] = mapped_column(default=0.0)
+    heartbeats: Mapped[Index] = mapped_column(BigInteger, default=0)
+    seconds: Mapped[NotNegative] = mapped_column(default=0.0)
     ended: Mapped[bool] = mapped_column(default=False)
-    spent: Mapped[dict[str, float]] = mapped_column(JSON)
+    spent: Mapped[Seconds] = mapped_column(JSON)
 
 
 class ClaimRow(Base):
@@ -96,7 +119,7 @@ class ClaimRow(Base):
 
     study_id: Mapped[int] = mapped_column(ForeignKey(StudyRow.id), primary_key=True)
     architecture: Mapped[str] = mapped_column(String(ARCHITECTURE), primary_key=True)
-    number: Mapped[int]
+    number: Mapped[Index]
     run_id: Mapped[int] = mapped_column(ForeignKey(RunRow.id), index=True)
 
 
@@ -112,12 +135,12 @@ class PriceRow(Base):
     id: Mapped[int] = mapped_column(primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey(StudyRow.id))
     signature: Mapped[str] = mapped_column(String(NAME))
-    throughput: Mapped[float]
-    speedup: Mapped[float]
-    latency_ms: Mapped[float]
-    memory_bytes: Mapped[int] = mapped_column(BigInteger)
-    params: Mapped[int] = mapped_column(BigInteger)
-    macs: Mapped[int] = mapped_column(BigInteger)
+    throughput: Mapped[Positive]
+    speedup: Mapped[Positive]
+    latency_ms: Mapped[Positive]
+    memory_bytes: Mapped[Count] = mapped_column(BigInteger)
+    params: Mapped[Count] = mapped_column(BigInteger)
+    macs: Mapped[Count] = mapped_column(BigInteger)
 
 
 class PriorRow(Base):
@@ -126,7 +149,7 @@ class PriorRow(Base):
     __tablename__ = "lambda_priors"
 
     study_id: Mapped[int] = mapped_column(ForeignKey(StudyRow.id), primary_key=True)
-    content: Mapped[dict[str, Any]] = mapped_column(JSON)
+    content: Mapped[dict[str, Any]] = mapped_column(JSON, info={HOLDS: StoredPrior})
 
 
 class TrialRow(Base):
@@ -146,13 +169,13 @@ class TrialRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     study_id: Mapped[int] = mapped_column(ForeignKey(StudyRow.id))
-    number: Mapped[int]
+    number: Mapped[Index]
     architecture: Mapped[str] = mapped_column(String(ARCHITECTURE))
     weights: Mapped[str | None] = mapped_column(Text)
     stopped: Mapped[str | None] = mapped_column(Text)
-    score: Mapped[float]
+    score: Mapped[Finite]
     run_id: Mapped[int] = mapped_column(ForeignKey(RunRow.id))
-    elapsed_s: Mapped[float]
+    elapsed_s: Mapped[NotNegative]
     measurements: Mapped[list["MeasurementRow"]] = relationship(order_by="MeasurementRow.rung")
 
 
@@ -164,6 +187,6 @@ class MeasurementRow(Base):
 
     id: Mapped[int] = mapped_column(primary_key=True)
     trial_id: Mapped[int] = mapped_column(ForeignKey(TrialRow.id))
-    rung: Mapped[int]
-    accuracy: Mapped[float]
-    seconds: Mapped[float]
+    rung: Mapped[Index]
+    accuracy: Mapped[Fraction]
+    seconds: Mapped[NotNegative]

@@ -66,6 +66,10 @@ class SqlStudyStore:
         """Optuna's storage in the same database."""
         return self._database.optuna
 
+    def reading_optuna(self) -> AbstractContextManager[RDBStorage]:
+        """Yield Optuna's storage; whatever it can't read becomes a ``StorageError``."""
+        return self._database.reading_optuna()
+
     def translated_errors(self) -> AbstractContextManager[None]:
         """Turn the errors that Optuna raises about the database into ``StorageError``."""
         return self._database.translated_errors()
@@ -122,14 +126,16 @@ class SqlStudyStore:
             row = reading.study_row(session, name)
             prices = reading.price_table(session, row)
             trials = reading.trial_rows(session, row.id)
-            return StudyRecord(
+            record = StudyRecord(
                 info=reading.study_info(session, row),
                 prices=prices,
                 prior=reading.prior(session, row.id),
-                trials=tuple(map(reading.trial_record, trials)),
+                trials=tuple(reading.trial_record(trial, prices) for trial in trials),
                 front=tuple(non_dominated(reading.pareto_trials(trials, prices))),
                 runs=runs.of_study(session, row.id),
             )
+            reading.check_references(record)
+            return record
 
     def check_same(
         self,
@@ -289,8 +295,10 @@ class SqlStudyStore:
     def trial_records(self, study: str) -> list[TrialRecord]:
         """Return all evaluated trials in order, including those that were stopped early."""
         with self._database.reading() as session:
-            rows = reading.trial_rows(session, reading.study_row(session, study).id)
-            return [reading.trial_record(row) for row in rows]
+            row = reading.study_row(session, study)
+            prices = reading.price_table(session, row)
+            trials = reading.trial_rows(session, row.id)
+            return [reading.trial_record(trial, prices) for trial in trials]
 
     def front(self, study: str) -> list[ParetoTrial]:
         """Return the front, slowest trial first."""

@@ -1,8 +1,11 @@
 """`export` of a small study: what it writes and prints, and what it refuses before any work."""
 
 import json
+import re
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from uuid import uuid4
 
 import pytest
@@ -10,7 +13,7 @@ import safetensors.torch
 import timm
 import torch
 from huggingface_hub import metadata_load
-from store_fixtures import claim_and_record, weights_of
+from store_fixtures import SETTINGS, claim_and_record, weights_of
 
 from lambda_nas.cost.measurement import Price
 from lambda_nas.cost.price_table import PriceTable
@@ -50,15 +53,12 @@ def pruned(monkeypatch, tmp_path, who):
         seed=0,
         baseline_accuracy=0.8,
         baseline=BASE,
-        settings={
+        settings=SETTINGS
+        | {
             "architecture": config.architecture,
             "model_args": config.model_args,
             "pretrained_cfg": config.pretrained_cfg,
-            "removed_before": [],
-            "doubled_before": [],
             "data": "/home/someone/images: 20 calibration, 30 evaluation",
-            "batch_size": 32,
-            "repair": True,
         },
     )
     store = SqlStudyStore.open("sqlite:///studies/lambda_nas.db")
@@ -227,3 +227,49 @@ def test_the_line_to_paste_loads_the_folder_whatever_its_name(pruned, lambda_nas
     assert line.startswith("  python -c 'import timm; timm.create_model(")
     done = subprocess.run(["sh", "-c", line.replace("python", sys.executable, 1)], check=False)
     assert done.returncode == 0
+
+
+@pytest.mark.usefixtures("pruned")
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("studies",),
+        ("show", "vit-images"),
+        ("report", "vit-images", "--out", "report.html"),
+        ("export", "vit-images", "--out", "out"),
+        ("train", "vit-images", "--epochs", "1", "--out", "out"),
+        ("doctor", "vit-images"),
+        ("dashboard",),
+    ],
+)
+def test_each_command_tells_of_a_damaged_database_in_one_line(lambda_nas, command):
+    with closing(sqlite3.connect("studies/lambda_nas.db")) as raw, raw:
+        raw.execute("UPDATE lambda_prices SET speedup = -1")
+    code, out, err = lambda_nas(*command)
+    assert (code, out) == (1, "")
+    assert re.fullmatch(
+        r"error: the contents of the study database .* can't be read \(ValueError: "
+        r"lambda_prices\.speedup is -1\.0: .*\): restore it from a copy, .*\n",
+        err,
+    )
+
+
+@pytest.mark.usefixtures("pruned")
+def test_the_weights_of_another_database_are_refused(refused, tmp_path):
+    [weights] = tmp_path.glob("studies/lambda_nas-weights/vit-images-*/trial-00000.safetensors")
+    with safetensors.safe_open(weights, "pt") as file:
+        label, state = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    safetensors.torch.save_file(state, weights, metadata=label | {"study": "f" * 32})
+    code, error = refused()
+    assert code == 2
+    assert error.endswith(f"error: the weights at {weights} belong to another study ({'f' * 32})\n")
+
+
+@pytest.mark.usefixtures("pruned")
+def test_weights_are_found_where_they_were_moved(lambda_nas, tmp_path):
+    (tmp_path / "studies" / "lambda_nas-weights").rename(tmp_path / "elsewhere")
+    command = ("export", "vit-images", "--out", "out")
+    assert lambda_nas(*command)[0] == 2
+    assert lambda_nas(*command, "--weights", "elsewhere")[0] == 0
+    _, out, _ = lambda_nas("doctor", "vit-images", "--weights", "elsewhere")
+    assert "weights" not in out

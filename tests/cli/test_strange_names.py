@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from store_fixtures import SETTINGS
 
 NASTY = "a [/home] [red]:bomb: <img src=x> $(id) \"q' `b` | *s*"
 CONTROL = "\x1b]0;owned\x07\x9b31m\u202e"
@@ -85,7 +86,7 @@ def studied(tmp_path, monkeypatch, make_info, prices, who):
     monkeypatch.chdir(tmp_path)
     url = f"sqlite:///file:{tmp_path}/x.db?mode=rwc&token=S3CRET&uri=true"
     named = {"model": f"local-dir:{NASTY}", "data": NASTY, "device": NASTY}
-    info = make_info(f"-{NASTY}", **named, settings={"rungs": 1, "seeds": []})
+    info = make_info(f"-{NASTY}", **named, settings=SETTINGS | {"rungs": 1, "seeds": []})
     command = shlex.join(["lambda-nas", "search", "--storage", url, "--study", info.name])
     with SqlStudyStore.open(url) as store:
         store.create_study(info, prices)

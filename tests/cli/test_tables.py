@@ -5,7 +5,7 @@ import sys
 from dataclasses import replace
 
 import pytest
-from store_fixtures import claim_and_record
+from store_fixtures import SETTINGS, claim_and_record
 
 from lambda_nas.cli import main, output
 from lambda_nas.cost.measurement import Price
@@ -32,7 +32,7 @@ INFO = StudyInfo(
     seed=0,
     baseline_accuracy=0.8,
     baseline=BASE,
-    settings={},
+    settings=SETTINGS,
 )
 
 

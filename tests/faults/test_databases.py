@@ -59,6 +59,24 @@ def test_a_full_disk_ends_the_search_and_loses_nothing(begin, small_disk, tmp_pa
     same_so_far(before, check_sound(url, STUDY, BUDGET, weights=weights))
 
 
+@pytest.mark.full
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_file_that_is_taken_away_ends_the_search(begin, sqlite, replaced):
+    path = Path(sqlite.removeprefix("sqlite:///"))
+    search = begin(sqlite, 100, "--images", "3000")
+    search.wait_for(lambda: search.trials() >= 2)
+    if replaced:
+        other = shutil.copyfile(path, path.with_name("other.db"))
+        other.replace(path)
+    else:
+        path.unlink()
+    assert search.end() == 1
+    [error] = [line for line in search.errors if line.startswith("error: ")]
+    assert f"the study database {path} was deleted or replaced while it was in use" in error
+    assert not any("Traceback" in line for line in search.errors)
+    assert path.exists() == replaced
+
+
 def as_postgres(*command):
     command = ["runuser", "-u", "postgres", "--", *map(str, command)]
     subprocess.run(command, cwd="/", check=True, capture_output=True)

@@ -1,6 +1,7 @@
 from datetime import datetime
 
 import pytest
+from store_fixtures import SETTINGS
 
 from lambda_nas.cost.measurement import Price
 from lambda_nas.cost.price_table import PriceTable
@@ -23,6 +24,7 @@ BY_NUMBER = {
 }
 PRICES = PriceTable.by_number((0, 2, 3), BY_NUMBER)
 PRIOR = {
+    "score": "relative-entropy",
     "images": 100,
     "layers": [
         {
@@ -36,9 +38,10 @@ PRIOR = {
         for index in (0, 2, 3)
     ],
     "path": [
-        {"removed": [2], "high_frequency": [0.5, 0.25, 0.125, 0.0]},
-        {"removed": [0, 2], "high_frequency": [0.25, 0.25, 0.75, 1.0]},
+        {"added": 2, "removed": [2], "score": 0.5, "high_frequency": [0.5, 0.25, 0.125, 0.0]},
+        {"added": 0, "removed": [0, 2], "score": 0.75, "high_frequency": [0.25, 0.25, 0.75, 1.0]},
     ],
+    "scored": [],
 }
 
 
@@ -92,7 +95,7 @@ def make_study():
             "seed": 0,
             "baseline_accuracy": 0.8,
             "baseline": PRICES.unpruned,
-            "settings": {"seeds": [[0]]},
+            "settings": SETTINGS | {"seeds": [[0]]},
         }
         info = StudyInfo(**(values | changes))
         bare = StudyRecord(info, PRICES, prior, tuple(trials), (), tuple(runs))

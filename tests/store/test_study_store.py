@@ -8,7 +8,7 @@ import optuna
 import pytest
 from sqlalchemy import create_engine, delete, select, update
 from sqlalchemy.pool import NullPool
-from store_fixtures import claim_and_record
+from store_fixtures import PRIOR, claim_and_record
 
 from lambda_nas.cost.merged_prices import MergedPrices
 from lambda_nas.cost.merging_work import BlockWork, MergingWork
@@ -74,10 +74,9 @@ def test_unknown_study_in_an_empty_database(store):
 
 
 def test_the_prior_comes_back_and_is_replaced(store, study):
-    content = {"layers": [{"index": 0, "relative_entropy": 0.125}], "path": [[0], [0, 2]]}
-    store.save_prior(study, {"old": 1})
-    store.save_prior(study, content)
-    assert store.prior(study) == content
+    store.save_prior(study, PRIOR | {"images": 7})
+    store.save_prior(study, PRIOR)
+    assert store.prior(study) == PRIOR
 
 
 def test_a_trial_counts_with_its_best_rung(store, study, make_point, url):
@@ -257,7 +256,7 @@ def test_prices_and_trials_with_merged_tokens(store, study, make_info, prices):
     ("damage", "reason"),
     [
         (update(schema.StudyRow).values(merged={"power": "much"}), "ValidationError: "),
-        (update(schema.StudyRow).values(layers=3), "TypeError: "),
+        (update(schema.StudyRow).values(layers=3), r"ValueError: lambda_studies\.layers is 3"),
         (update(schema.PriceRow).values(signature=schema.PriceRow.signature + "x"), "ValueError: "),
         (delete(schema.PriceRow).where(schema.PriceRow.signature == "2"), r"KeyError: \(2,\)"),
         (delete(schema.MeasurementRow), "ValueError: "),

@@ -27,8 +27,8 @@ from ray.tune import Trainable
 from timm.models.vision_transformer import VisionTransformer
 
 from lambda_nas.api import session
+from lambda_nas.api.inputs.source import Source, open_source
 from lambda_nas.api.progress.shown import stage
-from lambda_nas.api.source import Source, open_source
 from lambda_nas.data.image_folder import ImageData
 from lambda_nas.data.image_set import ImageSet
 from lambda_nas.execution import tuning

@@ -27,9 +27,9 @@ from numpy.typing import NDArray
 from oracle_table import OracleTable
 from torch import Tensor
 
+from lambda_nas.api.inputs.source import open_source
 from lambda_nas.api.progress.shown import stage
 from lambda_nas.api.session import device_name
-from lambda_nas.api.source import open_source
 from lambda_nas.data.image_set import ImageSet
 from lambda_nas.models.blockwise import check_blockwise
 from lambda_nas.models.surgery import removable_layers

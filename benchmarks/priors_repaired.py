@@ -15,8 +15,8 @@ import torch
 from oracle_table import OracleTable
 from prior_scores import rows, scores, spearman
 
+from lambda_nas.api.inputs.source import open_source
 from lambda_nas.api.progress.quiet import Quiet
-from lambda_nas.api.source import open_source
 from lambda_nas.repair.transplant import transplant
 from lambda_nas.scoring.activation_cache import UNPRUNED, ActivationCache
 from lambda_nas.scoring.entropy import relative_entropy

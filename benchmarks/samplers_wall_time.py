@@ -14,10 +14,10 @@ from pathlib import Path
 import optuna
 
 from lambda_nas.api import session
-from lambda_nas.api.preparation import resolve_layers
+from lambda_nas.api.inputs.preparation import resolve_layers
+from lambda_nas.api.inputs.source import Source, open_source
 from lambda_nas.api.progress.quiet import Quiet
 from lambda_nas.api.progress.shown import progress_shown
-from lambda_nas.api.source import Source, open_source
 from lambda_nas.cost.price_table import PriceTable
 from lambda_nas.execution import driver
 from lambda_nas.execution.settings import Budget, Settings

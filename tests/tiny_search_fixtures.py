@@ -5,7 +5,7 @@ import timm
 import torch
 
 import lambda_nas  # noqa: F401  (registers the models)
-from lambda_nas.api.source import Source
+from lambda_nas.api.inputs.source import Source
 from lambda_nas.cost import measurement as cost
 from lambda_nas.data.image_folder import ImageData
 from lambda_nas.data.image_set import ImageSet

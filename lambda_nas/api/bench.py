@@ -6,7 +6,7 @@ import torch
 from timm.models import get_model_input_config
 from torch import nn
 
-from lambda_nas.api.named import remove_named
+from lambda_nas.api.inputs.named import remove_named
 from lambda_nas.api.progress.shown import progress_shown
 from lambda_nas.cost.measurement import Price, measure_prices
 from lambda_nas.execution.progress import in_percent

@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lambda_nas.api.class_question import question_classes
-from lambda_nas.api.named import remove_named
+from lambda_nas.api.inputs.class_question import question_classes
+from lambda_nas.api.inputs.named import remove_named
 from lambda_nas.api.progress.shown import progress_shown
 from lambda_nas.data.image_folder import load_evaluation
 from lambda_nas.execution.progress import in_percent

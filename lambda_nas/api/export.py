@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from lambda_nas.api.evaluate import BATCH_SIZE
-from lambda_nas.api.named import Choice, describe_results, open_study_source
+from lambda_nas.api.inputs.named import Choice, describe_results, open_study_source
+from lambda_nas.api.inputs.source import Source, Stage
 from lambda_nas.api.progress.shown import progress_shown
-from lambda_nas.api.source import Source, Stage
 from lambda_nas.api.study import Measurement, ParetoPoint, Study, open_study
 from lambda_nas.errors import InputError, StudyMismatchError
 from lambda_nas.exports.network import Format, check_request, export_network

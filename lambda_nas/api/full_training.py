@@ -6,8 +6,8 @@ from pathlib import Path
 
 import torch
 
+from lambda_nas.api.inputs.source import Source, Stage
 from lambda_nas.api.session import losses_for
-from lambda_nas.api.source import Source, Stage
 from lambda_nas.errors import InputError, StorageError
 from lambda_nas.execution.progress import in_percent
 from lambda_nas.exports.card import Results

@@ -11,8 +11,8 @@ import torch
 from timm.models import get_model_input_config
 from torch import nn
 
-from lambda_nas.api.config import SearchOptions, configure
-from lambda_nas.api.preparation import PreparedSearch, prepare, quiet_dependencies
+from lambda_nas.api.inputs.config import SearchOptions, configure
+from lambda_nas.api.inputs.preparation import PreparedSearch, prepare, quiet_dependencies
 from lambda_nas.api.progress.shown import progress_shown
 from lambda_nas.api.session import rungs_of
 from lambda_nas.cost.measurement import Price, measure_prices, storage_bytes

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from lambda_nas.api.inputs.source import open_source
 from lambda_nas.api.progress.shown import progress_shown
-from lambda_nas.api.source import open_source
 from lambda_nas.scoring.forwards import forwards_of
 from lambda_nas.scoring.prior import Order, Prior, ScoreName, Target, measure_prior
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from torch import nn
 
 from lambda_nas.api import session
-from lambda_nas.api.class_question import question_baseline
-from lambda_nas.api.config import DEFAULT_BUDGET, SearchOptions, configure
-from lambda_nas.api.preparation import open_session, quiet_dependencies
+from lambda_nas.api.inputs.class_question import question_baseline
+from lambda_nas.api.inputs.config import DEFAULT_BUDGET, SearchOptions, configure
+from lambda_nas.api.inputs.preparation import quiet_dependencies
 from lambda_nas.api.progress.shown import progress_shown
 from lambda_nas.api.study import Study, read_study
 from lambda_nas.execution.progress import StagesPlanned, stages_before_trials
@@ -124,7 +124,7 @@ def search(
             # For a new study: which one it is will be known with the model and the images.
             StagesPlanned(stages_before_trials(joins=ray_address is not None))
         )
-        with open_session(config, shown.stage) as opened:
+        with session.open_session(config, shown.stage) as opened:
             source = opened.source
             shown.notes(source.notes)
             if not opened.store.has(opened.name):

@@ -2,7 +2,8 @@
 
 import os
 import platform
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -11,7 +12,9 @@ from uuid import uuid4
 import torch
 from torch import nn
 
-from lambda_nas.api.source import Source
+from lambda_nas.api.inputs.config import SearchConfig
+from lambda_nas.api.inputs.preparation import prepare
+from lambda_nas.api.inputs.source import Source, Stage
 from lambda_nas.execution.cluster import ray_running
 from lambda_nas.execution.driver import SearchResult, measure_baseline, run_search
 from lambda_nas.execution.heartbeat import heartbeat, machine
@@ -55,6 +58,18 @@ class Session:
     settings: Settings
     store: SqlStudyStore
     name: str
+
+
+@contextmanager
+def open_session(config: SearchConfig, stage: Stage) -> Iterator[Session]:
+    """Prepare a search, open the database, and read the images; the database is closed at the end.
+
+    Raises:
+        LambdaNasError: For the same reasons as ``prepare``.
+    """
+    prepared = prepare(config, stage)
+    with SqlStudyStore.open(config.storage) as store:
+        yield Session(prepared.source.read(stage), prepared.settings, store, prepared.study)
 
 
 def search(

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from lambda_nas.api.full_training import CheckpointFile, Schedule, train_fully
-from lambda_nas.api.named import Choice, describe_results, open_study_source
+from lambda_nas.api.inputs.named import Choice, describe_results, open_study_source
 from lambda_nas.api.progress.shown import progress_shown
 from lambda_nas.api.study import Measurement, ParetoPoint, open_study
 from lambda_nas.data.image_folder import ImageLimits

@@ -15,6 +15,7 @@ from lambda_nas.cost.price_table import PriceTable, signatures_up_to
 from lambda_nas.cost.profiling import count_signature_params, price_signatures
 from lambda_nas.errors import ConnectionLostError
 from lambda_nas.execution.cluster import ray_running
+from lambda_nas.execution.estimates import STARTING_S, forwards_of_prior
 from lambda_nas.execution.heartbeat import requeue_stale_trials
 from lambda_nas.execution.progress import (
     EVALUATING_UNPRUNED,
@@ -44,9 +45,6 @@ from lambda_nas.strategy.optuna_trials import (
 from lambda_nas.strategy.sampler import RemovalSampler
 from lambda_nas.strategy.surrogate import Score
 from lambda_nas.training.evaluation import evaluate
-
-START_RAY_S = 5
-"""About how long Ray takes to start."""
 
 PATIENCE_S = 300
 """How long to wait for a database server whose connection was lost."""
@@ -119,14 +117,11 @@ def measure_baseline(
 def _expected(task: SearchTask, settings: Settings, prices: PriceTable) -> list[StageExpected]:
     """Return about how long the stages take that are only forward passes, once these are timed."""
     image_s = 1 / prices.unpruned.throughput
-    removable = len(settings.layers)
-    sets = removable + sum(removable - step for step in range(settings.max_removed))
-    images = min(settings.prior_images, len(task.calibration))
+    prior = forwards_of_prior(len(task.calibration), settings)
     return [
         StageExpected(EVALUATING_UNPRUNED, len(task.evaluation) * image_s),
-        # Of a row of blocks, on average half are computed again for a removal set.
-        StageExpected(MEASURING_PRIOR, sets * images * image_s / 2),
-        StageExpected(STARTING_RAY, START_RAY_S),
+        StageExpected(MEASURING_PRIOR, prior * image_s),
+        StageExpected(STARTING_RAY, STARTING_S),
     ]
 
 

@@ -102,11 +102,16 @@ def most_files(settings: Settings) -> int:
 
 def _forwards_before(images: ImageCounts, settings: Settings) -> float:
     """Count the images that pass the model for the prices, the baseline and the prior."""
+    prior = forwards_of_prior(images.calibration, settings)
+    return PRICED * settings.batch_size + images.evaluation + prior
+
+
+def forwards_of_prior(calibration: int, settings: Settings) -> float:
+    """Count the images that pass the model for the prior."""
     layers = len(settings.layers)
     scored = layers + sum(layers - step for step in range(settings.max_removed))
     # On average half of the blocks lie behind the layer that is removed.
-    prior = min(images.calibration, settings.prior_images) * (1 + scored / 2)
-    return PRICED * settings.batch_size + images.evaluation + prior
+    return min(calibration, settings.prior_images) * (1 + scored / 2)
 
 
 def forwards_of_trial(calibration: int, evaluation: int, rungs: Sequence[TrainConfig]) -> int:

@@ -10,7 +10,7 @@ from PIL import Image
 from timm.models import save_for_hf
 
 import lambda_nas
-from lambda_nas.api.class_question import question_classes
+from lambda_nas.api.inputs.class_question import question_classes
 from lambda_nas.cli import main
 from lambda_nas.data.classes import ClassOrder
 from lambda_nas.data.image_folder import load_evaluation

@@ -9,8 +9,8 @@ from timm.data import create_dataset, create_transform, resolve_input_data_confi
 from torchvision.transforms.functional import to_pil_image
 
 import lambda_nas
+from lambda_nas.api.inputs.source import open_source
 from lambda_nas.api.progress.quiet import Quiet
-from lambda_nas.api.source import open_source
 from lambda_nas.data.image_folder import load_evaluation
 from lambda_nas.errors import InputError, LayerIndexError, StudyMismatchError
 from lambda_nas.models.removal import RemovalSet

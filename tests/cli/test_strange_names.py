@@ -70,7 +70,7 @@ def test_a_path_that_no_database_stores(lambda_nas, tmp_path, monkeypatch):
 
 
 def test_folders_may_be_called_what_studies_may_not(source):
-    from lambda_nas.api.source import default_study_name
+    from lambda_nas.api.inputs.source import default_study_name
     from lambda_nas.records.study import check_study_name
 
     name = default_study_name(replace(source, data_name=f"/x/{CONTROL} "))

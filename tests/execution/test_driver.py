@@ -14,7 +14,7 @@ from silent import Silent
 from store_fixtures import weights_of
 
 from lambda_nas.api import session
-from lambda_nas.api.source import Source
+from lambda_nas.api.inputs.source import Source
 from lambda_nas.cost.constraints import Constraints
 from lambda_nas.errors import InfeasibleError, StudyMismatchError
 from lambda_nas.execution import heartbeat

@@ -7,7 +7,7 @@ from silent import Silent
 from store_fixtures import weights_of
 
 from lambda_nas.api import session
-from lambda_nas.api.source import Source
+from lambda_nas.api.inputs.source import Source
 from lambda_nas.data.image_folder import ImageData
 from lambda_nas.data.image_set import ImageSet
 from lambda_nas.execution.cluster import ray_running

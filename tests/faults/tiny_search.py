@@ -17,8 +17,8 @@ import psutil
 import timm
 import torch
 
+from lambda_nas.api.inputs.source import Source
 from lambda_nas.api.session import Session, search
-from lambda_nas.api.source import Source
 from lambda_nas.cli.app import quiet_dependencies
 from lambda_nas.cli.interrupts import second_signal_exits
 from lambda_nas.cost import measurement as cost

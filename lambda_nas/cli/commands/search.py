@@ -24,7 +24,7 @@ from lambda_nas.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from lambda_nas.api.config import SearchOptions
+    from lambda_nas.api.inputs.config import SearchOptions
     from lambda_nas.api.plan import Plan
     from lambda_nas.api.study import Study
 

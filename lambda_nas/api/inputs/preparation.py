@@ -11,9 +11,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lambda_nas.api.config import SearchConfig
-from lambda_nas.api.session import Session
-from lambda_nas.api.source import FoundSource, Stage, default_study_name, find_source
+from lambda_nas.api.inputs.config import SearchConfig
+from lambda_nas.api.inputs.source import FoundSource, Stage, default_study_name, find_source
 from lambda_nas.cost.measurement import storage_bytes
 from lambda_nas.data.layout import find_layout
 from lambda_nas.errors import InputError, Problems
@@ -28,7 +27,6 @@ from lambda_nas.pretrained.entry_points import DIGITS_ARCHITECTURE
 from lambda_nas.records.study import check_study_name
 from lambda_nas.store.checks import check_database
 from lambda_nas.store.sqlite import sqlite_file
-from lambda_nas.store.study_store import SqlStudyStore
 from lambda_nas.store.urls import parse_url, storage_url, weights_root
 from lambda_nas.strategy.space_files import SpaceConfig, load_space
 from lambda_nas.token_merging.blocks import check_mergeable
@@ -151,18 +149,6 @@ def _settings(
         seeds=seeds,
         seed=config.seed,
     )
-
-
-@contextmanager
-def open_session(config: SearchConfig, stage: Stage) -> Iterator[Session]:
-    """Prepare a search, open the database, and read the images; the database is closed at the end.
-
-    Raises:
-        LambdaNasError: For the same reasons as ``prepare``.
-    """
-    prepared = prepare(config, stage)
-    with SqlStudyStore.open(config.storage) as store:
-        yield Session(prepared.source.read(stage), prepared.settings, store, prepared.study)
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
-from lambda_nas.api.source import Source, Stage, find_source
+from lambda_nas.api.inputs.source import Source, Stage, find_source
 from lambda_nas.api.study import Study
 from lambda_nas.data.image_folder import ImageLimits
 from lambda_nas.errors import InputError, StudyMismatchError

@@ -75,6 +75,7 @@ def test_ray_keeps_its_files_where_the_paths_of_its_sockets_are_short(tmp_path, 
         ray_folder()
 
 
+@pytest.mark.full
 def test_a_ray_of_our_own_is_for_this_user_and_this_machine_alone(tmp_path, monkeypatch):
     long = tmp_path / ("long" * 20)
     long.mkdir()

@@ -96,6 +96,7 @@ def test_whatever_the_model_raises_is_told_in_a_line_and_its_worker_goes_on(sear
     assert len(long) <= TOLD_CHARACTERS + len("RuntimeError: ")
 
 
+@pytest.mark.full
 def test_a_model_that_workers_cannot_read_is_told_too(search, source):
     model = copy.deepcopy(source.model.model)
     model.unreadable = Unreadable()

@@ -10,6 +10,8 @@ import sys
 import termios
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).with_name("live_view.py")
 TIME = r"\d\d:\d\d:\d\d "
 
@@ -66,6 +68,7 @@ def test_a_terminal_shows_the_stage_the_trials_and_the_front():
     assert text.endswith("done\r\n")
 
 
+@pytest.mark.full
 def test_a_dumb_terminal_has_lines():
     written = shown(TERM="dumb", FORCE_COLOR="1")
     assert "\x1b" not in written

@@ -219,6 +219,7 @@ def test_an_unknown_study_lists_those_there_are(lambda_nas):
     assert err == "error: STUDY absent: there is no such study; expected one of vit-images\n"
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("folder", ["it's [/home] $(id) `b`", 'a "q" \\n %s {x} ; !x'])
 def test_the_line_to_paste_loads_the_folder_whatever_its_name(pruned, lambda_nas, folder):
     code, out, err = lambda_nas("export", "vit-images", "--out", folder, "--plain", "--quiet")

@@ -27,7 +27,7 @@ from ray.tune import Trainable
 from timm.models.vision_transformer import VisionTransformer
 
 from lambda_nas.api import session
-from lambda_nas.api.inputs.source import Source, open_source
+from lambda_nas.api.inputs.source import Source, find_source
 from lambda_nas.api.progress.shown import stage
 from lambda_nas.data.image_folder import ImageData
 from lambda_nas.data.image_set import ImageSet
@@ -52,7 +52,8 @@ WORKERS = 2
 def main() -> None:
     """Print a Markdown table."""
     options = _options()
-    source = open_source(stage, model=options.model, data=options.data, class_map=options.class_map)
+    found = find_source(model=options.model, data=options.data, class_map=options.class_map)
+    source = found.read(stage)
     model = check_blockwise(source.model.model).eval()
     images = source.data.calibration.subset(torch.arange(options.images))
     batch, _ = next(images.batches(options.walk_images))

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from oracle_table import OracleTable
 from torch import Tensor
 
-from lambda_nas.api.inputs.source import open_source
+from lambda_nas.api.inputs.source import find_source
 from lambda_nas.api.progress.shown import stage
 from lambda_nas.api.session import device_name
 from lambda_nas.data.image_set import ImageSet
@@ -49,9 +49,8 @@ class Walks:
     """
 
     def __init__(self, options: argparse.Namespace) -> None:
-        source = open_source(
-            stage, model=options.model, data=options.data, class_map=options.class_map
-        )
+        found = find_source(model=options.model, data=options.data, class_map=options.class_map)
+        source = found.read(stage)
         self._model = check_blockwise(source.model.model).eval().to(options.device)
         self._layers = removable_layers(self._model)
         self._sets = 1 << len(self._layers)

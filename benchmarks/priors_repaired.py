@@ -15,7 +15,7 @@ import torch
 from oracle_table import OracleTable
 from prior_scores import rows, scores, spearman
 
-from lambda_nas.api.inputs.source import open_source
+from lambda_nas.api.inputs.source import find_source
 from lambda_nas.api.progress.quiet import Quiet
 from lambda_nas.repair.transplant import transplant
 from lambda_nas.scoring.activation_cache import UNPRUNED, ActivationCache
@@ -28,7 +28,7 @@ def main() -> None:
     """Print a Markdown table with one row per size."""
     options = _options()
     table = OracleTable.load(options.table)
-    source = open_source(Quiet().stage, model=None, data=None)
+    source = find_source(model=None, data=None).read(Quiet().stage)
     cache = ActivationCache(source.model.model, source.data.calibration)
     _, unpruned = cache.head(UNPRUNED)
     images, _ = next(source.data.calibration.batches(len(source.data.calibration)))

@@ -15,7 +15,7 @@ import optuna
 
 from lambda_nas.api import session
 from lambda_nas.api.inputs.preparation import resolve_layers
-from lambda_nas.api.inputs.source import Source, open_source
+from lambda_nas.api.inputs.source import Source, find_source
 from lambda_nas.api.progress.quiet import Quiet
 from lambda_nas.api.progress.shown import progress_shown
 from lambda_nas.cost.price_table import PriceTable
@@ -56,7 +56,7 @@ class TPEInstead(RemovalSampler):
 def main() -> None:
     """Print a Markdown table."""
     options = _options()
-    source = open_source(Quiet().stage, model=None, data=None)
+    source = find_source(model=None, data=None).read(Quiet().stage)
     curves: dict[str, list[tuple[float, float]]] = {}
     prices: PriceTable | None = None
     for name, sampler in (("ours", RemovalSampler), ("tpe", TPEInstead)):

@@ -14,7 +14,7 @@ from torch import nn
 from lambda_nas.api.inputs.config import SearchOptions, configure
 from lambda_nas.api.inputs.preparation import PreparedSearch, prepare, quiet_dependencies
 from lambda_nas.api.progress.shown import progress_shown
-from lambda_nas.api.session import rungs_of
+from lambda_nas.api.session import device_of, rungs_of
 from lambda_nas.cost.measurement import Price, measure_prices, storage_bytes
 from lambda_nas.execution.estimates import Estimate, ImageCounts, estimate
 from lambda_nas.execution.progress import in_percent
@@ -103,7 +103,7 @@ def plan(
 def _price(prepared: PreparedSearch, on_step: Callable[[int, int], None]) -> Price:
     """Time the unpruned model with little patience."""
     model, settings = prepared.source.model.model, prepared.settings
-    device = "cuda" if settings.gpus_per_trial > 0 else "cpu"
+    device = device_of(settings)
     shape = get_model_input_config(model)["input_size"]
     sample = torch.zeros(settings.batch_size, *shape, device=device)
     return measure_prices([model.to(device)], [sample], seconds=0, on_step=on_step)[0]

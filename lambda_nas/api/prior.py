@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from lambda_nas.api.inputs.source import open_source
+from lambda_nas.api.inputs.source import find_source
 from lambda_nas.api.progress.shown import progress_shown
+from lambda_nas.execution.progress import MEASURING_PRIOR
 from lambda_nas.scoring.forwards import forwards_of
 from lambda_nas.scoring.prior import Order, Prior, ScoreName, Target, measure_prior
 
@@ -80,8 +81,7 @@ def prior(
         NonFiniteError: If the model's outputs are not finite.
     """
     with progress_shown(visible=progress) as shown:
-        source = open_source(
-            shown.stage,
+        found = find_source(
             model=model,
             data=data,
             checkpoint=checkpoint,
@@ -90,10 +90,11 @@ def prior(
             class_map=class_map,
             seed=seed,
         )
+        source = found.read(shown.stage)
         shown.notes(source.notes)
         forwards = forwards_of(source.model.model, source.data.calibration, limit_bytes=CACHE_BYTES)
-        with shown.stage("Measuring the prior", 2 * len(forwards.layers)) as advance:
-            found = measure_prior(
+        with shown.stage(MEASURING_PRIOR, 2 * len(forwards.layers)) as advance:
+            measured = measure_prior(
                 forwards, score=score, target=target, order=order, on_step=advance
             )
-    return MeasuredPrior(**vars(found), model=source.model.name, data=source.data_name)
+    return MeasuredPrior(**vars(measured), model=source.model.name, data=source.data_name)

@@ -122,7 +122,9 @@ def search(
     ):
         shown.tell(
             # For a new study: which one it is will be known with the model and the images.
-            StagesPlanned(stages_before_trials(joins=ray_address is not None))
+            StagesPlanned(
+                stages_before_trials(joins=ray_address is not None, asks=data is not None)
+            )
         )
         with session.open_session(config, shown.stage) as opened:
             source = opened.source

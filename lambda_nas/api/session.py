@@ -28,6 +28,7 @@ from lambda_nas.execution.progress import (
 from lambda_nas.execution.settings import SearchTask, Settings
 from lambda_nas.execution.study_store import RunHandle
 from lambda_nas.models.blockwise import is_blockwise
+from lambda_nas.pretrained.loading import LoadedModel
 from lambda_nas.records.run import RunInfo
 from lambda_nas.records.study import StudyInfo
 from lambda_nas.records.weights import StudyWeights
@@ -68,8 +69,20 @@ def open_session(config: SearchConfig, stage: Stage) -> Iterator[Session]:
         LambdaNasError: For the same reasons as ``prepare``.
     """
     prepared = prepare(config, stage)
+    source, name = prepared.source, prepared.study
     with SqlStudyStore.open(config.storage) as store:
-        yield Session(prepared.source.read(stage), prepared.settings, store, prepared.study)
+        if store.has(name):
+            _check_model(store, name, source.model, prepared.settings)
+        yield Session(source.read(stage), prepared.settings, store, name)
+
+
+def _check_model(store: SqlStudyStore, name: str, model: LoadedModel, settings: Settings) -> None:
+    store.check_model(
+        name,
+        model=model.name,
+        model_fingerprint=model.fingerprint,
+        device=device_name(device_of(settings)),
+    )
 
 
 def search(
@@ -105,7 +118,7 @@ def _search(
     session: Session, timed: Stopwatch, command: str, weights_root: Path | None
 ) -> SearchResult:
     source, settings, store, name = session.source, session.settings, session.store, session.name
-    device = "cuda" if settings.gpus_per_trial > 0 else "cpu"
+    device = device_of(settings)
     task = SearchTask(
         model=source.model.model,
         calibration=source.data.calibration,
@@ -141,14 +154,9 @@ def _search(
             ),
             prices,
         )
-    store.check_same(
-        name,
-        model=source.model.name,
-        model_fingerprint=source.model.fingerprint,
-        data=source.data_name,
-        data_fingerprint=source.data.fingerprint,
-        device=device_name(device),
-    )
+    # Again: another driver may have begun the study meanwhile.
+    _check_model(store, name, source.model, settings)
+    store.check_data(name, data=source.data_name, data_fingerprint=source.data.fingerprint)
     store.check_mergings(name, settings.mergings)
     timed.tell(replace(begun, unpruned=store.study(name).baseline_accuracy))
     run = store.begin_run(name, _who(source, settings, device_name(device), command))
@@ -174,6 +182,7 @@ def _planned(session: Session) -> tuple[str, ...]:
     known = store.has(name)
     return stages_before_trials(
         joins=session.settings.ray_address is not None,
+        asks=bool(session.source.data.class_orders),
         prices=not known,
         prices_merging=bool(session.settings.mergings),
         measures_prior=not known or store.prior(name) is None,
@@ -209,6 +218,11 @@ def _who(source: Source, settings: Settings, device: str, command: str) -> RunIn
         workers=settings.workers,
         command=command,
     )
+
+
+def device_of(settings: Settings) -> str:
+    """Return where a search measures and trains."""
+    return "cuda" if settings.gpus_per_trial > 0 else "cpu"
 
 
 def device_name(device: str) -> str:

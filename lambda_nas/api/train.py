@@ -10,7 +10,7 @@ from lambda_nas.api.full_training import CheckpointFile, Schedule, train_fully
 from lambda_nas.api.inputs.named import Choice, describe_results, open_study_source
 from lambda_nas.api.progress.shown import progress_shown
 from lambda_nas.api.study import Measurement, ParetoPoint, open_study
-from lambda_nas.data.image_folder import ImageLimits
+from lambda_nas.data.selection import ImageLimits
 from lambda_nas.errors import InputError
 from lambda_nas.exports.network import check_free
 from lambda_nas.models.architecture import Architecture

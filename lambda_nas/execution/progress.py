@@ -11,6 +11,7 @@ from lambda_nas.models.architecture import Architecture
 from lambda_nas.records.trial import ParetoTrial, TrialCounts
 
 READING = "Reading images"
+CHECKING_CLASSES = "Checking the classes"
 PRICING = "Measuring throughput and memory"
 PRICING_MERGING = "Measuring the savings of token merging"
 EVALUATING_UNPRUNED = "Evaluating the unpruned model"
@@ -22,6 +23,7 @@ JOINING_RAY = "Joining Ray"
 def stages_before_trials(
     *,
     joins: bool,
+    asks: bool,
     prices: bool = True,
     prices_merging: bool = False,
     measures_prior: bool = True,
@@ -30,12 +32,14 @@ def stages_before_trials(
 
     Args:
         joins: Whether there is a cluster to join.
+        asks: Whether the classes of the images are in question.
         prices: Whether the study is new.
         prices_merging: Whether the search space merges tokens.
         measures_prior: Whether the study has no prior yet.
     """
     return (
         READING,
+        *([CHECKING_CLASSES] if asks and prices else []),
         *([JOINING_RAY] if joins else []),
         *([PRICING] if prices else []),
         *([PRICING_MERGING] if prices and prices_merging else []),

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from lambda_nas.data.image_folder import ImageData, Selection
 from lambda_nas.data.image_set import ImageSet, stratified_order
+from lambda_nas.data.selection import ImageData, Selection
 from lambda_nas.pretrained.entry_points import DIGITS_ARCHITECTURE, default_cfgs
 from lambda_nas.pretrained.loading import LoadedModel, load_model
 

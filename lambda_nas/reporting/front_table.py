@@ -40,16 +40,15 @@ def _cells(accuracy: float, price: Price, info: StudyInfo) -> list[str]:
     ]
 
 
-SHORT_HEAD = ("architecture", "top-1", "change", "speed-up")
+SHORT_HEAD = ("architecture", "top-1", "speed-up")
 
 
-def short_rows(front: Sequence[ParetoTrial], unpruned: float) -> list[list[str]]:
+def short_rows(front: Sequence[ParetoTrial]) -> list[list[str]]:
     """Return the cells below ``SHORT_HEAD``, from slow to fast."""
     return [
         [
             str(point.architecture),
             f"{100 * point.accuracy:.2f}%",
-            f"{100 * (point.accuracy - unpruned):+.2f}",
             f"{point.price.speedup:.2f}x",
         ]
         for point in front

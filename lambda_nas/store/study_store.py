@@ -137,17 +137,8 @@ class SqlStudyStore:
             reading.check_references(record)
             return record
 
-    def check_same(
-        self,
-        name: str,
-        *,
-        model: str,
-        model_fingerprint: str,
-        data: str,
-        data_fingerprint: str,
-        device: str,
-    ) -> None:
-        """Check that a study is about this model and these data and was priced on this device.
+    def check_model(self, name: str, *, model: str, model_fingerprint: str, device: str) -> None:
+        """Check that a study is about this model and was priced on this device.
 
         Raises:
             StudyMismatchError: If not; names what the study has and what was given.
@@ -159,17 +150,25 @@ class SqlStudyStore:
                 f"{model} ({model_fingerprint})",
                 advice="choose another `study`",
             )
-        if info.data_fingerprint != data_fingerprint:
-            raise StudyMismatchError(
-                f"study {name} was measured on data {info.data} ({info.data_fingerprint}), not "
-                f"{data} ({data_fingerprint})",
-                advice="choose another `study`",
-            )
         if info.device != device:
             raise StudyMismatchError(
                 f"study {name} was priced on {info.device}, and this is {device}; throughputs of "
                 "different devices can't be compared on one front",
                 advice="choose another `study` here",
+            )
+
+    def check_data(self, name: str, *, data: str, data_fingerprint: str) -> None:
+        """Check that a study was measured on these images.
+
+        Raises:
+            StudyMismatchError: If not; names what the study has and what was given.
+        """
+        info = self.study(name)
+        if info.data_fingerprint != data_fingerprint:
+            raise StudyMismatchError(
+                f"study {name} was measured on data {info.data} ({info.data_fingerprint}), not "
+                f"{data} ({data_fingerprint})",
+                advice="choose another `study`",
             )
 
     def check_mergings(self, name: str, mergings: Sequence[Merging]) -> None:

@@ -28,7 +28,7 @@ FRONT = [
 def main() -> None:
     """Tell of a stage, a failed trial and a front; each is on the screen for a moment."""
     with progress_shown(visible=True) as progress:
-        progress.tell(StagesPlanned(stages_before_trials(joins=False)))
+        progress.tell(StagesPlanned(stages_before_trials(joins=False, asks=False)))
         progress.tell(
             SearchBegun(
                 "vit-images", "sqlite:///x.db", "vit", "images", "H100", 250, 3,

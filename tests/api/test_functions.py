@@ -9,7 +9,7 @@ from timm.data import create_dataset, create_transform, resolve_input_data_confi
 from torchvision.transforms.functional import to_pil_image
 
 import lambda_nas
-from lambda_nas.api.inputs.source import open_source
+from lambda_nas.api.inputs.source import find_source
 from lambda_nas.api.progress.quiet import Quiet
 from lambda_nas.data.image_folder import load_evaluation
 from lambda_nas.errors import InputError, LayerIndexError, StudyMismatchError
@@ -146,7 +146,7 @@ def test_named_layers_are_exported_repaired(study, model):
     found = lambda_nas.export(
         study.name, "named", remove=removal.layers, model=model, progress=False
     )
-    source = open_source(Quiet().stage, model=model, data="images")
+    source = find_source(model=model, data="images").read(Quiet().stage)
     expected = transplant(ActivationCache(source.model.model, source.data.calibration), removal)
     images = torch.randn(2, 3, 32, 32)
     network = timm.create_model("local-dir:named", pretrained=True).eval()

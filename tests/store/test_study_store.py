@@ -183,14 +183,13 @@ def test_two_searches_record_into_one_front(study, url, store):
 
 
 def check(store, info):
-    store.check_same(
+    store.check_model(
         info.name,
         model=info.model,
         model_fingerprint=info.model_fingerprint,
-        data=info.data,
-        data_fingerprint=info.data_fingerprint,
         device=info.device,
     )
+    store.check_data(info.name, data=info.data, data_fingerprint=info.data_fingerprint)
 
 
 def test_fingerprints_decide_and_names_do_not(store, make_info, study):

@@ -5,9 +5,9 @@ from torch import Tensor, nn
 
 from lambda_nas.data.classes import ClassOrder
 from lambda_nas.data.files import name_some
-from lambda_nas.data.image_folder import ImageData
+from lambda_nas.data.selection import ImageData
 from lambda_nas.errors import InputError
-from lambda_nas.execution.progress import Progress
+from lambda_nas.execution.progress import CHECKING_CLASSES, Progress
 from lambda_nas.training.class_orders import OrderScore, OrdersJudged, judge_orders
 from lambda_nas.training.evaluation import predict
 
@@ -19,11 +19,11 @@ def question_baseline(
     model: nn.Module, data: ImageData, name: str, progress: Progress, *, trust: bool
 ) -> tuple[str, ...]:
     """Classify calibration images with the unpruned model, and do as ``question_classes`` does."""
-    if len(data.class_orders) == 0:
+    if not data.class_orders:
         return ()
     images = data.calibration.subset(torch.arange(min(len(data.calibration), IMAGES)))
     model.to("cuda" if torch.cuda.is_available() else "cpu")
-    with progress.stage("Checking the classes", -(-len(images) // BATCH_SIZE)) as advance:
+    with progress.stage(CHECKING_CLASSES, -(-len(images) // BATCH_SIZE)) as advance:
         best = predict(model, images, batch_size=BATCH_SIZE, on_batch=lambda _: advance())
     return question_classes(best[:, 0], images.labels, data.class_orders, name, trust=trust)
 

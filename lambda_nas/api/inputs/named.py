@@ -7,7 +7,7 @@ from torch import nn
 
 from lambda_nas.api.inputs.source import Source, Stage, find_source
 from lambda_nas.api.study import Study
-from lambda_nas.data.image_folder import ImageLimits
+from lambda_nas.data.selection import ImageLimits
 from lambda_nas.errors import InputError, StudyMismatchError
 from lambda_nas.exports.card import Results
 from lambda_nas.exports.front_trial import timing_of

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from lambda_nas.data.image_folder import ImageData, ImageLimits, Selection, select_images
+from lambda_nas.data.selection import ImageData, ImageLimits, Selection, select_images
 from lambda_nas.errors import InputError
 from lambda_nas.execution.progress import READING, Advance, in_percent
 from lambda_nas.models.blockwise import is_blockwise
@@ -60,32 +60,6 @@ class FoundSource:
         with stage(READING, 100) as advance:
             images = self.images.decode(in_percent(advance))
         return Source(self.model, images, self.data_name)
-
-
-def open_source(
-    stage: Stage,
-    *,
-    model: str | nn.Module | None,
-    data: str | Path | None,
-    checkpoint: str | Path | None = None,
-    pretrained: bool | None = None,
-    img_size: int | None = None,
-    class_map: str | Path | None = None,
-    seed: int = 0,
-    limits: ImageLimits | None = None,
-) -> Source:
-    """Load a model and its images as ``find_source`` finds them."""
-    found = find_source(
-        model=model,
-        data=data,
-        checkpoint=checkpoint,
-        pretrained=pretrained,
-        img_size=img_size,
-        class_map=class_map,
-        seed=seed,
-        limits=limits,
-    )
-    return found.read(stage)
 
 
 def find_source(

@@ -4,9 +4,8 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from types import TracebackType
 
-from lambda_nas.api.progress.status import Status, in_percent_of
+from lambda_nas.api.progress.status import Status
 from lambda_nas.execution.progress import (
     Advance,
     Event,
@@ -56,12 +55,7 @@ class Lines:
         threading.Thread(target=self._keep_telling, daemon=True).start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._over.set()
 
     def _keep_telling(self) -> None:
@@ -122,6 +116,6 @@ class Lines:
             case TrialBegun(trial, architecture) if self._verbose:
                 self._line(f"trial {trial} {architecture}: begun")
             case RungDone(trial, rung, accuracy) if self._verbose:
-                self._line(f"trial {trial}: rung {rung}: {in_percent_of(accuracy)}")
+                self._line(f"trial {trial}: rung {rung}: {self._status.top1(accuracy)}")
             case ProposalRejected(architecture, reason) if self._verbose:
                 self._line(f"rejected {architecture}: {reason}")

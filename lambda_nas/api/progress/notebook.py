@@ -84,8 +84,7 @@ class CellProgress(Quiet):
             *(f"<div>{escape(line)}</div>" for line in flying),
         ]
         if status.front:
-            unpruned = (status.search.unpruned if status.search else None) or 0.0
-            html.append(html_table(SHORT_HEAD, short_rows(status.front, unpruned)))
+            html.append(html_table(SHORT_HEAD, short_rows(status.front)))
         self._show(text, "".join(html))
 
 

@@ -117,8 +117,13 @@ class Status:
             f"{short_name(search.model)} on {short_name(search.data)}, {search.device}",
         ]
         if search.unpruned is not None:
-            lines.append(f"unpruned: {in_percent_of(search.unpruned)} of {search.images} images")
+            lines.append(f"unpruned: {self.top1(search.unpruned)}")
         return lines
+
+    def top1(self, fraction: float) -> str:
+        """Return an accuracy in percent, and the number of images that it is of."""
+        images = f" of {self.search.images} images" if self.search else ""
+        return f"{100 * fraction:.2f}%{images}"
 
     def stage_title(self) -> str:
         """Return which stage of how many this is."""
@@ -214,21 +219,9 @@ class Status:
         told = [f"trial {ended.trial} {ended.architecture}: {ended.outcome}"]
         if ended.reason:
             told[0] += f" ({ended.reason})"
-        if ended.accuracy is not None and self.search is not None:
-            images = self.search.images
-            told.append(f"{in_percent_of(ended.accuracy)} of {images} images")
-            if self.search.unpruned is not None:
-                told[-1] += f" ({100 * (ended.accuracy - self.search.unpruned):+.2f})"
+        if ended.accuracy is not None:
+            told.append(self.top1(ended.accuracy))
         told.append(f"{ended.speedup:.2f}x as fast")
         if ended.rung is not None:
             told.append(self._rung(ended.rung))
         return ", ".join(told) + f"; {self.budget_words()}"
-
-
-def in_percent_of(fraction: float) -> str:
-    """Return a fraction in percent.
-
-    >>> in_percent_of(0.764)
-    '76.40%'
-    """
-    return f"{100 * fraction:.2f}%"

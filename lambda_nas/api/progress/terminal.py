@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from types import TracebackType
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.live import Live
@@ -53,12 +52,7 @@ class LiveView:
         self._live.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._live.stop()
 
     @contextmanager
@@ -148,7 +142,6 @@ def _front(status: Status, most: int) -> Table:
     for column in SHORT_HEAD:
         right = column != "architecture"
         table.add_column(column, justify="right" if right else "left", no_wrap=right)
-    unpruned = (status.search.unpruned if status.search else None) or 0.0
-    for architecture, *numbers in short_rows(shown, unpruned):
+    for architecture, *numbers in short_rows(shown):
         table.add_row(AtCommas(architecture), *numbers)
     return table

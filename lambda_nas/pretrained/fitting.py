@@ -58,8 +58,8 @@ def convert(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
         converted: dict[str, Tensor] = convert_with(
             dict(state), model, **({"adapt_layer_scale": True} if scales else {})
         )
-    # It takes for granted that the weights are of this architecture.
-    except Exception:
+    # It takes for granted that the weights are of this architecture; what doesn't fit is told.
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError):
         return state
     return converted
 

@@ -14,9 +14,8 @@ from timm.models import (
 )
 from torch import Tensor, nn
 
+from lambda_nas.data.files import name_some
 from lambda_nas.errors import InputError, LambdaNasError
-
-NAMED_KEYS = 3
 
 
 def misfit(model: nn.Module, state: dict[str, Tensor]) -> str:
@@ -30,14 +29,18 @@ def misfit(model: nn.Module, state: dict[str, Tensor]) -> str:
         },
     }
     return "; ".join(
-        f"{len(keys)} {kind} ({named(keys)})" for kind, keys in problems.items() if keys
+        f"{len(keys)} {kind} ({name_some(sorted(keys))})" for kind, keys in problems.items() if keys
     )
 
 
-def named(keys: set[str]) -> str:
-    """Return a few of the keys, in order."""
-    more = ", ..." if len(keys) > NAMED_KEYS else ""
-    return f"{', '.join(sorted(keys)[:NAMED_KEYS])}{more}"
+def classes_of(state: dict[str, Tensor], model: nn.Module) -> int | None:
+    """Return how many classes the weights of the model's head are for, ``None`` without a head."""
+    recorded: Any = model.pretrained_cfg
+    names = recorded.get("classifier") or ()
+    for name in (names,) if isinstance(names, str) else names:
+        if (head := state.get(f"{name}.weight")) is not None:
+            return len(head)
+    return None
 
 
 def convert(state: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:

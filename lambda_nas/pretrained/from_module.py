@@ -9,7 +9,7 @@ from timm.models import filter_pretrained_cfg, get_model_args, get_model_input_c
 from torch import Tensor, nn
 
 from lambda_nas.errors import InputError, LambdaNasError
-from lambda_nas.pretrained.fitting import misfit, record_size, resize
+from lambda_nas.pretrained.fitting import classes_of, misfit, record_size, resize
 from lambda_nas.pretrained.loading import LoadedModel, ModelConfig, fingerprint
 from lambda_nas.pretrained.unwrapping import copy_without_hooks, hooked, plain_state, unwrap
 
@@ -40,7 +40,7 @@ def from_module(model: nn.Module, *, img_size: int | None = None) -> LoadedModel
     config = ModelConfig.of(own)
     notes: tuple[str, ...] = ()
     if count := hooked(network):
-        notes = (f"the model's {count} forward hooks are not part of the search or its exports",)
+        notes = (f"left out, hooks that were set on the model: {count}",)
     return LoadedModel(own, config.architecture, config, fingerprint(own, config), notes)
 
 
@@ -48,9 +48,10 @@ def _rebuild(model: nn.Module) -> nn.Module:
     """Check before the search that the network can be rebuilt for an export after it."""
     recorded: Any = model.pretrained_cfg
     args = get_model_args(model)
-    if (classes := _classes_of_own_head(model)) is not None:
-        args["num_classes"] = classes
     state = plain_state(model)
+    # timm does not record a linear layer that took the head's place.
+    if (classes := classes_of(state, model)) is not None:
+        args["num_classes"] = classes
     try:
         json.dumps(args)
         cfg = filter_pretrained_cfg(dict(recorded), remove_source=True)
@@ -64,20 +65,6 @@ def _rebuild(model: nn.Module) -> nn.Module:
         raise _changed(model, problem)
     own.load_state_dict(state)
     return own.eval()
-
-
-def _classes_of_own_head(model: nn.Module) -> int | None:
-    """Return what a linear layer that took the head's place has learned; timm records it not."""
-    recorded: Any = model.pretrained_cfg
-    names = recorded.get("classifier") or ()
-    for name in (names,) if isinstance(names, str) else names:
-        try:
-            head = model.get_submodule(name)
-        except AttributeError:
-            continue
-        if isinstance(head, nn.Linear):
-            return head.out_features
-    return None
 
 
 @torch.no_grad()

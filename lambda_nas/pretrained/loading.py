@@ -24,7 +24,7 @@ from lambda_nas.models.merging import Merging
 from lambda_nas.models.removal import RemovalSet
 from lambda_nas.pretrained.checkpoint_files import load_checkpoint
 from lambda_nas.pretrained.entry_points import PRUNED_ARCHITECTURE
-from lambda_nas.pretrained.fitting import NAMED_KEYS, image_size, record_size, resize
+from lambda_nas.pretrained.fitting import image_size, record_size, resize
 
 ORIGIN = {"tag", "license", "description", "origin_url", "paper_name", "paper_ids", "notes"}
 NOTHING = RemovalSet()
@@ -159,8 +159,8 @@ def fingerprint(model: nn.Module, config: ModelConfig) -> str:
     digest = hashlib.sha256(f"{config.architecture}{config.removed}{config.doubled}".encode())
     if config.merging:
         digest.update(repr(config.merging).encode())
-    known = get_pretrained_cfg(config.architecture)
-    if known is None or known.input_size[1:] != (size := image_size(model)):
+    known, size = get_pretrained_cfg(config.architecture), image_size(model)
+    if known is None or known.input_size[1:] != size:
         digest.update(f"{size}".encode())
     for key, tensor in sorted(model.state_dict().items()):
         digest.update(f"{key}{tuple(tensor.shape)}{tensor.dtype}".encode())
@@ -204,7 +204,7 @@ def _check_name(name: str) -> None:
                 value=name,
                 advice=f"write local-dir:{name}",
             )
-        close = difflib.get_close_matches(architecture, timm.list_models(), n=NAMED_KEYS)
+        close = difflib.get_close_matches(architecture, timm.list_models(), n=3)
         hint = f"did you mean {', '.join(close)}?" if close else "see timm.list_models()"
         raise InputError("timm has no such model", parameter="model", value=name, advice=hint)
     try:

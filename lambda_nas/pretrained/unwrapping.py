@@ -1,6 +1,7 @@
 """Finds the timm model in what a caller hands over, and copies it without what is bound to it."""
 
 import copy
+from collections import OrderedDict
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from lambda_nas.errors import InputError
 QUANTIZED = ("torch.ao", "torchao", "bitsandbytes")
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 COMPILED = "_orig_mod"
+HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def unwrap(model: object) -> nn.Module:
@@ -24,6 +26,9 @@ def unwrap(model: object) -> nn.Module:
         InputError: If there is no timm model, or its weights are not plain tensors; says what to
             hand over instead.
     """
+    if not isinstance(model, nn.Module):
+        # timm's first EMA model is none.
+        model = unwrap_model(model)
     if not isinstance(model, nn.Module):
         raise _refusal(model, "is no network", "give one that timm built, or the name of a model")
     # Adapters hand on every attribute of the model inside them, so they look like it.
@@ -57,6 +62,8 @@ def copy_without_hooks(model: nn.Module) -> nn.Module:
     for weight in model.parameters():
         shared[id(weight)] = nn.Parameter(_in_single(weight), requires_grad=False)
     shared |= {id(buffer): _in_single(buffer) for buffer in model.buffers()}
+    # Not copied and cleared afterwards: what a hook is bound to may not be copied at all.
+    shared |= {id(hooks): OrderedDict() for hooks in _hooks(model)}
     try:
         own = copy.deepcopy(model, shared)
     # What was set on it can fail in any way.
@@ -66,9 +73,6 @@ def copy_without_hooks(model: nn.Module) -> nn.Module:
             f"can't be copied ({' '.join(str(error).split())})",
             "remove the attributes that were set on it after timm built it",
         ) from error
-    for module in own.modules():
-        module._forward_hooks.clear()
-        module._forward_pre_hooks.clear()
     for path, module in list(own.named_modules()):
         if hasattr(module, COMPILED):
             parent, _, name = path.rpartition(".")
@@ -77,8 +81,12 @@ def copy_without_hooks(model: nn.Module) -> nn.Module:
 
 
 def hooked(model: nn.Module) -> int:
-    """Return how many forward hooks the caller has set on the model."""
-    return sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules())
+    """Return how many hooks the caller has set on the model."""
+    return sum(map(len, _hooks(model)))
+
+
+def _hooks(model: nn.Module) -> list[dict[int, Any]]:
+    return [getattr(module, name) for module in model.modules() for name in HOOKS]
 
 
 def plain_state(model: nn.Module) -> dict[str, Tensor]:

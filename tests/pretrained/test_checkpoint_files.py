@@ -17,8 +17,8 @@ NAME = "digits_vit"
 
 @pytest.fixture
 def load(tmp_path):
-    def load_object(content, name=NAME, **kwargs):
-        torch.save(content, tmp_path / "c.pth")
+    def load_object(content, name=NAME, *, saved=None, **kwargs):
+        torch.save(content, tmp_path / "c.pth", **saved or {})
         return load_model(name, checkpoint=tmp_path / "c.pth", **kwargs)
 
     return load_object
@@ -47,6 +47,7 @@ def wrapped(state):
         "nested": {"state_dict": prefixed("net.backbone.", state)},
         "compiled and distributed": prefixed("_orig_mod.module.", state),
         "numbers beside": {"state_dict": state, "best": np.float64(81.2), "seen": np.int64(3)},
+        "a tensor beside": {"weights": state, "best": torch.tensor(0.8)},
         "arrays beside": {"state_dict": state, "confusion": np.zeros((4, 4), dtype=np.int64)},
     }
 
@@ -72,11 +73,28 @@ def test_several_networks_are_refused(load):
         load({"student": state, "teacher": state})
 
 
+def test_a_few_equal_names_make_no_network(load):
+    theirs = {"vit.embeddings.cls_token": torch.ones(1), "vit.layernorm.weight": torch.ones(1)}
+    with pytest.raises(InputError, match=r"2 unexpected \(vit\.embeddings\.cls_token, vit\.layer"):
+        load(theirs)
+    with pytest.raises(InputError, match=r"2 unexpected \(a\.cls_token, b\.pos_embed\)$"):
+        load({"a.cls_token": torch.ones(1), "b.pos_embed": torch.ones(1)})
+
+
+@pytest.mark.parametrize("saved", [{}, {"_use_new_zipfile_serialization": False}])
 @pytest.mark.parametrize("content", [Path("x"), nn.Linear(2, 2)])
-def test_objects_are_named_and_never_run(load, content):
-    message = rf"could run any code: .*{type(content).__name__}\): save the weights alone"
+def test_objects_are_named_and_never_run(load, content, saved):
+    message = rf"could run any code: [\w.]*{type(content).__name__}\): save the weights alone"
     with pytest.raises(InputError, match=message):
-        load({"state_dict": weights(), "about": content})
+        load({"seen": np.int64(3), "state_dict": weights(), "about": content}, saved=saved)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_what_torch_does_not_read_is_refused(load):
+    with pytest.raises(
+        InputError, match=r"wrote it in another way: Unsupported operand 149\): save"
+    ):
+        load(weights(), saved={"pickle_protocol": 4})
 
 
 @pytest.mark.parametrize(
@@ -120,7 +138,7 @@ def test_positions_say_the_image_size(load):
     loaded = load(state)
     assert equal(loaded, state)
     assert loaded.config.model_args["img_size"] == (12, 12)
-    assert loaded.notes == ("positions in c.pth are of images of 12 x 12",)
+    assert loaded.notes == ("the weights in c.pth are for images of 12 x 12",)
     assert load(state, img_size=8).model.pos_embed.shape == (1, 17, 48)
 
 

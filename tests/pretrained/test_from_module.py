@@ -1,8 +1,10 @@
+import threading
 from functools import partial
 
 import pytest
 import timm
 import torch
+from timm.models import build_model_with_cfg, register_model
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
@@ -100,12 +102,24 @@ def test_a_network_made_in_inference_mode_trains_in_the_copy():
 def test_hooks_stay_behind_and_are_told():
     model, seen = small().train(), []
     model.blocks[0].register_forward_hook(lambda *_: seen.append("called"))
+    model.blocks[0].register_forward_hook(partial(print, threading.Lock()))
+    model.blocks[1].register_full_backward_hook(lambda *_: seen.append("called"))
     taken = from_module(model)
-    taken.model(torch.randn(1, 3, 32, 32))
+    taken.model(torch.randn(1, 3, 32, 32)).sum().backward()
     assert not seen
-    assert taken.notes == ("the model's 1 forward hooks are not part of the search or its exports",)
+    assert taken.notes == ("left out, hooks that were set on the model: 3",)
     assert model.training
-    assert len(model.blocks[0]._forward_hooks) == 1
+    assert len(model.blocks[0]._forward_hooks) == 2
+
+
+def test_an_architecture_without_settings_of_timm():
+    @register_model
+    def vit_of_someone(pretrained=False, **kwargs):
+        return build_model_with_cfg(VisionTransformer, "vit_of_someone", pretrained, **kwargs)
+
+    model = timm.create_model("vit_of_someone", num_classes=7, **SMALL)
+    model.pretrained_cfg["input_size"] = (3, 32, 32)
+    assert from_module(model).image_size == (32, 32)
 
 
 def test_shared_weights_are_separate_in_the_copy():

@@ -5,7 +5,7 @@ import threading
 import pytest
 import timm
 import torch
-from timm.utils import ModelEmaV2, ModelEmaV3
+from timm.utils import ModelEma, ModelEmaV2, ModelEmaV3
 from torch import nn
 from torch.nn.utils import parametrizations, prune
 from torch.optim.swa_utils import AveragedModel
@@ -34,7 +34,10 @@ def three(model):
 
 @pytest.mark.parametrize(
     "wrap",
-    [torch.compile, nn.DataParallel, ModelEmaV2, ModelEmaV3, AveragedModel, compiled_block, three],
+    [
+        *(torch.compile, compiled_block, nn.DataParallel, AveragedModel, three),
+        *(ModelEma, ModelEmaV2, ModelEmaV3),
+    ],
 )
 def test_wrappers_are_taken_off(model, wrap):
     expected = from_module(model).fingerprint

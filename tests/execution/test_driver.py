@@ -119,6 +119,7 @@ def test_the_front_is_up_to_date_and_has_its_weights(finished):
     assert {*weights.folder.iterdir()} == {weights.file(point.trial) for point in front}
 
 
+@pytest.mark.full
 def test_the_same_command_does_only_what_is_left(finished, source):
     folder, store, _, _ = finished
     prices = store.prices("study")
@@ -174,6 +175,7 @@ def unmeasured(store, count=1):
     return [r for r in every_set(range(4), (1, 2, 3)) if r not in measured][:count]
 
 
+@pytest.mark.full
 def test_a_dead_drivers_trial_is_settled_and_queued_again(finished, source):
     folder, store, _, study = finished
     measured = len(store.trial_records("study"))

@@ -23,6 +23,8 @@ from lambda_nas.store.study_store import SqlStudyStore
 from lambda_nas.token_merging.blocks import merge_tokens
 from lambda_nas.training.evaluation import evaluate
 
+pytestmark = pytest.mark.full
+
 MERGINGS = (Merging(1), Merging(4), Merging(4, start=1))
 SETTINGS = Settings(Budget(trials=8), 3, (0, 1, 2, 3), MERGINGS, batch_size=8)
 

@@ -79,6 +79,7 @@ def search(source, tmp_path):
     return search
 
 
+@pytest.mark.full
 def test_whatever_the_model_raises_is_told_in_a_line_and_its_worker_goes_on(search, source):
     model = copy.deepcopy(source.model.model)
     model.register_forward_pre_hook(

@@ -136,7 +136,7 @@ def test_a_checkpoint_is_not_taken_for_timms_weights(tmp_path):
     [
         ("timm", False, 3),
         pytest.param("timm", True, 3, marks=pytest.mark.full),
-        ("onnx", False, 3),
+        pytest.param("onnx", False, 3, marks=pytest.mark.full),
         pytest.param("pt2", False, 1, marks=pytest.mark.full),
     ],
 )

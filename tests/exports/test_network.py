@@ -188,7 +188,7 @@ def test_the_papers_compensation_is_folded_into_the_export(tmp_path):
 @pytest.mark.parametrize(
     "architecture",
     [
-        "deit_tiny_patch16_224",
+        pytest.param("deit_tiny_patch16_224", marks=pytest.mark.full),
         pytest.param("deit_tiny_distilled_patch16_224", marks=pytest.mark.full),
     ],
 )

@@ -199,9 +199,8 @@ def _begun(session: Session, device: str, *, rungs: int) -> SearchBegun:
         device=device,
         images=len(source.data.evaluation),
         rungs=rungs,
-        budget=settings.budget,
+        settings=settings,
         unpruned=None,
-        details={"settings": settings},
     )
 
 

@@ -1,6 +1,7 @@
 """Looks after the studies of a database (``lambda-nas studies``, ``doctor`` and ``dashboard``)."""
 
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -80,34 +81,33 @@ def check_study(name: str, *, storage: str | None = None, weights: Path | None =
 
 @contextmanager
 def open_dashboard(
-    storage: str | None,
-    port: int,
-    *,
-    host: str = "127.0.0.1",
-    note: Callable[[str], None],
+    storage: str | None, port: int, *, host: str = "127.0.0.1"
 ) -> Iterator[WSGIServer]:
     """Open the Optuna dashboard of a database on a port of this machine, with all plots up to date.
+
+    It warns of each study whose plots can't be brought up to date, and if others reach the port.
 
     Args:
         storage: SQLAlchemy URL of the study database; by default that of ``LAMBDA_NAS_STORAGE``, or
             else ``sqlite:///studies/lambda_nas.db`` below the working directory.
         port: To listen on.
         host: Address of this machine to listen on; by default only this machine reaches it.
-        note: Is told of each study whose plots can't be brought up to date, and if others reach
-            the port.
 
     Raises:
         InputError: If the address or the port can't be used.
         StorageError: If the database is missing or can't be read.
     """
+    warn = logging.getLogger(__name__).warning
     with SqlStudyStore.open(storage, create=False) as store:
         for info in store.studies():
             try:
                 sync_study(store, info.name)
             except StorageError as error:
                 # One may look at a database that one may not write to.
-                note(f"note and plots of {info.name} are as they were: {error}")
+                warn("note and plots of %s are as they were: %s", info.name, error)
         with open_server(store, host, port) as server:
             if not is_private(server):
-                note(f"whoever reaches port {port} of {host} can read, change and delete studies")
+                warn(
+                    "whoever reaches port %s of %s can read, change and delete studies", port, host
+                )
             yield server

@@ -44,6 +44,20 @@ COMMANDS = (
 )
 
 
+class Warnings(logging.Handler):
+    """Prints the package's warnings, which hold texts of a user's model and of databases."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Print a warning, above the live view if there is one."""
+        from lambda_nas.api.progress.console import labeled
+        from lambda_nas.api.progress.terminal import stderr
+
+        stderr.print(labeled("warning", "yellow", record.getMessage()), soft_wrap=True)
+
+
+WARNINGS = Warnings(logging.WARNING)
+
+
 class Group(TyperGroup):
     """Ends a user's mistake in one line and the right exit code, never in a traceback."""
 
@@ -73,7 +87,9 @@ def _print(text: str, style: str | None = None) -> None:
 def main() -> None:
     """Run the command line."""
     quiet_dependencies()
+    # A process may run several commands, as the tests do.
     logger.setLevel(logging.NOTSET)
+    logger.addHandler(WARNINGS)
     app = typer.Typer(
         cls=Group,
         no_args_is_help=True,

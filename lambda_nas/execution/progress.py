@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from lambda_nas.execution.settings import Budget
+from lambda_nas.execution.settings import Settings
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.records.trial import ParetoTrial, TrialCounts
 
@@ -65,7 +65,6 @@ class SearchBegun:
         images: Number of images that trials are compared on.
         rungs: Rungs of a trial.
         unpruned: Top-1 of the unpruned model, a fraction; ``None`` before it is measured.
-        details: What else is worth telling to those who want all, by name.
     """
 
     study: str
@@ -75,9 +74,8 @@ class SearchBegun:
     device: str
     images: int
     rungs: int
-    budget: Budget
+    settings: Settings
     unpruned: float | None
-    details: dict[str, object]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
 from rich.text import Text
 
+from lambda_nas.reporting.formatting import printable
+
 _PIECE = re.compile(r"[^,\s]*(?:,\s*|\s+|$)")
 
 
@@ -31,7 +33,7 @@ class AtCommas:
     """
 
     def __init__(self, text: str) -> None:
-        self._text = text
+        self._text = printable(text)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the lines for the width that there is."""

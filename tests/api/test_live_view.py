@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).with_name("live_view.py")
+SCRIPT = Path(__file__).parents[1] / "live_view.py"
 TIME = r"\d\d:\d\d:\d\d "
 
 

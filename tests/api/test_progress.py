@@ -2,8 +2,15 @@
 
 import io
 import logging
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 
 import pytest
+from live_view import front
 from rich.console import Console
 
 from lambda_nas.api.progress.lines import Lines
@@ -25,12 +32,14 @@ from lambda_nas.execution.progress import (
     TrialEnded,
     stages_before_trials,
 )
-from lambda_nas.execution.settings import Budget
+from lambda_nas.execution.settings import Budget, Settings
 from lambda_nas.models.architecture import Architecture
+from lambda_nas.models.removal import RemovalSet
 from lambda_nas.records.trial import ParetoTrial, TrialCounts
 
 PRICE = Price(100.0, 1.25, 320.0, 40_000_000, 5_000_000, 1_000_000_000)
 SET = Architecture.of([2, 3])
+SETTINGS = Settings(Budget(trials=12), max_removed=2, layers=(0, 1, 2), seeds=(RemovalSet((0, 2)),))
 ENDED = TrialEnded(4, SET, "completed", 1.25, accuracy=0.5, rung=1)
 
 
@@ -43,9 +52,8 @@ def begun(**changes):
         "device": "H100",
         "images": 250,
         "rungs": 3,
-        "budget": Budget(trials=12),
+        "settings": SETTINGS,
         "unpruned": 0.75,
-        "details": {"settings": "all"},
     }
     return SearchBegun(**(known | changes))
 
@@ -124,7 +132,7 @@ def test_a_log_has_a_line_for_each_trial():
         "4 of 12 trials",
         "35 trial 5 {2,3}: stopped early (too bad), 40.00% of 250 images, 1.25x as fast, "
         "rung 0 of 2; 4 of 12 trials",
-        "35 trial 6 {2,3}: failed (the worker process died), 1.25x as fast; 4 of 12 trials",
+        "35 trial 6 {2,3}: failed (the worker process died); 4 of 12 trials",
     ]
 
 
@@ -134,8 +142,15 @@ def test_a_log_tells_the_rest_if_asked():
     log.tell(TrialBegun(4, SET))
     log.tell(RungDone(4, 0, 0.4))
     log.tell(ProposalRejected(SET, "hopeless"))
-    assert log.lines[3:] == [
-        "00 settings: all",
+    assert log.lines[3:7] == [
+        "00 budget: trials 12",
+        "00 max_removed: 2",
+        "00 layers: 0, 1, 2",
+        "00 mergings: none",
+    ]
+    assert "00 seeds: {0,2}" in log.lines
+    assert log.lines[-4:] == [
+        "00 prior_images: 100",
         "00 trial 4 {2,3}: begun",
         "00 trial 4: rung 0: 40.00% of 250 images",
         "00 rejected {2,3}: hopeless",
@@ -144,7 +159,7 @@ def test_a_log_tells_the_rest_if_asked():
 
 def test_a_time_budget_is_counted_in_time():
     log = Log()
-    log.tell(begun(budget=Budget(seconds=1800)))
+    log.tell(begun(settings=replace(SETTINGS, budget=Budget(seconds=1800))))
     log.trials(TrialCounts(0, 0, 0), [])
     log.clock.now = 90
     log.trials(TrialCounts(1, 0, 0), [])
@@ -191,19 +206,6 @@ def test_a_cell_shows_the_search_its_trials_and_its_front():
     assert "<td>{2,3}</td><td>50.00%</td><td>1.25x</td>" in html
 
 
-def front(size):
-    return [
-        ParetoTrial(
-            i,
-            Architecture.of(range(10, 10 + i)),
-            0.9 - i / 100,
-            0,
-            Price(100.0 + i, 1 + i / 100, 320.0, 40_000_000, 5_000_000, 1_000_000_000),
-        )
-        for i in range(1, size + 1)
-    ]
-
-
 def drawn(view, *, width, height):
     console = Console(width=width, height=height, file=io.StringIO(), color_system=None)
     console.print(view)
@@ -227,6 +229,49 @@ def test_the_live_view_fits_the_terminal_and_keeps_both_ends_of_the_front(width,
     assert rows[0].split()[0] == "{10}"
     assert rows[-1].split()[-2:] == ["70.00%", "1.20x"]
     assert (len(rows) == 20) == ("slow to fast (" not in text) == (height == 50)
+
+
+def test_the_live_view_shows_a_few_of_many_trials_and_keeps_room_for_the_front():
+    view = LiveView()
+    view.tell(begun())
+    view.trials(TrialCounts(4, 0, 0), front(20))
+    for trial in range(64):
+        view.tell(TrialBegun(trial, SET))
+    lines = drawn(view, width=80, height=24)
+    assert len(lines) < 24
+    assert sum(line.startswith("trial ") for line in lines) == 4
+    assert "... and 60 more" in lines
+    assert lines[-1].endswith("1.20x")
+
+
+def test_a_cell_and_a_log_hold_no_control_characters():
+    shown = []
+    cell = CellProgress(lambda *texts: shown.append(texts))
+    with cell.stage("Reading \x1b[31m<b>", 1):
+        pass
+    text, html = shown[0]
+    assert text.startswith("Reading \\x1b[31m<b>: ")
+    assert "\x1b" not in html
+    assert "Reading \\x1b[31m&lt;b&gt;" in html
+
+
+def test_stages_may_end_while_they_are_drawn(request):
+    request.addfinalizer(partial(sys.setswitchinterval, sys.getswitchinterval()))
+    sys.setswitchinterval(1e-6)
+    view, over = LiveView(), threading.Event()
+
+    def draw():
+        while not over.is_set():
+            drawn(view, width=80, height=24)
+
+    with ThreadPoolExecutor(1) as drawing:
+        done = drawing.submit(draw)
+        for _ in range(500):
+            with view.stage("Reading", 1):
+                time.sleep(0)  # Lets the other thread go on.
+            time.sleep(0)
+        over.set()
+    assert done.exception() is None
 
 
 def test_the_live_view_says_how_long_it_is_until_the_first_trial():
@@ -255,5 +300,5 @@ def test_quiet_tells_of_failed_trials_only(caplog, level):
         progress.trials(TrialCounts(1, 0, 0), [])
         progress.tell(ENDED)
         progress.tell(TrialEnded(1, Architecture.of([2]), "failed", 1.0, "it died"))
-    assert caplog.messages == ["failed: {2}: it died"]
+    assert caplog.messages == ["trial 1 {2} failed: it died"]
     assert not in_notebook()

@@ -34,8 +34,17 @@ def test_both_are_refused(lambda_nas, given):
     assert "give --quiet or --verbose, not both" in err
 
 
+def test_a_warning_is_printed_once_and_sends_nothing_to_the_terminal(lambda_nas, capsys):
+    for _ in range(2):
+        lambda_nas("--quiet", "--version")
+    logging.getLogger("lambda_nas.api").warning("trial %s: [red] \x1b[31m", 4)
+    assert capsys.readouterr().err == "warning: trial 4: [red] \\x1b[31m\n"
+
+
 def test_quiet_benches_without_a_word(lambda_nas):
-    code, _, err = lambda_nas("bench", "vit_tiny_patch16_224", "--batch-size", "1", "--quiet")
+    code, _, err = lambda_nas(
+        *("bench", "vit_tiny_patch16_224", "--img-size", "32", "--batch-size", "1", "--quiet")
+    )
     assert (code, err) == (0, "")
 
 

@@ -89,7 +89,7 @@ def test_a_signal_that_was_ignored_stays_so_as_nohup_has_it(begin):
     process = begin(ignoring="SIGHUP")
     process.send_signal(signal.SIGHUP)
     process.send_signal(signal.SIGINT)
-    process.communicate(timeout=30)
+    assert process.communicate(timeout=30) == ("ending\n", "interrupted: nothing is lost\n")
     assert process.returncode == CODES["SIGINT"]
 
 
@@ -98,13 +98,13 @@ def test_a_signal_that_was_ignored_stays_so_as_nohup_has_it(begin):
 def test_a_search_ends_safe_and_without_noise(tmp_path, name):
     process = start("search", "--budget", "100", "--quiet", folder=tmp_path)
     database = tmp_path / "studies" / "lambda_nas.db"
-    study = "digits_vit-digits"
+    url, study = f"sqlite:///{database}", "digits_vit-digits"
     while process.poll() is None:
         time.sleep(0.5)
         if database.exists():
-            store = SqlStudyStore.open(f"sqlite:///{database}")
-            if store.has(study) and store.trials(study):
-                break
+            with SqlStudyStore.open(url, create=False) as store:
+                if store.has(study) and store.trials(study):
+                    break
     process.send_signal(getattr(signal, name))
     try:
         _, stderr = process.communicate(timeout=120)
@@ -112,5 +112,6 @@ def test_a_search_ends_safe_and_without_noise(tmp_path, name):
         process.kill()
     assert process.returncode == CODES[name]
     assert stderr == f"interrupted: study {study} is safe: run the same search again to resume\n"
-    [run] = store.runs(study)
+    with SqlStudyStore.open(url, create=False) as store:
+        [run] = store.runs(study)
     assert run.ended

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-from lambda_nas.api.progress.status import Status
+from lambda_nas.api.progress.status import Status, settings_lines
 from lambda_nas.execution.progress import (
     Advance,
     Event,
@@ -19,14 +19,16 @@ from lambda_nas.records.trial import ParetoTrial, TrialCounts
 from lambda_nas.reporting.formatting import duration
 
 SILENT_S = 30.0
-"""After so long without a line, one says how far the work is."""
+"""After this long without a line, one tells the progress."""
 
 SHORT_S = 1.0
 """A stage that took no longer has no line about its end."""
 
 
 class Lines:
-    """One line a stage and a trial, each with the time of day.
+    """Writes one line per stage and per trial.
+
+    Each begins with the time of day.
 
     Args:
         write: Writes a line.
@@ -66,14 +68,14 @@ class Lines:
         """Write how far the work is, if nothing was written for a while."""
         if self._clock() - self._written_at < SILENT_S:
             return
-        stage = self._status.current
+        stage, flying = self._status.current, self._status.flying()
         if stage is not None:
             share = f"{stage.done / stage.total:.0%}, " if stage.total > 1 else ""
             detail = f"{stage.detail}, " if stage.detail else ""
-            self._line(f"{stage.label}: {share}{detail}{self._status.stage_times()}")
-        elif self._status.in_flight:
-            flying = ["; ".join(" ".join(trial) for trial in self._status.flying())]
-            self._line(f"in flight: {flying[0]}; {self._status.budget_words()}")
+            self._line(f"{stage.label}: {share}{detail}{self._status.stage_times(stage)}")
+        elif flying:
+            trials = "; ".join(" ".join(trial) for trial in flying)
+            self._line(f"in flight: {trials}; {self._status.budget_words()}")
 
     def _line(self, text: str) -> None:
         self._written_at = self._clock()
@@ -83,9 +85,9 @@ class Lines:
     def stage(self, label: str, total: int) -> Iterator[Advance]:
         """Write a line at the beginning, and one at the end of what took long."""
         began = self._clock()
-        with self._status.stage(label, total) as advance:
-            self._line(self._status.stage_title())
-            yield advance
+        with self._status.stage(label, total) as stage:
+            self._line(self._status.stage_title(stage))
+            yield stage.advance
         took = self._clock() - began
         if took >= SHORT_S:
             self._line(f"{label}: took {duration(took)}")
@@ -109,8 +111,8 @@ class Lines:
                     if line not in told:
                         self._line(line)
                 if self._verbose and not told:
-                    for name, value in event.details.items():
-                        self._line(f"{name}: {value}")
+                    for line in settings_lines(event.settings):
+                        self._line(line)
             case TrialEnded():
                 self._line(self._status.outcome(event))
             case TrialBegun(trial, architecture) if self._verbose:

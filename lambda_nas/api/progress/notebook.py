@@ -11,6 +11,7 @@ from lambda_nas.api.progress.status import Status
 from lambda_nas.api.progress.terminal import note
 from lambda_nas.execution.progress import Advance, Event
 from lambda_nas.records.trial import ParetoTrial, TrialCounts
+from lambda_nas.reporting.formatting import printable
 from lambda_nas.reporting.front_table import SHORT_HEAD, html_table, short_rows
 
 REDRAWN_S = 0.25
@@ -33,13 +34,13 @@ class CellProgress(Quiet):
     @contextmanager
     def stage(self, label: str, total: int) -> Iterator[Advance]:
         """Show a bar; yields the function that advances it."""
-        with self._status.stage(label, total) as step:
+        with self._status.stage(label, total) as stage:
             self._draw()
             drawn_at = self._clock()
 
             def advance(detail: str = "") -> None:
                 nonlocal drawn_at
-                step(detail)
+                stage.advance(detail)
                 if self._clock() - drawn_at >= REDRAWN_S:
                     drawn_at = self._clock()
                     self._draw()
@@ -63,11 +64,11 @@ class CellProgress(Quiet):
         self._draw()
 
     def _draw(self) -> None:
-        status, bars = self._status, []
-        if status.current is not None:
-            stage = status.current
-            words = ", ".join(filter(None, (stage.detail, status.stage_times())))
-            bars.append((f"{status.stage_title()}: {words}", float(stage.done), float(stage.total)))
+        status, stage, bars = self._status, self._status.current, []
+        if stage is not None:
+            words = ", ".join(filter(None, (stage.detail, status.stage_times(stage))))
+            title = status.stage_title(stage)
+            bars.append((f"{title}: {words}", float(stage.done), float(stage.total)))
         spent_and_all = status.of_budget()
         if spent_and_all is not None:
             words = f"{status.budget_words()} ({status.counts}), {status.trial_times()}"
@@ -76,16 +77,20 @@ class CellProgress(Quiet):
         flying = [" ".join(trial) for trial in status.flying()]
         text = "\n".join([*about, *(words for words, *_ in bars), *flying])
         html = [
-            *(f"<div>{escape(line)}</div>" for line in about),
+            *(f"<div>{_html(line)}</div>" for line in about),
             *(
-                f'<div><progress value="{done:g}" max="{total:g}"></progress> {escape(words)}</div>'
+                f'<div><progress value="{done:g}" max="{total:g}"></progress> {_html(words)}</div>'
                 for words, done, total in bars
             ),
-            *(f"<div>{escape(line)}</div>" for line in flying),
+            *(f"<div>{_html(line)}</div>" for line in flying),
         ]
         if status.front:
             html.append(html_table(SHORT_HEAD, short_rows(status.front)))
-        self._show(text, "".join(html))
+        self._show(printable(text), "".join(html))
+
+
+def _html(text: str) -> str:
+    return escape(printable(text))
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a function tells while it works, and one who tells nothing of it."""
+"""What a function tells while it works, and progress that tells only of failures."""
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -40,4 +40,6 @@ class Quiet:
     def tell(self, event: Event) -> None:
         """Log a failed trial as a warning."""
         if isinstance(event, TrialEnded) and event.outcome == "failed":
-            logging.getLogger(__name__).warning("failed: %s: %s", event.architecture, event.reason)
+            logging.getLogger(__name__).warning(
+                "trial %s %s failed: %s", event.trial, event.architecture, event.reason
+            )

@@ -1,12 +1,15 @@
-"""Where a function stands: what progress in a terminal, a log and a notebook is drawn from."""
+"""Where a function stands: what progress in a terminal, a log and a notebook is drawn from.
+
+Threads draw it while the main thread changes it, so what may vanish meanwhile is read once.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 
+from lambda_nas.cost.constraints import Constraints
 from lambda_nas.execution.progress import (
-    Advance,
     Event,
     RungDone,
     SearchBegun,
@@ -15,9 +18,13 @@ from lambda_nas.execution.progress import (
     TrialBegun,
     TrialEnded,
 )
+from lambda_nas.execution.settings import Budget, Settings
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.records.trial import ParetoTrial, TrialCounts
 from lambda_nas.reporting.formatting import duration, short_name
+
+FLYING = 4
+"""Trials in flight that are shown one by one."""
 
 
 @dataclass
@@ -30,6 +37,11 @@ class Stage:
     done: int = 0
     detail: str = ""
 
+    def advance(self, detail: str = "") -> None:
+        """Count a step, and keep what there is to say about it."""
+        self.done += 1
+        self.detail = detail
+
 
 @dataclass
 class TrialInFlight:
@@ -38,6 +50,20 @@ class TrialInFlight:
     architecture: Architecture
     since: float
     rung: int = 0
+
+
+def settings_lines(settings: Settings) -> list[str]:
+    """Return each setting of a search in a line."""
+    return [f"{field.name}: {_words(getattr(settings, field.name))}" for field in fields(settings)]
+
+
+def _words(value: object) -> str:
+    if isinstance(value, Budget | Constraints):
+        given = asdict(value).items()
+        value = tuple(f"{name} {limit}" for name, limit in given if limit is not None)
+    if isinstance(value, tuple):
+        return ", ".join(map(str, value)) or "none"
+    return "none" if value is None else str(value)
 
 
 class Status:
@@ -63,24 +89,19 @@ class Status:
         self._evaluated_before = 0
 
     @contextmanager
-    def stage(self, label: str, total: int) -> Iterator[Advance]:
+    def stage(self, label: str, total: int) -> Iterator[Stage]:
         """Keep a stage while it lasts."""
         stage = Stage(label, total, self.clock())
-
-        def advance(detail: str = "") -> None:
-            stage.done += 1
-            stage.detail = detail
-
         self._stages.append(stage)
         try:
-            yield advance
+            yield stage
         finally:
             self._stages.remove(stage)
 
     @property
     def current(self) -> Stage | None:
         """The stage that is going on."""
-        return self._stages[-1] if self._stages else None
+        return next(reversed(self._stages), None)
 
     def tell(self, event: Event) -> None:
         """Keep what an event changes."""
@@ -125,21 +146,15 @@ class Status:
         images = f" of {self.search.images} images" if self.search else ""
         return f"{100 * fraction:.2f}%{images}"
 
-    def stage_title(self) -> str:
+    def stage_title(self, stage: Stage) -> str:
         """Return which stage of how many this is."""
-        stage = self.current
-        if stage is None:
-            return ""
-        if stage.label not in self._planned:
+        planned = self._planned
+        if stage.label not in planned:
             return stage.label
-        number = self._planned.index(stage.label) + 1
-        return f"stage {number} of {len(self._planned)}: {stage.label}"
+        return f"stage {planned.index(stage.label) + 1} of {len(planned)}: {stage.label}"
 
-    def stage_times(self) -> str:
+    def stage_times(self, stage: Stage) -> str:
         """Return how long the stage has lasted, its time left, and that until the first trial."""
-        stage = self.current
-        if stage is None:
-            return ""
         parts = [duration(self.clock() - stage.began)]
         left = self._stage_left_s(stage)
         if left is not None:
@@ -154,9 +169,10 @@ class Status:
         return None if expected is None else max(0.0, expected - spent)
 
     def _until_first_trial(self, stage: Stage, left: float | None) -> list[str]:
-        if stage.label not in self._planned:
+        planned = self._planned
+        if stage.label not in planned:
             return []
-        after = self._planned[self._planned.index(stage.label) + 1 :]
+        after = planned[planned.index(stage.label) + 1 :]
         if left is not None and all(label in self._expected_s for label in after):
             seconds = left + sum(self._expected_s[label] for label in after)
             return [f"first trial in about {duration(seconds)}"]
@@ -166,7 +182,7 @@ class Status:
         """Return how much of the budget is spent, and all of it; ``None`` if there is none."""
         if self.search is None or self.counts is None:
             return None
-        budget = self.search.budget
+        budget = self.search.settings.budget
         if budget.seconds is not None:
             return min(self.clock() - self._trials_began, budget.seconds), budget.seconds
         return float(self.counts.evaluated), float(budget.trials or 0)
@@ -177,7 +193,7 @@ class Status:
         if spent_and_all is None or counts is None or self.search is None:
             return ""
         spent, whole = spent_and_all
-        if self.search.budget.seconds is None:
+        if self.search.settings.budget.seconds is None:
             return f"{counts.evaluated} of {whole:.0f} trials"
         trials = f"{counts.evaluated} trial{'s' * (counts.evaluated != 1)}"
         return f"{trials}, {duration(spent)} of {duration(whole)}"
@@ -193,22 +209,25 @@ class Status:
         if spent_and_all is None or counts is None or self.search is None:
             return None
         spent, whole = spent_and_all
-        if self.search.budget.seconds is not None:
+        if self.search.settings.budget.seconds is not None:
             return whole - spent
         here = counts.evaluated - self._evaluated_before
         elapsed = self.clock() - self._trials_began
         return elapsed / here * (whole - spent) if here and whole >= spent else None
 
-    def flying(self) -> list[tuple[str, str, str]]:
-        """Return the number, the architecture and the rung of each trial in flight."""
-        return [
+    def flying(self) -> list[tuple[str, ...]]:
+        """Return number, architecture and rung of the first trials in flight, and how many more."""
+        trials = list(self.in_flight.items())
+        shown: list[tuple[str, ...]] = [
             (
                 f"trial {trial}",
                 str(flying.architecture),
                 f"{self._rung(flying.rung)}, {duration(self.clock() - flying.since)}",
             )
-            for trial, flying in list(self.in_flight.items())
+            for trial, flying in trials[:FLYING]
         ]
+        more = len(trials) - FLYING
+        return [*shown, (f"... and {more} more",)] if more > 0 else shown
 
     def _rung(self, rung: int) -> str:
         last = self.search.rungs - 1 if self.search else 0
@@ -220,8 +239,7 @@ class Status:
         if ended.reason:
             told[0] += f" ({ended.reason})"
         if ended.accuracy is not None:
-            told.append(self.top1(ended.accuracy))
-        told.append(f"{ended.speedup:.2f}x as fast")
+            told += [self.top1(ended.accuracy), f"{ended.speedup:.2f}x as fast"]
         if ended.rung is not None:
             told.append(self._rung(ended.rung))
         return ", ".join(told) + f"; {self.budget_words()}"

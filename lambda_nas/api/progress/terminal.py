@@ -1,7 +1,7 @@
 """The terminal: notes on it, and the live view of what a function does."""
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from lambda_nas.api.progress.console import PlainConsole, labeled
-from lambda_nas.api.progress.status import Status
+from lambda_nas.api.progress.status import Status, settings_lines
 from lambda_nas.execution.progress import Advance, Event, ProposalRejected, SearchBegun, TrialEnded
+from lambda_nas.records.trial import ParetoTrial, TrialCounts
 from lambda_nas.reporting.formatting import printable
 from lambda_nas.reporting.front_table import SHORT_HEAD, short_rows, thin
 from lambda_nas.reporting.wrapping import AtCommas
@@ -39,7 +40,6 @@ class LiveView:
     def __init__(self, *, verbose: bool = False) -> None:
         self._verbose = verbose
         self._status = Status()
-        self.trials = self._status.trials
         self._live = Live(
             self,
             console=stderr,
@@ -58,13 +58,17 @@ class LiveView:
     @contextmanager
     def stage(self, label: str, total: int) -> Iterator[Advance]:
         """Show a bar with the time left while the stage lasts."""
-        with self._status.stage(label, total) as advance:
-            yield advance
+        with self._status.stage(label, total) as stage:
+            yield stage.advance
 
     def notes(self, texts: Iterable[str]) -> None:
         """Print the notes above the view."""
         for text in texts:
             note(text)
+
+    def trials(self, counts: TrialCounts, front: Sequence[ParetoTrial]) -> None:
+        """Show how many trials are completed, stopped, rejected and failed, and the front."""
+        self._status.trials(counts, front)
 
     def tell(self, event: Event) -> None:
         """Show an event in the view; print above it what must not get lost."""
@@ -72,33 +76,33 @@ class LiveView:
         self._status.tell(event)
         match event:
             case TrialEnded(outcome="failed") as ended:
-                text = AtCommas(printable(f"failed: {ended.architecture}: {ended.reason}"))
+                text = AtCommas(f"failed: {ended.architecture}: {ended.reason}")
                 stderr.print(text, style="red")
             case ProposalRejected(architecture, reason) if self._verbose:
                 stderr.print(AtCommas(f"rejected {architecture}: {reason}"))
             case SearchBegun() if self._verbose and first:
-                for name, value in event.details.items():
-                    stderr.print(f"{name}: {value}", soft_wrap=True)
+                for line in settings_lines(event.settings):
+                    stderr.print(line, soft_wrap=True)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the view in the height that the terminal has now."""
-        status = self._status
+        status, stage = self._status, self._status.current
+        flying, front = status.flying(), status.front
         above: list[RenderableType] = [_line(text) for text in status.about()]
-        if status.current is not None:
-            above.append(_line(status.stage_title()))
-            stage = status.current
-            above.append(_bar(stage.done, stage.total, stage.detail, status.stage_times()))
+        if stage is not None:
+            above.append(_line(status.stage_title(stage)))
+            above.append(_bar(stage.done, stage.total, stage.detail, status.stage_times(stage)))
         spent_and_all = status.of_budget()
         if spent_and_all is not None:
             above.append(_bar(*spent_and_all, status.budget_words(), status.trial_times()))
             above.append(_line(str(status.counts)))
-        if status.in_flight:
-            above.append(_flying(status))
+        if flying:
+            above.append(_flying(flying))
         yield from above
         room = console.size.height - 1
         room -= sum(len(console.render_lines(part, options)) for part in above)
-        if status.front:
-            yield _fitting(status, console, options, room)
+        if front:
+            yield _fitting(front, console, options, room)
 
 
 def _line(text: str) -> Text:
@@ -114,30 +118,30 @@ def _bar(done: float, total: float, *words: str) -> Table:
     return grid
 
 
-def _flying(status: Status) -> Table:
+def _flying(trials: Sequence[tuple[str, ...]]) -> Table:
     grid = Table.grid(padding=(0, 1))
-    for trial, architecture, rung in status.flying():
-        grid.add_row(trial, AtCommas(architecture), rung)
+    for trial, *words in trials:
+        grid.add_row(trial, *map(AtCommas, words))
     return grid
 
 
 def _fitting(
-    status: Status, console: Console, options: ConsoleOptions, room: int
+    front: Sequence[ParetoTrial], console: Console, options: ConsoleOptions, room: int
 ) -> RenderableType:
     """Return the front in so many lines, thinned if it is longer."""
-    most = max(min(len(status.front), room - 2), FEWEST_ROWS)
+    most = max(min(len(front), room - 2), FEWEST_ROWS)
     while True:
-        table = _front(status, most)
+        table = _front(front, most)
         if most <= FEWEST_ROWS or len(console.render_lines(table, options)) <= room:
             return table
         most -= 1
 
 
-def _front(status: Status, most: int) -> Table:
-    shown = thin(status.front, most)
+def _front(front: Sequence[ParetoTrial], most: int) -> Table:
+    shown = thin(front, most)
     title = "front, slow to fast"
-    if len(shown) < len(status.front):
-        title += f" ({len(shown)} of {len(status.front)})"
+    if len(shown) < len(front):
+        title += f" ({len(shown)} of {len(front)})"
     table = Table(title=title, title_justify="left", box=None, pad_edge=False)
     for column in SHORT_HEAD:
         right = column != "architecture"

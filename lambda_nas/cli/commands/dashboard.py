@@ -27,6 +27,6 @@ def dashboard(
     from lambda_nas.api.studies import open_dashboard
     from lambda_nas.cli import output
 
-    with open_dashboard(storage, port, host=host, note=output.note) as server:
+    with open_dashboard(storage, port, host=host) as server:
         output.stderr.print(f"Optuna dashboard at http://{host}:{port}/ (Ctrl-C stops it)")
         server.serve_forever()

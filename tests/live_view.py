@@ -14,15 +14,18 @@ from lambda_nas.execution.progress import (
     TrialEnded,
     stages_before_trials,
 )
-from lambda_nas.execution.settings import Budget
+from lambda_nas.execution.settings import Budget, Settings
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.records.trial import ParetoTrial, TrialCounts
 
-FRONT = [
-    ParetoTrial(i, Architecture.of(range(10, 10 + i)), 0.9 - i / 100, 0, price)
-    for i in range(1, 21)
-    for price in [Price(100.0 + i, 1 + i / 100, 320.0, 40_000_000, 5_000_000, 1_000_000_000)]
-]
+
+def front(size: int) -> list[ParetoTrial]:
+    """Return a front whose architectures are ever longer, slowest first."""
+    return [
+        ParetoTrial(i, Architecture.of(range(10, 10 + i)), 0.9 - i / 100, 0, price)
+        for i in range(1, size + 1)
+        for price in [Price(100.0 + i, 1 + i / 100, 320.0, 40_000_000, 5_000_000, 1_000_000_000)]
+    ]
 
 
 def main() -> None:
@@ -32,13 +35,13 @@ def main() -> None:
         progress.tell(
             SearchBegun(
                 "vit-images", "sqlite:///x.db", "vit", "images", "H100", 250, 3,
-                Budget(trials=12), 0.75, {},
+                Settings(Budget(trials=12), max_removed=1, layers=(0, 1)), 0.75,
             )
         )  # fmt: skip
         with progress.stage(PRICING, 2) as advance:
             advance()
             time.sleep(0.6)
-        progress.trials(TrialCounts(3, 0, 0), FRONT)
+        progress.trials(TrialCounts(3, 0, 0), front(20))
         progress.tell(TrialBegun(7, Architecture.of([1])))
         progress.tell(ProposalRejected(Architecture.of([3]), "hopeless"))
         failed = Architecture.of(range(10, 34))

@@ -217,7 +217,8 @@ def _prior_score(
     scorer = Scorer(forwards_of(task.model, images))
     saved = store.prior(name)
     if saved is None:
-        steps = settings.max_removed + len(settings.layers)
+        # Each layer is measured alone, also those that the space keeps.
+        steps = len(scorer.forwards.layers) + settings.max_removed
         with progress.stage(MEASURING_PRIOR, steps) as step:
             layers = layer_priors(scorer, on_layer=step)
             nose = nose_path(

@@ -28,7 +28,7 @@ def digits_search(begin, url, budget):
 
 
 def test_killed_at_random_moments_a_search_loses_nothing(begin, sqlite):
-    kills, budget = 4, 6
+    kills, budget = 3, 5
     moments = random.Random(0)
     before = None
     for _ in range(kills):
@@ -84,13 +84,13 @@ def steppable(tmp_path):
 
 def test_two_drivers_share_a_study_while_the_clock_of_one_steps(begin, sqlite, steppable):
     environment, set_clock = steppable
-    both = [begin(sqlite, 14, "--images", "6000", env=env) for env in (environment, {})]
+    both = [begin(sqlite, 10, "--images", "6000", env=env) for env in (environment, {})]
     both[0].wait_for(lambda: both[0].trials() >= 1)
     for offset in ("86400", "-86400", "0"):
         set_clock(offset)
         time.sleep(2)
     assert [search.end() for search in both] == [0, 0]
-    study = check_sound(sqlite, STUDY, 14)
+    study = check_sound(sqlite, STUDY, 10)
     assert len(study.runs) == 2
     assert {history.run for history in study.trials} == {run.id for run in study.runs}
 
@@ -109,7 +109,7 @@ def test_the_trial_of_a_driver_that_dies_goes_to_the_one_that_lives(begin, sqlit
 
 
 def test_a_long_search_does_not_grow(begin, sqlite):
-    trials = 150
+    trials = 100
     search = begin(sqlite, trials, "--depth", "10", "--images", "28", "--workers", "2")
     assert search.end() == 0, "".join(search.errors)
     sizes = [line.split() for line in search.lines if line[0].isdigit()]

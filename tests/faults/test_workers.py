@@ -85,7 +85,7 @@ def test_a_worker_that_hangs_is_killed_and_the_search_goes_on(begin, sqlite, hun
 
 @pytest.mark.full
 def test_a_search_whose_time_is_up_does_not_wait_for_a_worker_that_hangs(begin, sqlite, hung):
-    search = begin(sqlite, 0, "--seconds", "30", env={"HOLD_TRIALS": str(hung)})
+    search = begin(sqlite, 0, "--seconds", "90", env={"HOLD_TRIALS": str(hung)})
     search.wait_for(Path(f"{hung}.reached").exists)
     worker = search.wait_for_worker()
     assert search.end() == 0

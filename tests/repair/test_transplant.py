@@ -163,24 +163,15 @@ def test_changes_nothing_where_attention_gave_nothing(vit, images, layers):
     assert all(torch.equal(plain[key], repaired[key]) for key in plain)
 
 
-@pytest.fixture(scope="module")
-def real_prefixes(deit_tiny, imagenet_halves):
-    calibration, _ = imagenet_halves
-    return ActivationCache(deit_tiny, calibration)
-
-
 @pytest.mark.real
-@pytest.mark.parametrize(("layers", "gain"), [([0, 2, 4], 0.118), ([0, 1, 3, 4, 6], 0.254)])
 @pytest.mark.full
-def test_regains_on_real_weights_what_the_design_reports(
-    deit_tiny, real_prefixes, imagenet_halves, layers, gain
-):
-    """The design's gains, with 500 calibration images; here there are 250 and 250 to judge.
+def test_regains_on_real_weights_what_the_design_reports(deit_tiny, imagenet_halves):
+    """The design's gain is 0.118, with 500 calibration images; here there are 250 and 250 to judge.
 
     Three points of standard error, so 6 points of slack (0.06) at the lower side.
     """
-    _, evaluation = imagenet_halves
-    removal = RemovalSet.of(layers)
+    calibration, evaluation = imagenet_halves
+    removal = RemovalSet.of([0, 2, 4])
     plain = evaluate(remove_attention(deit_tiny, removal).model, evaluation).top1
-    repaired = evaluate(transplant(real_prefixes, removal), evaluation).top1
-    assert repaired - plain > gain - 0.06
+    repaired = transplant(ActivationCache(deit_tiny, calibration), removal)
+    assert evaluate(repaired, evaluation).top1 - plain > 0.118 - 0.06

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import re
 import sys
 import threading
 import time
@@ -13,6 +14,7 @@ import pytest
 from live_view import front
 from rich.console import Console
 
+from lambda_nas.api.progress import terminal
 from lambda_nas.api.progress.lines import Lines
 from lambda_nas.api.progress.notebook import CellProgress
 from lambda_nas.api.progress.quiet import Quiet
@@ -282,7 +284,25 @@ def test_the_live_view_says_how_long_it_is_until_the_first_trial():
         assert drawn(view, width=80, height=24)[0] == "stage 4 of 5: Measuring the prior"
         assert "first trial" not in "".join(drawn(view, width=80, height=24))
         view.tell(StageExpected(MEASURING_PRIOR, 3600))
-        assert "first trial in about 1 h" in drawn(view, width=80, height=24)[1]
+        assert drawn(view, width=80, height=24)[2].startswith("first trial in about 1 h")
+
+
+def test_a_stage_whose_steps_are_done_has_no_time_left_to_tell():
+    view = LiveView()
+    with view.stage("Reading", 1) as advance:
+        advance()
+        assert " left" not in "".join(drawn(view, width=80, height=24))
+
+
+@pytest.mark.parametrize("is_terminal", [True, False])
+def test_a_note_is_broken_between_words_on_a_terminal_only(monkeypatch, capsys, is_terminal):
+    monkeypatch.setattr(terminal.stderr, "_force_terminal", is_terminal)
+    monkeypatch.setattr(terminal.stderr, "width", 20)
+    terminal.note("no train/ and val/ below images")
+    lines = [line.rstrip() for line in capsys.readouterr().err.splitlines()]
+    text = [re.sub(r"\x1b\[\d*m", "", line) for line in lines]
+    broken = ["note: no train/ and", "val/ below images"]
+    assert text == (broken if is_terminal else [" ".join(broken)])
 
 
 @pytest.mark.parametrize("level", [logging.NOTSET, logging.WARNING])

@@ -64,17 +64,42 @@ def test_the_line_joins_the_members_that_are_best_in_accuracy_and_speed():
     assert edge == [(1.0, 80.0), (1.2, 78.0), (1.4, 70.0)]
 
 
-def test_names_do_not_lie_on_each_other():
+AXES = (0.9, 55.0, 2.3, 85.0)
+
+
+def labels_of(speedup, accuracy, names, *, star=(0.9, 55.0), axes=AXES):
+    points = Series(speedup, accuracy, [1.0] * len(names), names, [])
+    return _labels(points, Series([star[0]], [star[1]], [1.0], [""], []), axes)
+
+
+def test_names_lie_neither_on_each_other_nor_on_the_line():
     speedup, accuracy = [1.0, 1.5, 1.52, 2.0, 1.51], [80.0, 70.0, 70.5, 60.0, 70.2]
-    names = ["{0,1}"] * 5
-    labels, places = _labels(Series(speedup, accuracy, [1.0] * 5, names, []), 1.2, 20.0)
-    assert labels == names
-    assert places == ["top right", "top left", "top right", "top right", "bottom right"]
+    labels, places = labels_of(speedup, accuracy, ["{0,1}"] * 5)
+    assert labels == ["{0,1}"] * 5
+    assert places == ["top right", "bottom left", "top right", "top right", "top left"]
+
+
+@pytest.mark.parametrize(
+    ("point", "place"),
+    [
+        ((2.29, 70.0), "top left"),
+        ((1.5, 84.9), "bottom right"),
+        ((2.29, 84.9), "bottom left"),
+        ((0.91, 55.1), "top right"),
+    ],
+)
+def test_names_stay_within_the_axes(point, place):
+    labels, places = labels_of([point[0]], [point[1]], ["{0,1}"], star=(1.2, 60.0))
+    assert (labels, places) == (["{0,1}"], [place])
+
+
+def test_a_name_is_not_on_the_star():
+    assert labels_of([1.0], [80.0], ["{0,1}"], star=(1.06, 81.0))[1] == ["bottom right"]
 
 
 def test_where_there_is_no_room_a_point_has_no_name():
     crowd = [1.0 + step / 1000 for step in range(9)]
-    labels, _ = _labels(Series(crowd, [80.0] * 9, [1.0] * 9, ["{0,1,2}"] * 9, []), 1.0, 20.0)
+    labels, _ = labels_of(crowd, [80.0] * 9, ["{0,1,2}"] * 9, axes=(0.5, 70.0, 1.5, 90.0))
     assert 1 <= len([label for label in labels if label]) <= 4
 
 

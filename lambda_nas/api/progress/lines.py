@@ -70,9 +70,10 @@ class Lines:
             return
         stage, flying = self._status.current, self._status.flying()
         if stage is not None:
-            share = f"{stage.done / stage.total:.0%}, " if stage.total > 1 else ""
-            detail = f"{stage.detail}, " if stage.detail else ""
-            self._line(f"{stage.label}: {share}{detail}{self._status.stage_times(stage)}")
+            share = f"{stage.done / stage.total:.0%}" if stage.total > 1 else ""
+            times, first = self._status.stage_times(stage), self._status.first_trial(stage)
+            words = ", ".join(filter(None, (share, stage.detail, times, first)))
+            self._line(f"{stage.label}: {words}")
         elif flying:
             trials = "; ".join(" ".join(trial) for trial in flying)
             self._line(f"in flight: {trials}; {self._status.budget_words()}")

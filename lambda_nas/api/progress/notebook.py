@@ -66,7 +66,8 @@ class CellProgress(Quiet):
     def _draw(self) -> None:
         status, stage, bars = self._status, self._status.current, []
         if stage is not None:
-            words = ", ".join(filter(None, (stage.detail, status.stage_times(stage))))
+            times, first = status.stage_times(stage), status.first_trial(stage)
+            words = ", ".join(filter(None, (stage.detail, times, first)))
             title = status.stage_title(stage)
             bars.append((f"{title}: {words}", float(stage.done), float(stage.total)))
         spent_and_all = status.of_budget()

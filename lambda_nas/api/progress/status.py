@@ -154,12 +154,10 @@ class Status:
         return f"stage {planned.index(stage.label) + 1} of {len(planned)}: {stage.label}"
 
     def stage_times(self, stage: Stage) -> str:
-        """Return how long the stage has lasted, its time left, and that until the first trial."""
-        parts = [duration(self.clock() - stage.began)]
+        """Return how long the stage has lasted, and about how long it still will."""
         left = self._stage_left_s(stage)
-        if left is not None:
-            parts.append(f"about {duration(left)} left")
-        return ", ".join([*parts, *self._until_first_trial(stage, left)])
+        spent = duration(self.clock() - stage.began)
+        return f"{spent}, about {duration(left)} left" if left else spent
 
     def _stage_left_s(self, stage: Stage) -> float | None:
         spent = self.clock() - stage.began
@@ -168,15 +166,16 @@ class Status:
         expected = self._expected_s.get(stage.label)
         return None if expected is None else max(0.0, expected - spent)
 
-    def _until_first_trial(self, stage: Stage, left: float | None) -> list[str]:
-        planned = self._planned
-        if stage.label not in planned:
-            return []
+    def first_trial(self, stage: Stage) -> str:
+        """Return about how long it is until the first trial; nothing if that is not known."""
+        planned, left = self._planned, self._stage_left_s(stage)
+        if left is None or stage.label not in planned:
+            return ""
         after = planned[planned.index(stage.label) + 1 :]
-        if left is not None and all(label in self._expected_s for label in after):
-            seconds = left + sum(self._expected_s[label] for label in after)
-            return [f"first trial in about {duration(seconds)}"]
-        return []
+        if any(label not in self._expected_s for label in after):
+            return ""
+        seconds = left + sum(self._expected_s[label] for label in after)
+        return f"first trial in about {duration(seconds)}" if seconds else ""
 
     def of_budget(self) -> tuple[float, float] | None:
         """Return how much of the budget is spent, and all of it; ``None`` if there is none."""

@@ -28,7 +28,8 @@ stderr = PlainConsole(stderr=True)
 def note(text: str) -> None:
     """Tell the user something on stderr, unless only what went wrong is to be told."""
     if logging.getLogger("lambda_nas").level <= logging.INFO:
-        stderr.print(labeled("note", "dim", text), soft_wrap=True)
+        # A terminal breaks lines inside words; a file shall have a line a note.
+        stderr.print(labeled("note", "dim", text), soft_wrap=not stderr.is_terminal)
 
 
 class LiveView:
@@ -92,6 +93,8 @@ class LiveView:
         if stage is not None:
             above.append(_line(status.stage_title(stage)))
             above.append(_bar(stage.done, stage.total, stage.detail, status.stage_times(stage)))
+            if first := status.first_trial(stage):
+                above.append(_line(first))
         spent_and_all = status.of_budget()
         if spent_and_all is not None:
             above.append(_bar(*spent_and_all, status.budget_words(), status.trial_times()))

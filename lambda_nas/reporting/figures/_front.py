@@ -1,6 +1,7 @@
 """Accuracy against speed-up: the front among all trials."""
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import NamedTuple, cast
 
 import plotly.graph_objects as go
@@ -17,9 +18,12 @@ PAPER_SETS = tuple(
 )
 """The removal sets that Lin et al. (arXiv 2404.05657) train, for DeiT of all sizes."""
 
-LETTER, LINE, POINT = 0.012, 0.05, 0.012
-"""Approximate width of a letter, height of a line, and half the width and height of a point, as
-fractions of the figure in a panel of the dashboard, half a page wide."""
+LETTER, LINE, POINT, STAR = 0.0135, 0.052, 0.012, 0.02
+"""Approximate width of a letter, height of a line, and half the width and height of a point and of
+the star, as fractions of the axes in a panel of the dashboard, half a page wide."""
+
+SAMPLES = 20
+"""Points of each stretch of the dotted line that a label had better not hide."""
 
 Box = tuple[float, float, float, float]
 """Left, bottom, right, top."""
@@ -110,16 +114,14 @@ def front(study: StudyRecord) -> go.Figure:
     _add(figure, data.stopped, "stopped early", marker=CROSS | {"opacity": 0.5})
     ring = {"symbol": "circle-open", "size": 19, "color": GREEN, "line": {"width": 2}}
     _add(figure, data.marked, "paper's removal sets and seeds", marker=ring)
-    left, right = _x_range(data)
-    heights = [y for series in data for y in series.accuracy]
-    height = max(max(heights) - min(heights), 1.0)
-    _add_front(figure, data.front, *_labels(data.front, right - left, height))
+    left, bottom, right, top = axes = _axes(data)
+    _add_front(figure, data.front, *_labels(data.front, data.unpruned, axes))
     _add(figure, data.unpruned, "unpruned", marker={"symbol": "star", "size": 15, "color": RED})
     facts = f"{short_name(info.model)} on {short_name(info.data)}, {info.device}"
     style(figure, f"Front of {info.name}", plain(facts), height=560)
     figure.update_layout(legend={"orientation": "h", "y": -0.16}, margin_r=30)
     figure.update_xaxes(title_text="speed-up over the unpruned model (x)", range=[left, right])
-    figure.update_yaxes(title_text="top-1 accuracy (%)")
+    figure.update_yaxes(title_text="top-1 accuracy (%)", range=[bottom, top])
     return figure
 
 
@@ -159,34 +161,66 @@ def _add_front(figure: go.Figure, series: Series, labels: list[str], places: lis
     )
 
 
-def _labels(series: Series, width: float, height: float) -> tuple[list[str], list[str]]:
+def _labels(front: Series, unpruned: Series, axes: Box) -> tuple[list[str], list[str]]:
     """Return a label and its position for each point; where none is free, the label is empty.
 
+    A label covers no point, no other label and not the star, and stays within the axes. If it can,
+    it keeps clear of the dotted line, too.
+
     Args:
-        series: The points.
-        width: Of the figure, in units of speed-up.
-        height: Of the figure, in points of top-1.
+        front: The points.
+        unpruned: The star.
+        axes: What the axes show, in units of speed-up and points of top-1.
     """
+    width, height = axes[2] - axes[0], axes[3] - axes[1]
     gap_x, gap_y = POINT * width, POINT * height
-    points = list(zip(series.speedup, series.accuracy, strict=True))
-    taken = [(x - gap_x, y - gap_y, x + gap_x, y + gap_y) for x, y in points]
+    points = list(zip(front.speedup, front.accuracy, strict=True))
+    stars = zip(unpruned.speedup, unpruned.accuracy, strict=True)
+    taken = [_around(point, gap_x, gap_y) for point in points]
+    taken += [_around(star, STAR * width, STAR * height) for star in stars]
+    line = _sampled(_edge(front))
     labels, places = [], []
-    for (x, y), name in zip(points, series.names, strict=True):
+    for (x, y), name in zip(points, front.names, strict=True):
         length = LETTER * len(name) * width
         candidates = {
-            f"{side} {end}": (left, bottom, left + length, bottom + LINE * height)
-            for side, bottom in (("top", y + gap_y), ("bottom", y - gap_y - LINE * height))
+            f"{side} {end}": (left, low, left + length, low + LINE * height)
+            for side, low in (("top", y + gap_y), ("bottom", y - gap_y - LINE * height))
             for end, left in (("right", x + gap_x), ("left", x - gap_x - length))
         }
         free = [
             place
             for place, box in candidates.items()
-            if not any(_overlap(box, other) for other in taken)
+            if _within(box, axes) and not any(_overlap(box, other) for other in taken)
         ]
+        free.sort(key=lambda place: any(_overlap(candidates[place], dot) for dot in line))
         labels.append(name if free else "")
         places.append(free[0] if free else "top right")
         taken += [candidates[place] for place in free[:1]]
     return labels, places
+
+
+def _around(point: tuple[float, float], gap_x: float, gap_y: float) -> Box:
+    x, y = point
+    return x - gap_x, y - gap_y, x + gap_x, y + gap_y
+
+
+def _sampled(line: Sequence[tuple[float, float]]) -> list[Box]:
+    """Return points of a line as boxes without an area."""
+    shares = [step / SAMPLES for step in range(SAMPLES + 1)]
+    return [
+        _around((x0 + share * (x1 - x0), y0 + share * (y1 - y0)), 0, 0)
+        for (x0, y0), (x1, y1) in pairwise(line)
+        for share in shares
+    ]
+
+
+def _within(inner: Box, outer: Box) -> bool:
+    return (
+        outer[0] <= inner[0]
+        and outer[1] <= inner[1]
+        and inner[2] <= outer[2]
+        and inner[3] <= outer[3]
+    )
 
 
 def _overlap(one: Box, other: Box) -> bool:
@@ -219,10 +253,16 @@ def _add(figure: go.Figure, series: Series, name: str, **look: object) -> None:
         )
 
 
-def _x_range(data: FrontData) -> tuple[float, float]:
+def _axes(data: FrontData) -> Box:
+    """Return what the axes show: all points, and on the right the labels of the fastest trials."""
     speedups = [x for series in data for x in series.speedup]
-    left, right = min(speedups), max(speedups)
-    width = max(right - left, 0.1)
+    accuracies = [y for series in data for y in series.accuracy]
+    left, right, bottom, top = min(speedups), max(speedups), min(accuracies), max(accuracies)
+    width, height = max(right - left, 0.1), max(top - bottom, 1.0)
     longest = max(map(len, data.front.names), default=0)
-    # Leave room on the right for the labels of the fastest trials.
-    return left - 0.05 * width, right + (0.06 + 0.012 * longest) * width
+    return (
+        left - 0.05 * width,
+        bottom - 0.08 * height,
+        right + (0.06 + LETTER * longest) * width,
+        top + 0.08 * height,
+    )

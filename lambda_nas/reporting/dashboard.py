@@ -10,25 +10,31 @@ from lambda_nas.records.study import StudyRecord
 from lambda_nas.records.trial import ParetoTrial
 from lambda_nas.reporting import figures
 from lambda_nas.reporting.formatting import command, storage_hint
+from lambda_nas.reporting.glossary import FIGURES
 from lambda_nas.reporting.markdown import code
 
 # Link definitions without references, which Markdown does not show.
 _BEGIN, _END = "[//]: # (lambda-nas begins)", "[//]: # (lambda-nas ends)"
 _BLOCK = re.compile(f"{re.escape(_BEGIN)}.*?{re.escape(_END)}", re.DOTALL)
 
-ORDER = (
-    *("removed-layers", "prior-of-each-layer", "pareto-front", "prior-score-and-accuracy"),
-    *("hypervolume", "time-spent"),
-)
+_FIRST = ("Removed layers", "Prior of each layer")
+
+
+def _key(title: str) -> str:
+    """Return the key of the figure of that title in the dashboard."""
+    return re.sub(r"\W+", "-", title).strip("-").lower()
+
+
+ORDER = tuple(map(_key, sorted(FIGURES, key=lambda title: title not in _FIRST)))
 """The keys of our plots in the order in which they are shown."""
 
 _READING = """\
-Which layers matter is in *Removed layers on the front* and *Prior*, the first plots below Optuna's.
-Some of Optuna's own mislead here, because prices are known before a trial and the search does not
-sample at random:
+*Removed layers on the front* and *Prior*, the first two of our plots, show which layers matter. Our
+plots stand below Optuna's. Some of Optuna's mislead here, because prices are known before a trial
+and the search does not sample at random:
 
 - *Hyperparameter Importance* of throughput and memory shows which layers the search happened to
-  vary: both depend only on how many layers are removed (per stage, if there are stages) and on how
+  vary: both depend only on how many layers are removed in each stage of the model and on how
   tokens are merged. That of accuracy compares layers that were mostly removed together.
 - *History* of throughput and memory shows at which prices the search looked, not whether it got
   better.
@@ -51,8 +57,7 @@ def publish(study: StudyRecord, optuna_study: optuna.Study, storage: str) -> Non
     """
     save_note(optuna_study, merge_note(get_note(optuna_study), write_note(study, storage)))
     for title, figure in figures.all_figures(study, prior_columns=2).items():
-        key = re.sub(r"\W+", "-", title).strip("-").lower()
-        save_plotly_graph_object(optuna_study, _fitted(figure), graph_object_id=key)
+        save_plotly_graph_object(optuna_study, _fitted(figure), graph_object_id=_key(title))
 
 
 def merge_note(there: str, ours: str) -> str:

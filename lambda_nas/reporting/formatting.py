@@ -6,7 +6,7 @@ import shlex
 from lambda_nas.data.files import printable as escape_line
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.store import DEFAULT_STORAGE, VARIABLE
-from lambda_nas.store.urls import has_secret
+from lambda_nas.store.urls import has_secret, storage_url
 
 NAME_LENGTH = 32
 
@@ -84,14 +84,17 @@ def command(verb: str, study: str | None, *options: object, storage: str | None 
         verb: The command.
         study: Name of the study, if the command takes one.
         options: Further arguments.
-        storage: URL of the database; ``None`` for the default one. One with a password is left out.
+        storage: URL of the database; ``None`` for the one that is taken where none is given. One
+            with a password is left out.
 
     >>> command("export", "my study", "--trial", 3)
     "lambda-nas export 'my study' --trial 3"
     >>> command("show", "-x", storage="sqlite:///a.db")
     'lambda-nas show --storage sqlite:///a.db -- -x'
     """
-    is_left_out = storage in (None, DEFAULT_STORAGE) or has_secret(str(storage))
+    # The environment may name another one than the default.
+    is_default = storage == DEFAULT_STORAGE == storage_url(None)
+    is_left_out = storage is None or is_default or has_secret(storage)
     words = [*map(str, options), *([] if is_left_out else ["--storage", str(storage)])]
     if study is not None:
         words = [*words, "--", study] if study.startswith("-") else [study, *words]

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from store_fixtures import SETTINGS
 
+from lambda_nas.store import DEFAULT_STORAGE
+
 NASTY = "a [/home] [red]:bomb: <img src=x> $(id) \"q' `b` | *s*"
 CONTROL = "\x1b]0;owned\x07\x9b31m\u202e"
 
@@ -126,3 +128,31 @@ def test_the_commands_after_a_search_can_be_pasted(lambda_nas, studied, monkeypa
         assert lambda_nas(*line[1:])[0] == 0
     assert "S3CRET" not in Path("report.html").read_text()
     assert shlex.quote(name) in html.unescape(Path("report.html").read_text())
+
+
+@pytest.mark.parametrize(
+    ("environment", "given", "shown"),
+    [
+        (None, "sqlite:///a.db", "sqlite:///a.db"),
+        (None, DEFAULT_STORAGE, None),
+        ("sqlite:///a.db", "sqlite:///a.db", None),
+        ("sqlite:///a.db", None, None),
+        ("sqlite:///a.db", DEFAULT_STORAGE, DEFAULT_STORAGE),
+    ],
+)
+def test_the_commands_after_a_search_name_the_database_if_they_must(
+    studied, monkeypatch, capsys, environment, given, shown
+):
+    from lambda_nas import open_study
+    from lambda_nas.cli.commands.search import _print_end
+
+    name, url = studied
+    found = open_study(name, storage=url)
+    if environment:
+        monkeypatch.setenv("LAMBDA_NAS_STORAGE", environment)
+    _print_end(found, given, Path("my weights"), seconds=1.0)
+    lines = capsys.readouterr().out.partition("Next:\n")[2].splitlines()
+    words = [shlex.split(line) for line in lines]
+    assert ["--storage" in line for line in words] == [shown is not None] * 4
+    assert all(shown in line for line in words if shown)
+    assert words[0][words[0].index("--weights") + 1] == "my weights"

@@ -145,7 +145,7 @@ def search(
         model,
         data,
         **options,
-        command=shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+        command=shlex.join(["lambda-nas", *sys.argv[1:]]),
     )
     from lambda_nas.cli import output
 
@@ -170,7 +170,9 @@ def _print_end(
 ) -> None:
     from lambda_nas.cli import output
     from lambda_nas.reporting.formatting import command, duration, storage_hint
+    from lambda_nas.store.urls import storage_url
 
+    shown = None if storage == storage_url(None) else storage
     counts = found.counts
     output.stdout.print(
         f"{counts.complete} trials done, {counts.stopped} stopped early, "
@@ -178,16 +180,16 @@ def _print_end(
         f"ended after {duration(seconds)}: {found.ended}"
     )
     output.stdout.print("\nNext:", style="bold")
-    if hint := storage_hint(storage):
+    if hint := storage_hint(shown):
         output.stdout.print(f"  {hint}", soft_wrap=True)
     for step in (
         command(
             *("export", found.name, "--max-drop", 1, "--out", "exported"),
             *(("--weights", weights) if weights else ()),
-            storage=storage,
+            storage=shown,
         ),
-        command("report", found.name, "--out", "report.html", storage=storage),
-        command("dashboard", None, storage=storage),
-        command("show", found.name, storage=storage),
+        command("report", found.name, "--out", "report.html", storage=shown),
+        command("dashboard", None, storage=shown),
+        command("show", found.name, storage=shown),
     ):
         output.stdout.print(f"  {step}", soft_wrap=True)

@@ -196,10 +196,9 @@ def overhead(seconds: float, trials: int) -> Overhead:
         )
         store = SqlStudyStore.open(f"sqlite:///{folder}/study.db")
         session.search(
-            session.Session(source, settings, store, "idle"),
+            session.Session(source, settings, store, "idle", Path(folder)),
             progress=Quiet(),
             command="benchmark",
-            weights_root=Path(folder),
         )
     gaps = [
         following - ended

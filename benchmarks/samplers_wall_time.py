@@ -90,10 +90,9 @@ def search(
         store = SqlStudyStore.open(f"sqlite:///{folder}/study.db")
         begun = datetime.now()
         session.search(
-            session.Session(source, settings, store, name),
+            session.Session(source, settings, store, name, Path(folder)),
             progress=progress,
             command="benchmark",
-            weights_root=Path(folder),
         )
         prices = prices or store.prices(name)
         ended = {

@@ -148,7 +148,7 @@ def fill(store, info, who):
 
 def weights_of(store, study, root=None):
     """Return where the weights of a study are kept."""
-    return StudyWeights.below(root or store.weights_root, store.study(study))
+    return StudyWeights.below(root or store.weights_root, study, store.study(study).uuid)
 
 
 @pytest.fixture

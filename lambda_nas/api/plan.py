@@ -110,7 +110,7 @@ def _price(prepared: PreparedSearch, on_step: Callable[[int, int], None]) -> Pri
 
 
 def _plan(prepared: PreparedSearch, price: Price, storage: str) -> Plan:
-    source, settings = prepared.source, prepared.settings
+    source, settings, found = prepared.source, prepared.settings, prepared.found
     model, images = source.model.model, source.images
     channels, height, width = get_model_input_config(model)["input_size"]
     counts = ImageCounts(
@@ -123,7 +123,7 @@ def _plan(prepared: PreparedSearch, price: Price, storage: str) -> Plan:
     weights = storage_bytes([*model.parameters(), *model.buffers()])
     return Plan(
         study=prepared.study,
-        evaluated=prepared.evaluated or 0,
+        evaluated=found.evaluated if found else 0,
         storage=storage,
         weights=prepared.weights,
         model=source.model.name,
@@ -133,7 +133,15 @@ def _plan(prepared: PreparedSearch, price: Price, storage: str) -> Plan:
         architectures=_count_architectures(settings),
         rungs=len(rungs) + 1,
         settings=settings,
-        estimate=estimate(price, weights, counts, rungs, settings),
+        estimate=estimate(
+            price,
+            weights,
+            counts,
+            rungs,
+            settings,
+            is_priced=found is not None,
+            has_prior=found is not None and found.has_prior,
+        ),
         memory_free_bytes=psutil.virtual_memory().available,
     )
 

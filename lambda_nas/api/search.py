@@ -132,7 +132,12 @@ def search(
             if not opened.store.has(opened.name):
                 trust = config.trust_classes
                 asked = question_baseline(
-                    source.model.model, source.data, source.data_name, shown, trust=trust
+                    source.model.model,
+                    source.data,
+                    source.data_name,
+                    shown,
+                    device=session.device_of(opened.settings),
+                    trust=trust,
                 )
                 shown.notes(asked)
             try:
@@ -140,14 +145,13 @@ def search(
                     opened,
                     progress=shown,
                     command=command or _call(opened.name, model, data, budget, storage),
-                    weights_root=config.weights,
                 )
             except KeyboardInterrupt as interrupt:
                 interrupt.add_note(
                     f"study {opened.name} is safe: run the same search again to resume"
                 )
                 raise
-            return read_study(opened.store, opened.name, weights=config.weights, ended=result.ended)
+            return read_study(opened.store, opened.name, weights=opened.weights, ended=result.ended)
 
 
 def _call(study: str, model: object, data: object, budget: object, storage: str | None) -> str:

@@ -53,12 +53,14 @@ class Session:
         settings: How to search.
         store: The open study database.
         name: Of the study.
+        weights: The folder of the folders of studies' weights.
     """
 
     source: Source
     settings: Settings
     store: SqlStudyStore
     name: str
+    weights: Path
 
 
 @contextmanager
@@ -73,7 +75,7 @@ def open_session(config: SearchConfig, stage: Stage) -> Iterator[Session]:
     with SqlStudyStore.open(config.storage) as store:
         if store.has(name):
             _check_model(store, name, source.model, prepared.settings)
-        yield Session(source.read(stage), prepared.settings, store, name)
+        yield Session(source.read(stage), prepared.settings, store, name, prepared.weights)
 
 
 def _check_model(store: SqlStudyStore, name: str, model: LoadedModel, settings: Settings) -> None:
@@ -90,7 +92,6 @@ def search(
     *,
     progress: Progress,
     command: str,
-    weights_root: Path | None = None,
 ) -> SearchResult:
     """Begin the study or resume it, and search until the budget is spent.
 
@@ -98,7 +99,6 @@ def search(
         session: What to search, and how.
         progress: Shows the stages and trials.
         command: What the user gave to have this done; the report says it.
-        weights_root: The folder of the folders of studies' weights; by default the database's.
 
     Raises:
         StudyMismatchError: If the study exists with another model or other data.
@@ -111,12 +111,10 @@ def search(
         if session.settings.ray_address is not None:
             # Before any work. A Ray of our own comes later: its processes would disturb pricing.
             stack.enter_context(ray_running(session.settings, timed))
-        return _search(session, timed, command, weights_root)
+        return _search(session, timed, command)
 
 
-def _search(
-    session: Session, timed: Stopwatch, command: str, weights_root: Path | None
-) -> SearchResult:
+def _search(session: Session, timed: Stopwatch, command: str) -> SearchResult:
     source, settings, store, name = session.source, session.settings, session.store, session.name
     device = device_of(settings)
     task = SearchTask(
@@ -172,7 +170,7 @@ def _search(
             store=store,
             run_handle=RunHandle(run, elapsed),
             # Another driver may have begun the study meanwhile: its uuid counts.
-            weights=StudyWeights.below(weights_root or store.weights_root, store.study(name)),
+            weights=StudyWeights.below(session.weights, name, store.study(name).uuid),
             progress=publisher,
         )
 

@@ -230,4 +230,4 @@ def read_study(
     with store.reading_optuna() as optuna:
         counts = count_stored(name, optuna)
     root = store.weights_root if weights is None else Path(weights)
-    return Study(record, StudyWeights.below(root, record.info), counts, ended=ended)
+    return Study(record, StudyWeights.below(root, name, record.info.uuid), counts, ended=ended)

@@ -39,11 +39,7 @@ def _rows(plan: Plan) -> list[tuple[str, str]]:
             f"{len(settings.layers)} attention layers removed{merging}",
         ),
         ("trials", f"{trials}, {settings.workers} at a time, each {rungs}"),
-        (
-            "time",
-            f"about {duration(cost.first_trial_s)} to the first trial, then "
-            f"{duration(cost.trial_s)} a trial; {duration(plan.seconds)} in all",
-        ),
+        ("time", _time(plan)),
         (
             "memory",
             f"about {cost.memory_bytes / 1e9:.1f} GB; {plan.memory_free_bytes / 1e9:.1f} GB are "
@@ -51,6 +47,16 @@ def _rows(plan: Plan) -> list[tuple[str, str]]:
         ),
         ("disk", f"up to {cost.disk_bytes / 1e6:,.0f} MB of weights below {plan.weights}"),
     ]
+
+
+def _time(plan: Plan) -> str:
+    if plan.trials == 0:
+        return f"about {duration(plan.seconds)}: no trial of the budget is left"
+    cost = plan.estimate
+    return (
+        f"about {duration(cost.first_trial_s)} to the first trial, then "
+        f"{duration(cost.trial_s)} a trial; {duration(plan.seconds)} in all"
+    )
 
 
 def plan_json(plan: Plan) -> dict[str, object]:

@@ -60,6 +60,9 @@ def estimate(
     images: ImageCounts,
     rungs: Sequence[TrainConfig],
     settings: Settings,
+    *,
+    is_priced: bool = False,
+    has_prior: bool = False,
 ) -> Estimate:
     """Estimate what a search will cost.
 
@@ -69,9 +72,12 @@ def estimate(
         images: That the search uses.
         rungs: The training that a trial gets.
         settings: Of the search.
+        is_priced: Whether the study has its prices and the unpruned model's accuracy.
+        has_prior: Whether it has its prior.
     """
     workers = settings.workers
-    before_s = _forwards_before(images, settings) / unpruned.throughput
+    before = 0.0 if is_priced else PRICED * settings.batch_size + images.evaluation
+    before += 0.0 if has_prior else forwards_of_prior(images.calibration, settings)
     trial_s = forwards_of_trial(images.calibration, images.evaluation, rungs) / unpruned.throughput
     stored = images.evaluation + max(images.calibration, images.training)
     passing = unpruned.memory_bytes - weights_bytes
@@ -84,7 +90,7 @@ def estimate(
         + passing
     )
     return Estimate(
-        first_trial_s=before_s + STARTING_S,
+        first_trial_s=before / unpruned.throughput + STARTING_S,
         # Workers share the cores.
         trial_s=trial_s * workers + TRIAL_OVERHEAD_S,
         memory_bytes=(1 + workers) * process_bytes,
@@ -95,15 +101,11 @@ def estimate(
 def most_files(settings: Settings) -> int:
     """Return how many trials' weights may lie on the disk at once.
 
-    Of an isotropic model, the front has one trial of each number of layers and way to merge.
+    The front of a model of equal blocks has at most one trial of each number of layers and way to
+    merge, which may be none; only the unpruned model itself is no trial.
     """
-    return settings.max_removed * (1 + len(settings.mergings)) + settings.workers
-
-
-def _forwards_before(images: ImageCounts, settings: Settings) -> float:
-    """Count the images that pass the model for the prices, the baseline and the prior."""
-    prior = forwards_of_prior(images.calibration, settings)
-    return PRICED * settings.batch_size + images.evaluation + prior
+    front = (1 + settings.max_removed) * (1 + len(settings.mergings)) - 1
+    return front + settings.workers
 
 
 def forwards_of_prior(calibration: int, settings: Settings) -> float:

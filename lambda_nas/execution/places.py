@@ -3,6 +3,7 @@
 import errno
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from lambda_nas.errors import InputError
@@ -61,6 +62,16 @@ def check_room(folder: Path, needed_bytes: int) -> None:
             f"{needed_bytes / 1e9:.1f} GB will be written",
             advice="make room, or choose another place",
         )
+
+
+def bytes_in(folder: Path) -> int:
+    """Return the size of the files in a folder, which need not exist."""
+    size = 0
+    for file in folder.glob("*"):
+        # A search that is running may delete one meanwhile.
+        with suppress(FileNotFoundError):
+            size += file.stat().st_size if file.is_file() else 0
+    return size
 
 
 def _nearest(folder: Path) -> Path:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lambda_nas.models.architecture import Architecture
-from lambda_nas.records.study import StudyInfo
 
 _NAME_LENGTH = 80
 _UUID_LENGTH = 12
@@ -24,11 +23,11 @@ class StudyWeights:
     uuid: str
 
     @classmethod
-    def below(cls, root: Path, info: StudyInfo) -> "StudyWeights":
+    def below(cls, root: Path, study: str, uuid: str) -> "StudyWeights":
         """Return a study's folder directly below ``root``, whatever the study is called."""
-        readable = re.sub(r"[^A-Za-z0-9._-]+", "-", info.name)[:_NAME_LENGTH].strip("-.")
-        name = "-".join(filter(None, (readable, info.uuid[:_UUID_LENGTH])))
-        return cls(root.absolute() / name, info.uuid)
+        readable = re.sub(r"[^A-Za-z0-9._-]+", "-", study)[:_NAME_LENGTH].strip("-.")
+        name = "-".join(filter(None, (readable, uuid[:_UUID_LENGTH])))
+        return cls(root.absolute() / name, uuid)
 
     def file(self, trial: int) -> Path:
         """Return the path of a trial's weights."""

@@ -19,7 +19,7 @@ from sqlalchemy.orm import Session
 
 from lambda_nas.errors import ConnectionLostError, LambdaNasError, StorageError
 from lambda_nas.store.sqlite import BUSY_TIMEOUT_S, WRITE, SqliteFile
-from lambda_nas.store.urls import driver_reason, shown_url, weights_root
+from lambda_nas.store.urls import driver_reason, shown_cause, shown_url, weights_root
 
 LONGEST_REASON = 300
 """Characters of an error that are told: it may hold a damaged text of any length."""
@@ -51,7 +51,7 @@ class Database:
     @property
     def weights_root(self) -> Path:
         """Where weights lie by default: beside an SQLite file, else below the working directory."""
-        return weights_root(self._engine.url, self._file.path if self._file else None)
+        return weights_root(self._engine.url)
 
     @cached_property
     def optuna(self) -> RDBStorage:
@@ -108,7 +108,7 @@ class Database:
                     f"the contents of the study database {shown_url(url)} can't be read ({kind}: "
                     f"{driver_reason(error, url)[:LONGEST_REASON]})",
                     advice="restore it from a copy, or start over with another `storage`",
-                ) from error
+                ) from shown_cause(error, url)
 
     @contextmanager
     def writing(self) -> Iterator[Session]:
@@ -171,7 +171,7 @@ def open_optuna(url: URL, *, create_tables: bool) -> RDBStorage:
             f"can't use Optuna's tables in the study database {shown_url(url)} "
             f"({str(error).partition('. ')[0]})",
             advice="choose another `storage`, or run optuna storage upgrade on a copy of it",
-        ) from error
+        ) from shown_cause(error, url)
 
 
 @contextmanager
@@ -185,9 +185,9 @@ def translated_errors(url: URL) -> Iterator[None]:
     try:
         yield
     except optuna.exceptions.StorageInternalError as error:
-        raise _translate(error.__cause__ or error, url) from error
+        raise _translate(error.__cause__ or error, url) from shown_cause(error, url)
     except SQLAlchemyError as error:
-        raise _translate(error, url) from error
+        raise _translate(error, url) from shown_cause(error, url)
 
 
 def _translate(error: BaseException, url: URL) -> StorageError:

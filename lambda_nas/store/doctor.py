@@ -61,7 +61,7 @@ def examine(store: SqlStudyStore, name: str, *, weights_root: Path | None = None
         StorageError: If the database fails.
     """
     info = store.study(name)
-    weights = StudyWeights.below(weights_root or store.weights_root, info)
+    weights = StudyWeights.below(weights_root or store.weights_root, name, info.uuid)
     # A search may be running: first the files, which its trials claim before they write them, then
     # everything else in one transaction.
     files = sorted(weights.folder.iterdir()) if weights.folder.is_dir() else []

@@ -15,7 +15,13 @@ from sqlalchemy.exc import NoSuchModuleError, SQLAlchemyError
 from lambda_nas.errors import InputError, StorageError
 from lambda_nas.store import sqlite
 from lambda_nas.store.sqlite import BUSY_TIMEOUT_S, WRITE
-from lambda_nas.store.urls import driver_reason, parse_url, shown_url, storage_url
+from lambda_nas.store.urls import (
+    driver_reason,
+    parse_url,
+    shown_cause,
+    shown_url,
+    storage_url,
+)
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 VERSION_TABLE = "lambda_alembic_version"
@@ -43,23 +49,31 @@ def open_engine(text: str | None, *, create: bool) -> Engine:
     return engine
 
 
-def connect(url: URL) -> Engine:
+def connect(url: URL, *, wal: bool = True) -> Engine:
     """Return the engine of a database; it connects when it is used.
 
+    Args:
+        url: The database.
+        wal: Whether an SQLite file is switched to write-ahead logging, in which it stays.
+
     Raises:
-        InputError: If the driver is not installed.
+        InputError: If the driver is not installed, or can't take such a URL.
     """
     try:
         engine = create_engine(url, pool_pre_ping=True)
-    except (NoSuchModuleError, ModuleNotFoundError, SQLAlchemyError) as error:
-        raise InputError(
-            f"no driver for it is installed ({error})",
-            parameter="storage",
-            value=shown_url(url),
-        ) from error
+    except (NoSuchModuleError, ModuleNotFoundError) as error:
+        problem = "no driver for it is installed"
+        raise _unusable(problem, error, url) from shown_cause(error, url)
+    except SQLAlchemyError as error:
+        raise _unusable("its driver can't use it", error, url) from shown_cause(error, url)
     if url.get_backend_name() == "sqlite":
-        sqlite.tune(engine)
+        sqlite.tune(engine, wal=wal)
     return engine
+
+
+def _unusable(problem: str, error: Exception, url: URL) -> InputError:
+    reason = driver_reason(error, url)
+    return InputError(f"{problem} ({reason})", parameter="storage", value=shown_url(url))
 
 
 @contextmanager
@@ -74,7 +88,7 @@ def reported(url: URL) -> Iterator[None]:
         raise StorageError(
             f"can't use the study database {shown_url(url)} ({reason})",
             advice="check that it is reachable and writable",
-        ) from error
+        ) from shown_cause(error, url)
 
 
 def _migrate(engine: Engine, url: URL) -> None:

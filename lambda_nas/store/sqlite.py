@@ -3,8 +3,10 @@
 import sqlite3
 import time
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
 from sqlalchemy import URL, Connection, Engine, event
+from sqlalchemy.util import asbool
 
 from lambda_nas.errors import StorageError
 
@@ -56,9 +58,13 @@ class SqliteFile:
 
 def sqlite_file(url: URL) -> Path | None:
     """Return the file of a SQLite database, or ``None`` if the database is not one file."""
-    if url.get_backend_name() != "sqlite" or not url.database or url.database.startswith("file:"):
+    if url.get_backend_name() != "sqlite":
         return None
-    return Path(url.database)
+    path = url.database or ""
+    if asbool(url.query.get("uri", False)):
+        in_memory = url.query.get("mode") == "memory"
+        path = "" if in_memory else unquote(urlsplit(path).path)
+    return None if path in ("", ":memory:") else Path(path)
 
 
 def prepare_file(url: URL, *, create: bool) -> None:
@@ -82,15 +88,21 @@ def prepare_file(url: URL, *, create: bool) -> None:
         ) from error
 
 
-def tune(engine: Engine) -> None:
-    """Set up the connections and transactions of an SQLite engine."""
+def tune(engine: Engine, *, wal: bool) -> None:
+    """Set up the connections and transactions of an SQLite engine.
+
+    Args:
+        engine: The engine.
+        wal: Whether the file is switched to write-ahead logging, in which it stays.
+    """
     event.listen(engine, "connect", _tune_connection)
+    if wal:
+        event.listen(engine, "connect", _use_wal)
     event.listen(engine, "begin", _begin)
 
 
 def _tune_connection(connection: sqlite3.Connection, _record: object) -> None:
     connection.execute(f"PRAGMA busy_timeout={BUSY_TIMEOUT_S * 1000}")
-    _use_wal(connection)
     connection.execute("PRAGMA foreign_keys=ON")
     # Left to itself the driver begins a transaction after the first reads, and none before DDL.
     connection.isolation_level = None
@@ -102,7 +114,7 @@ def _begin(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
 
 
-def _use_wal(connection: sqlite3.Connection) -> None:
+def _use_wal(connection: sqlite3.Connection, _record: object) -> None:
     """Switch the file to write-ahead logging; wait for other writers up to the busy timeout.
 
     SQLite itself does not wait here: while another process writes to a file that is not in this

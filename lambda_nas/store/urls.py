@@ -13,6 +13,7 @@ from sqlalchemy.exc import ArgumentError
 
 from lambda_nas.errors import InputError
 from lambda_nas.store import DEFAULT_STORAGE, VARIABLE
+from lambda_nas.store.sqlite import sqlite_file
 
 MASK = "***"
 _SCHEME = re.compile(r"[A-Za-z][\w+.-]*://")
@@ -58,17 +59,17 @@ def parse_url(text: str) -> URL:
     return url
 
 
-def weights_root(url: URL, file: Path | None) -> Path:
+def weights_root(url: URL) -> Path:
     """Return where weights lie by default: beside an SQLite file, else below the working directory.
 
-    Args:
-        url: The database.
-        file: The file, if it is one.
+    A server has several names, so only the database's counts; studies are told apart by their ids.
     """
+    file = sqlite_file(url)
     if file is not None:
-        return file.resolve().with_name(f"{file.stem}-weights")
-    server = f"{url.host}:{url.port}/{url.database}"
-    return Path("studies", "weights", hashlib.sha256(server.encode()).hexdigest()[:12])
+        file = file.resolve()
+        return file.with_name(f"{file.name}-weights")
+    digest = hashlib.sha256((url.database or "").encode()).hexdigest()
+    return Path("studies", "weights", digest[:12])
 
 
 def shown_url(url: str | URL) -> str:
@@ -123,6 +124,11 @@ def driver_reason(error: BaseException, url: URL) -> str:
     for secret in sorted(_secrets(url), key=len, reverse=True):
         text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", MASK, text)
     return text
+
+
+def shown_cause(error: BaseException, url: URL) -> BaseException | None:
+    """Return what to chain an error of ours to: a traceback shows the cause with all it says."""
+    return None if has_secret(url) else error
 
 
 def _secrets(url: URL) -> Iterator[str]:

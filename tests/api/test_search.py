@@ -11,6 +11,7 @@ import torch
 from torchvision.transforms.functional import to_pil_image
 
 import lambda_nas
+from lambda_nas.api.plan import plan
 from lambda_nas.api.progress.quiet import Quiet
 from lambda_nas.cli.output import study_json
 from lambda_nas.errors import (
@@ -21,6 +22,7 @@ from lambda_nas.errors import (
     UnsupportedModelError,
 )
 from lambda_nas.execution.cluster import ray_running
+from lambda_nas.execution.estimates import STARTING_S
 from lambda_nas.execution.settings import Budget, Settings
 from lambda_nas.models.removal import RemovalSet
 from lambda_nas.store.study_store import SqlStudyStore
@@ -158,6 +160,13 @@ def test_the_same_call_goes_on(searched, stored, model):
     assert after.runs[-1].info.command == (
         f"lambda_nas.search(model=model, data='images', budget=4, study='{NAME}')"
     )
+
+
+def test_the_plan_of_a_study_without_trials_left(searched, model):
+    planned = plan(model, "images", budget=1, progress=False)
+    assert planned.evaluated >= 3
+    assert planned.trials == 0
+    assert planned.seconds == planned.estimate.first_trial_s == STARTING_S
 
 
 def test_weights_that_are_gone(searched):

@@ -88,3 +88,11 @@ def test_all_problems_are_told_at_once(lambda_nas, tmp_path, dry):
     ):
         assert line.startswith(begin)
     assert [each.name for each in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_place_of_weights_that_cant_be_written(lambda_nas, given, tmp_path):
+    (tmp_path / "studies").mkdir()
+    (tmp_path / "studies" / "lambda_nas.db-weights").touch()
+    code, _, err = search(lambda_nas, given)
+    assert code == 2
+    assert "lambda_nas.db-weights is not a folder" in err

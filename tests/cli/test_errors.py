@@ -60,6 +60,11 @@ def test_a_folder_that_ray_cannot_use_is_refused_before_any_work(lambda_nas, mon
         ),
         (("search", "--space", "deit_tiny"), 2, "--data is missing"),
         (("search", "--space", "nope"), 2, "--space nope: there is no such search space"),
+        (
+            ("search", "--space", "nope", "--data", "."),
+            2,
+            "--space nope: there is no such search space",
+        ),
         (("search", "--storage", "nonsense"), 2, "--storage nonsense: not a database URL"),
         (
             ("search", "--storage", "postgresql+psycopg://127.0.0.1:1/x"),

@@ -169,7 +169,7 @@ def test_a_full_folder_and_missing_weights(refused, tmp_path, format):
     assert error == "error: --out out: exists and is not empty: choose another\n"
     assert [path.name for path in out.iterdir()] == ["note.txt"]
     (out / "note.txt").unlink()
-    [weights] = tmp_path.glob("studies/lambda_nas-weights/vit-images-*/trial-00000.safetensors")
+    [weights] = tmp_path.glob("studies/lambda_nas.db-weights/vit-images-*/trial-00000.safetensors")
     weights.unlink()
     code, error = refused("--format", format)
     assert code == 2
@@ -257,7 +257,7 @@ def test_each_command_tells_of_a_damaged_database_in_one_line(lambda_nas, comman
 
 @pytest.mark.usefixtures("pruned")
 def test_the_weights_of_another_database_are_refused(refused, tmp_path):
-    [weights] = tmp_path.glob("studies/lambda_nas-weights/vit-images-*/trial-00000.safetensors")
+    [weights] = tmp_path.glob("studies/lambda_nas.db-weights/vit-images-*/trial-00000.safetensors")
     with safetensors.safe_open(weights, "pt") as file:
         label, state = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     safetensors.torch.save_file(state, weights, metadata=label | {"study": "f" * 32})
@@ -268,7 +268,7 @@ def test_the_weights_of_another_database_are_refused(refused, tmp_path):
 
 @pytest.mark.usefixtures("pruned")
 def test_weights_are_found_where_they_were_moved(lambda_nas, tmp_path):
-    (tmp_path / "studies" / "lambda_nas-weights").rename(tmp_path / "elsewhere")
+    (tmp_path / "studies" / "lambda_nas.db-weights").rename(tmp_path / "elsewhere")
     command = ("export", "vit-images", "--out", "out")
     assert lambda_nas(*command)[0] == 2
     assert lambda_nas(*command, "--weights", "elsewhere")[0] == 0

@@ -48,7 +48,7 @@ def search(source, folder, trials, name="study", **changes):
     store = SqlStudyStore.open(f"sqlite:///{folder}/study.db")
     progress = Silent()
     outcome = session.search(
-        session.Session(source, settings(trials, **changes), store, name),
+        session.Session(source, settings(trials, **changes), store, name, store.weights_root),
         progress=progress,
         command="test",
     )
@@ -371,7 +371,7 @@ def test_a_resumed_search_leaves_stopped_sets_alone(early_stopped, digits):
 )
 def test_infeasible_limits_end_before_any_work(source, tmp_path, constraints, priced, message):
     store = SqlStudyStore.open(f"sqlite:///{tmp_path}/study.db")
-    stages = []
+    stages, limited = [], settings(3, constraints=constraints)
 
     class Stages(Silent):
         @contextmanager
@@ -381,7 +381,7 @@ def test_infeasible_limits_end_before_any_work(source, tmp_path, constraints, pr
 
     with pytest.raises(InfeasibleError, match=message):
         session.search(
-            session.Session(source, settings(3, constraints=constraints), store, "study"),
+            session.Session(source, limited, store, "study", store.weights_root),
             progress=Stages(),
             command="test",
         )

@@ -8,6 +8,7 @@ from lambda_nas.cost.measurement import Price
 from lambda_nas.execution import estimates
 from lambda_nas.execution.estimates import ImageCounts, estimate
 from lambda_nas.execution.settings import Budget, Settings
+from lambda_nas.models.merging import Merging
 from lambda_nas.training.config import TrainConfig
 
 UNPRUNED = Price(
@@ -31,6 +32,23 @@ def test_times_by_hand():
     prior = 50 * (1 + (3 + 3 + 2) / 2)
     before = (500 + 30 + prior) / 10 + estimates.STARTING_S
     assert found().first_trial_s == pytest.approx(before)
+
+
+def test_what_a_study_has_takes_no_time_again():
+    def first(**has):
+        found = estimate(UNPRUNED, 400, IMAGES, (), SETTINGS, **has)
+        return found.first_trial_s - estimates.STARTING_S
+
+    prior = 50 * (1 + (3 + 3 + 2) / 2)
+    assert first(is_priced=True) == pytest.approx(prior / 10)
+    assert first(is_priced=True, has_prior=True) == 0
+
+
+def test_the_front_has_one_trial_of_each_number_of_layers_and_way_to_merge():
+    assert found().disk_bytes == (2 + 1) * 400
+    # None, one or two layers, each without merging and with either way; the unpruned model is none.
+    ways = (Merging(8, 0), Merging(8, 1))
+    assert found(mergings=ways, workers=2).disk_bytes == (3 * 3 - 1 + 2) * 400
 
 
 def test_workers_share_the_cores_and_have_memory_each():

@@ -59,7 +59,7 @@ def searched(source, family, tmp_path_factory):
     store = SqlStudyStore.open(f"sqlite:///{folder}/study.db")
     with ray_running(settings, progress):
         session.search(
-            session.Session(source, settings, store, family),
+            session.Session(source, settings, store, family, store.weights_root),
             progress=progress,
             command="test",
         )

@@ -38,7 +38,7 @@ def one_ray():
 def search(source, folder, settings=SETTINGS):
     store, progress = SqlStudyStore.open(f"sqlite:///{folder}/study.db"), Silent()
     session.search(
-        session.Session(source, settings, store, "s"),
+        session.Session(source, settings, store, "s", store.weights_root),
         progress=progress,
         command="test",
     )

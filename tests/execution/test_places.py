@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from lambda_nas.errors import InputError
-from lambda_nas.execution.places import check_file, check_room, check_writable
+from lambda_nas.execution.places import bytes_in, check_file, check_room, check_writable
 
 
 def test_a_folder_that_will_be_made(tmp_path):
@@ -51,3 +51,11 @@ def test_room(tmp_path):
     check_room(tmp_path / "new", free // 2)
     with pytest.raises(InputError, match=r"^the disk of .*new has [\d.]+ GB left, and up to 9"):
         check_room(tmp_path / "new", 9 * 10**15)
+
+
+def test_bytes_of_the_files_in_a_folder(tmp_path):
+    assert bytes_in(tmp_path / "missing") == 0
+    (tmp_path / "folder").mkdir()
+    for name, size in {"a": 3, "b": 4}.items():
+        (tmp_path / name).write_bytes(b"x" * size)
+    assert bytes_in(tmp_path) == 7

@@ -69,10 +69,9 @@ def search(source, tmp_path):
         changed = replace(source, model=replace(source.model, model=model))
         store = SqlStudyStore.open(f"sqlite:///{tmp_path}/study.db")
         session.search(
-            session.Session(changed, SETTINGS, store, "study"),
+            session.Session(changed, SETTINGS, store, "study", tmp_path / "weights"),
             progress=progress,
             command="test",
-            weights_root=tmp_path / "weights",
         )
         return [reason for _, reason in progress.failures]
 

@@ -214,7 +214,12 @@ def test_both_nodes_run_trials_and_the_weights_come_to_the_driver(cluster, searc
     evaluation = source(DEPTH, IMAGES).data.evaluation
     for point in study.front:
         out = tmp_path / str(point.trial)
-        export_trial(study.info, point, StudyWeights.below(cluster.weights, study.info), out)
+        export_trial(
+            study.info,
+            point,
+            StudyWeights.below(cluster.weights, study.info.name, study.info.uuid),
+            out,
+        )
         model = timm.create_model(f"local-dir:{out}", pretrained=True)
         assert evaluate(model, evaluation).top1 == point.accuracy
 

@@ -105,16 +105,17 @@ def main():
     )
     try:
         with second_signal_exits():
+            store = SqlStudyStore.open(options.storage)
             found = search(
                 Session(
                     source(options.depth, options.images),
                     settings,
-                    SqlStudyStore.open(options.storage),
+                    store,
                     STUDY,
+                    options.weights or store.weights_root,
                 ),
                 progress=Lines(),
                 command="tiny_search",
-                weights_root=options.weights,
             )
             print("ended", found.ended, flush=True)
     except LambdaNasError as error:

@@ -11,7 +11,8 @@ from sqlalchemy import create_engine, inspect, make_url, text
 from sqlalchemy.pool import NullPool
 
 from lambda_nas.errors import InputError, StorageError, StudyMismatchError
-from lambda_nas.store.checks import check_database
+from lambda_nas.store import sqlite
+from lambda_nas.store.checks import FoundStudy, check_database
 from lambda_nas.store.study_store import SqlStudyStore
 from lambda_nas.strategy.optuna_trials import DIRECTIONS
 
@@ -22,7 +23,7 @@ def make_ours(url, make_info, prices):
 
     def make(name="deit-images"):
         with SqlStudyStore.open(url) as store:
-            store.create_study(make_info(name), prices)
+            store.create_study(make_info(name, uuid="a" * 32), prices)
             optuna.create_study(study_name=name, storage=store.optuna, directions=DIRECTIONS)
 
     return make
@@ -36,7 +37,7 @@ def tables(url):
 def test_a_study_of_ours_and_a_new_name_pass(url, make_ours):
     make_ours()
     before = tables(url)
-    assert check_database(url, "deit-images") == 0
+    assert check_database(url, "deit-images") == FoundStudy("a" * 32, 0, has_prior=False)
     assert check_database(url, "another") is None
     assert check_database(url) is None
     assert tables(url) == before
@@ -69,10 +70,26 @@ def test_somebody_elses_study_of_that_name(url, make_ours, directions):
     make_ours()
     optuna.create_study(study_name="mine", storage=url, directions=directions)
     with pytest.raises(
-        StudyMismatchError, match=r"^study mine: Optuna has a study of this name there that"
+        StudyMismatchError, match=r"^study mine: the database already has an Optuna study"
     ):
         check_database(url, "mine")
     check_database(url, "deit-images")
+
+
+def test_a_study_without_a_name_yet_is_not_one_called_none(tmp_path):
+    url = f"sqlite:///{tmp_path}/study.db"
+    optuna.create_study(study_name="None", storage=url)
+    assert check_database(url) is None
+
+
+def test_a_file_stays_as_it_is_to_the_byte(tmp_path):
+    file = tmp_path / "notes.db"
+    with closing(sqlite3.connect(file)) as theirs:
+        theirs.execute("CREATE TABLE notes (x)")
+    before = file.read_bytes()
+    check_database(f"sqlite:///{file}", "deit-images")
+    assert file.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_tables_of_another_optuna(url, make_ours):
@@ -96,9 +113,7 @@ def test_a_file_that_is_no_database(tmp_path):
 
 
 def test_a_locked_file(tmp_path, monkeypatch):
-    from lambda_nas.store import engine
-
-    monkeypatch.setattr(engine, "BUSY_TIMEOUT_S", 0)
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT_S", 0)
     with closing(sqlite3.connect(tmp_path / "study.db", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StorageError, match=r"^can't use .*database is locked"):

@@ -11,6 +11,7 @@ from lambda_nas.errors import InputError
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.records.weights import StudyWeights
 from lambda_nas.store.study_store import SqlStudyStore
+from lambda_nas.store.urls import parse_url, weights_root
 from lambda_nas.store.weights import load_weights
 
 ONE = Architecture.of([0, 2])
@@ -46,12 +47,27 @@ def test_two_databases_with_a_study_of_the_same_name_keep_their_weights_apart(
 
 def test_weights_lie_beside_the_file_however_it_is_named(make_weights, tmp_path, monkeypatch):
     weights = make_weights(f"sqlite:///{tmp_path}/nas.db")
-    assert weights.folder == tmp_path / "nas-weights" / f"deit-images-{weights.uuid[:12]}"
+    assert weights.folder == tmp_path / "nas.db-weights" / f"deit-images-{weights.uuid[:12]}"
     (tmp_path / "link.db").symlink_to(tmp_path / "nas.db")
     monkeypatch.chdir(tmp_path)
     for other in ("nas.db", f"file:{tmp_path}/nas.db?mode=ro&uri=true", "link.db"):
         with SqlStudyStore.open(f"sqlite:///{other}") as store:
             assert weights_of(store, "deit-images") == weights
+
+
+def test_files_whose_names_differ_in_the_ending_have_places_of_their_own():
+    names = ("a.db", "a.sqlite", "a")
+    assert len({weights_root(parse_url(f"sqlite:///{name}")) for name in names}) == len(names)
+
+
+def test_a_server_is_the_same_whatever_it_is_called():
+    urls = (
+        "postgresql+psycopg://me:pass@localhost/nas",
+        "postgresql+psycopg://127.0.0.1:5432/nas",
+        "postgresql:///nas?host=/run/postgresql",
+    )
+    [root] = {weights_root(parse_url(url)) for url in urls}
+    assert root != weights_root(parse_url("postgresql:///other"))
 
 
 def test_databases_of_a_server_have_places_of_their_own(url, make_weights, tmp_path, monkeypatch):

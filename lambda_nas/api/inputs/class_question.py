@@ -16,13 +16,13 @@ BATCH_SIZE = 50
 
 
 def question_baseline(
-    model: nn.Module, data: ImageData, name: str, progress: Progress, *, trust: bool
+    model: nn.Module, data: ImageData, name: str, progress: Progress, *, device: str, trust: bool
 ) -> tuple[str, ...]:
     """Classify calibration images with the unpruned model, and do as ``question_classes`` does."""
     if not data.class_orders:
         return ()
     images = data.calibration.subset(torch.arange(min(len(data.calibration), IMAGES)))
-    model.to("cuda" if torch.cuda.is_available() else "cpu")
+    model.to(device)
     with progress.stage(CHECKING_CLASSES, -(-len(images) // BATCH_SIZE)) as advance:
         best = predict(model, images, batch_size=BATCH_SIZE, on_batch=lambda _: advance())
     return question_classes(best[:, 0], images.labels, data.class_orders, name, trust=trust)

@@ -18,14 +18,15 @@ from lambda_nas.data.layout import find_layout
 from lambda_nas.errors import InputError, Problems
 from lambda_nas.execution.cluster import check_cluster, ray_folder
 from lambda_nas.execution.estimates import most_files
-from lambda_nas.execution.places import check_room, check_writable
+from lambda_nas.execution.places import bytes_in, check_room, check_writable
 from lambda_nas.execution.settings import Settings
 from lambda_nas.models.merging import Merging
 from lambda_nas.models.removal import RemovalSet
 from lambda_nas.models.surgery import check_removal, removable_layers
 from lambda_nas.pretrained.entry_points import DIGITS_ARCHITECTURE
 from lambda_nas.records.study import check_study_name
-from lambda_nas.store.checks import check_database
+from lambda_nas.records.weights import StudyWeights
+from lambda_nas.store.checks import FoundStudy, check_database
 from lambda_nas.store.sqlite import sqlite_file
 from lambda_nas.store.urls import parse_url, storage_url, weights_root
 from lambda_nas.strategy.space_files import SpaceConfig, load_space
@@ -40,14 +41,14 @@ class PreparedSearch:
         source: The unpruned model, and its images before they are decoded.
         settings: How to search.
         study: Name of the study.
-        evaluated: Trials that the study has; ``None`` if it is new.
+        found: What the database has of it; ``None`` if the study is new.
         weights: The folder of the folders of studies' weights.
     """
 
     source: FoundSource
     settings: Settings
     study: str
-    evaluated: int | None
+    found: FoundStudy | None
     weights: Path
 
 
@@ -68,25 +69,37 @@ def prepare(config: SearchConfig, stage: Stage) -> PreparedSearch:
         _check_names(config)
     with problems.collected():
         _check_cluster(config, stage)
-    space, model = None, config.model
+    space, model, names_model = None, config.model, config.model is not None
     with problems.collected():
         space, model = _resolve_space(config)
-    source, study = _find(config, model, problems), config.study
+        names_model = True
+    source, study, found = None, config.study, None
+    # A space that can't be read may be what names the model.
+    if names_model:
+        with problems.collected():
+            source = _find(config, model)
+    if source is None:
+        with problems.collected():
+            _check_folder(config)
     with problems.collected():
         if source is not None and study is None:
             study = default_study_name(source)
             check_study_name(study)
     with problems.collected():
-        evaluated = check_database(config.storage, study)
+        found = check_database(config.storage, study)
     with problems.collected():
-        weights = _find_weights_root(config)
+        root = _find_weights_root(config)
+        folder = root
+        if found and found.uuid and study is not None:
+            folder = StudyWeights.below(root, study, found.uuid).folder
+        _check_weights(config, root, folder)
         if source is not None:
             settings = _settings(config, source.model.model, space, gpus)
-            _check_room(weights, source.model.model, settings)
+            _check_room(folder, source.model.model, settings)
     problems.report()
     assert source is not None
     assert study is not None
-    return PreparedSearch(source, settings, study, evaluated, weights)
+    return PreparedSearch(source, settings, study, found, root)
 
 
 def _check_cluster(config: SearchConfig, stage: Stage) -> None:
@@ -97,39 +110,39 @@ def _check_cluster(config: SearchConfig, stage: Stage) -> None:
             check_cluster(config.ray_address)
 
 
-def _find(
-    config: SearchConfig, model: str | nn.Module | None, problems: Problems
-) -> FoundSource | None:
-    """Find model and images; if the model can't be had, look at least at the folder."""
-    with problems.collected():
-        return find_source(
-            model=model,
-            data=config.data,
-            checkpoint=config.checkpoint,
-            pretrained=config.pretrained,
-            img_size=config.img_size,
-            class_map=config.class_map,
-            seed=config.seed,
-        )
-    with problems.collected():
-        if config.data is not None:
-            find_layout(Path(config.data))
-    return None
+def _find(config: SearchConfig, model: str | nn.Module | None) -> FoundSource:
+    return find_source(
+        model=model,
+        data=config.data,
+        checkpoint=config.checkpoint,
+        pretrained=config.pretrained,
+        img_size=config.img_size,
+        class_map=config.class_map,
+        seed=config.seed,
+    )
+
+
+def _check_folder(config: SearchConfig) -> None:
+    """Look at least at the folder of images if the model can't be had."""
+    if config.data is not None:
+        find_layout(Path(config.data))
 
 
 def _find_weights_root(config: SearchConfig) -> Path:
-    url = parse_url(storage_url(config.storage))
-    file = sqlite_file(url)
-    root = config.weights or weights_root(url, file)
-    # SQLite needs to make files beside its own: that folder is judged with the database.
-    if config.weights or file is None:
-        check_writable(root, parameter="weights")
-    return root
+    return config.weights or weights_root(parse_url(storage_url(config.storage)))
 
 
-def _check_room(root: Path, model: nn.Module, settings: Settings) -> None:
+def _check_weights(config: SearchConfig, root: Path, folder: Path) -> None:
+    """Check that weights can be written to a study's folder, which may be missing as its root."""
+    # A new folder beside an SQLite file is made in that file's, which is judged with the database.
+    is_beside = config.weights is None and sqlite_file(parse_url(storage_url(config.storage)))
+    if not is_beside or os.path.lexists(root):
+        check_writable(folder, parameter="weights")
+
+
+def _check_room(folder: Path, model: nn.Module, settings: Settings) -> None:
     weights = storage_bytes([*model.parameters(), *model.buffers()])
-    check_room(root, weights * most_files(settings))
+    check_room(folder, weights * most_files(settings) - bytes_in(folder))
 
 
 def _settings(

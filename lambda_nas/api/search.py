@@ -10,7 +10,6 @@ from lambda_nas.api.inputs.config import DEFAULT_BUDGET, SearchOptions, configur
 from lambda_nas.api.inputs.preparation import quiet_dependencies
 from lambda_nas.api.progress.shown import progress_shown
 from lambda_nas.api.study import Study, read_study
-from lambda_nas.execution.progress import StagesPlanned, stages_before_trials
 from lambda_nas.store.urls import has_secret
 from lambda_nas.strategy.space_files import SpaceConfig
 
@@ -119,39 +118,30 @@ def search(
     with (
         quiet_dependencies(),
         progress_shown(visible=progress) as shown,
+        session.open_session(config, shown) as opened,
     ):
-        shown.tell(
-            # For a new study: which one it is will be known with the model and the images.
-            StagesPlanned(
-                stages_before_trials(joins=ray_address is not None, asks=data is not None)
+        source = opened.source
+        shown.notes(source.notes)
+        if not opened.store.has(opened.name):
+            asked = question_baseline(
+                source.model.model,
+                source.data,
+                source.data_name,
+                shown,
+                device=session.device_of(opened.settings),
+                trust=config.trust_classes,
             )
-        )
-        with session.open_session(config, shown.stage) as opened:
-            source = opened.source
-            shown.notes(source.notes)
-            if not opened.store.has(opened.name):
-                trust = config.trust_classes
-                asked = question_baseline(
-                    source.model.model,
-                    source.data,
-                    source.data_name,
-                    shown,
-                    device=session.device_of(opened.settings),
-                    trust=trust,
-                )
-                shown.notes(asked)
-            try:
-                result = session.search(
-                    opened,
-                    progress=shown,
-                    command=command or _call(opened.name, model, data, budget, storage),
-                )
-            except KeyboardInterrupt as interrupt:
-                interrupt.add_note(
-                    f"study {opened.name} is safe: run the same search again to resume"
-                )
-                raise
-            return read_study(opened.store, opened.name, weights=opened.weights, ended=result.ended)
+            shown.notes(asked)
+        try:
+            result = session.search(
+                opened,
+                progress=shown,
+                command=command or _call(opened.name, model, data, budget, storage),
+            )
+        except KeyboardInterrupt as interrupt:
+            interrupt.add_note(f"study {opened.name} is safe: run the same search again to resume")
+            raise
+        return read_study(opened.store, opened.name, weights=opened.weights, ended=result.ended)
 
 
 def _call(study: str, model: object, data: object, budget: object, storage: str | None) -> str:

@@ -5,7 +5,6 @@ import platform
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,7 +13,7 @@ from torch import nn
 
 from lambda_nas.api.inputs.config import SearchConfig
 from lambda_nas.api.inputs.preparation import prepare
-from lambda_nas.api.inputs.source import Source, Stage
+from lambda_nas.api.inputs.source import Source
 from lambda_nas.execution.cluster import ray_running
 from lambda_nas.execution.driver import SearchResult, measure_baseline, run_search
 from lambda_nas.execution.heartbeat import heartbeat, machine
@@ -29,7 +28,7 @@ from lambda_nas.execution.settings import SearchTask, Settings
 from lambda_nas.execution.study_store import RunHandle
 from lambda_nas.models.blockwise import is_blockwise
 from lambda_nas.pretrained.loading import LoadedModel
-from lambda_nas.records.run import RunInfo
+from lambda_nas.records.run import RunInfo, versions
 from lambda_nas.records.study import StudyInfo
 from lambda_nas.records.weights import StudyWeights
 from lambda_nas.reporting.dashboard_sync import DashboardSync
@@ -64,18 +63,23 @@ class Session:
 
 
 @contextmanager
-def open_session(config: SearchConfig, stage: Stage) -> Iterator[Session]:
+def open_session(config: SearchConfig, progress: Progress) -> Iterator[Session]:
     """Prepare a search, open the database, and read the images; the database is closed at the end.
 
     Raises:
         LambdaNasError: For the same reasons as ``prepare``.
     """
-    prepared = prepare(config, stage)
-    source, name = prepared.source, prepared.study
+    asks = config.data is not None
+    if config.ray_address is not None:
+        # As for a new study: which one it is will be known with the model and the images.
+        progress.tell(StagesPlanned(stages_before_trials(joins=True, asks=asks)))
+    prepared = prepare(config, progress.stage)
+    source, settings, name = prepared.source, prepared.settings, prepared.study
     with SqlStudyStore.open(config.storage) as store:
         if store.has(name):
-            _check_model(store, name, source.model, prepared.settings)
-        yield Session(source.read(stage), prepared.settings, store, name, prepared.weights)
+            _check_model(store, name, source.model, settings)
+        progress.tell(StagesPlanned(_planned(store, name, settings, asks=asks)))
+        yield Session(source.read(progress.stage), settings, store, name, prepared.weights)
 
 
 def _check_model(store: SqlStudyStore, name: str, model: LoadedModel, settings: Settings) -> None:
@@ -106,7 +110,9 @@ def search(
         ClusterError: If there is a cluster to join and it can't be joined.
     """
     timed = Stopwatch(progress)
-    timed.tell(StagesPlanned(_planned(session)))
+    asks = bool(session.source.data.class_orders)
+    planned = _planned(session.store, session.name, session.settings, asks=asks)
+    timed.tell(StagesPlanned(planned))
     with ExitStack() as stack:
         if session.settings.ray_address is not None:
             # Before any work. A Ray of our own comes later: its processes would disturb pricing.
@@ -175,14 +181,13 @@ def _search(session: Session, timed: Stopwatch, command: str) -> SearchResult:
         )
 
 
-def _planned(session: Session) -> tuple[str, ...]:
-    store, name = session.store, session.name
+def _planned(store: SqlStudyStore, name: str, settings: Settings, *, asks: bool) -> tuple[str, ...]:
     known = store.has(name)
     return stages_before_trials(
-        joins=session.settings.ray_address is not None,
-        asks=bool(session.source.data.class_orders),
+        joins=settings.ray_address is not None,
+        asks=asks,
         prices=not known,
-        prices_merging=bool(session.settings.mergings),
+        prices_merging=bool(settings.mergings),
         measures_prior=not known or store.prior(name) is None,
     )
 
@@ -209,8 +214,7 @@ def _who(source: Source, settings: Settings, device: str, command: str) -> RunIn
         device=device,
         model_fingerprint=source.model.fingerprint,
         data_fingerprint=source.data.fingerprint,
-        versions={"python": platform.python_version()}
-        | {name: version(name) for name in ("lambda-nas", "torch", "timm", "optuna", "ray")},
+        versions=versions(),
         seed=settings.seed,
         workers=settings.workers,
         command=command,

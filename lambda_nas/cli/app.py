@@ -49,8 +49,7 @@ class Warnings(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Print a warning, above the live view if there is one."""
-        from lambda_nas.api.progress.console import labeled
-        from lambda_nas.api.progress.terminal import stderr
+        from lambda_nas.api.progress.console import labeled, stderr
 
         stderr.print(labeled("warning", "yellow", record.getMessage()), soft_wrap=True)
 

@@ -4,12 +4,9 @@ import functools
 import inspect
 import logging
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
-
-LIBRARIES = ("lambda-nas", "torch", "timm", "optuna", "ray")
 
 # Progress reads its level, in Python as well.
 logger = logging.getLogger("lambda_nas")
@@ -59,6 +56,7 @@ def _set_level(*, quiet: bool, verbose: bool) -> None:
 
 
 def _tell(options: dict[str, object]) -> None:
+    from lambda_nas.records.run import versions
     from lambda_nas.reporting.formatting import printable
     from lambda_nas.store.urls import shown_url
 
@@ -66,5 +64,5 @@ def _tell(options: dict[str, object]) -> None:
     shown = options | ({"storage": shown_url(str(storage))} if storage else {})
     given = ", ".join(f"{name}={value}" for name, value in shown.items())
     typer.echo(f"options: {printable(given)}", err=True)
-    versions = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
-    typer.echo(f"versions: {versions}", err=True)
+    found = ", ".join(f"{name} {version}" for name, version in versions().items())
+    typer.echo(f"versions: {found}", err=True)

@@ -8,8 +8,8 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from lambda_nas.api.progress.console import PlainConsole
-from lambda_nas.api.progress.terminal import note as note
-from lambda_nas.api.progress.terminal import stderr as stderr
+from lambda_nas.api.progress.console import note as note
+from lambda_nas.api.progress.console import stderr as stderr
 from lambda_nas.api.study import ParetoPoint, Study
 from lambda_nas.models.merging import Merging
 from lambda_nas.reporting.front_table import FRONT_HEAD, front_rows, front_title

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lambda_nas.data.class_map import read_class_map
-from lambda_nas.data.files import name_some, natural_key, printable
+from lambda_nas.data.files import escape_line, name_some, natural_key
 from lambda_nas.errors import InputError
 
 FEW = 6
@@ -121,7 +121,7 @@ def count_per_class(labels: Tensor, outputs: Mapping[str, int], names: Collectio
     counts = torch.bincount(labels, minlength=len(outputs)).tolist()
     found = {name: counts[outputs[name]] for name in sorted(names, key=outputs.__getitem__)}
     if len(found) <= FEW:
-        return ", ".join(f"{printable(name)} {count}" for name, count in found.items())
+        return ", ".join(f"{escape_line(name)} {count}" for name, count in found.items())
     fewest, most = min(found.values()), max(found.values())
     span = f"{most}" if fewest == most else f"{fewest} to {most}"
     return f"{span} in each of {len(found)} classes"

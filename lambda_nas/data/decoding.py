@@ -12,7 +12,7 @@ from timm.data.model_config import resolve_input_data_config
 from timm.data.transforms_factory import create_transform
 from torch import Tensor, nn
 
-from lambda_nas.data.files import name_some, printable
+from lambda_nas.data.files import escape_line, name_some
 from lambda_nas.data.image_set import ImageSet
 from lambda_nas.data.listing import UNREADABLE_LIMIT, Listing
 from lambda_nas.data.pixels import decode_image, explain, read_file
@@ -115,7 +115,7 @@ def _report(listing: Listing, indices: Tensor, unreadable: dict[int, str]) -> tu
     count = f"{len(unreadable)} of {len(indices)} images"
     if len(unreadable) > UNREADABLE_LIMIT * len(indices):
         raise InputError(f"can't read {count}: {names}", parameter="data", value=listing.root)
-    root = printable(str(listing.root))
+    root = escape_line(str(listing.root))
     return (f"skipped unreadable images, {count} below {root}: {names}",)
 
 

@@ -48,7 +48,7 @@ class ImageFiles:
         """Return counts and a few names of all that is not read, empty if there is nothing."""
         types = Counter(os.path.splitext(path)[1].lower() or "no suffix" for path in self.other)
         by_type = ", ".join(
-            f"{count} {printable(name)}" for name, count in types.most_common(NAMED)
+            f"{count} {escape_line(name)}" for name, count in types.most_common(NAMED)
         )
         closed = [f"{path} ({reason})" for path, reason in self.closed.items()]
         kinds = (
@@ -140,7 +140,7 @@ def describe(error: OSError) -> str:
     return error.strerror or str(error)
 
 
-def printable(text: str) -> str:
+def escape_line(text: str) -> str:
     """Escape what a terminal can't print: control characters, bytes that are not UTF-8."""
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
@@ -149,7 +149,7 @@ def printable(text: str) -> str:
 
 def name_some(names: Sequence[str]) -> str:
     """Return the first few names, separated by commas."""
-    some = ", ".join(map(printable, names[:NAMED]))
+    some = ", ".join(map(escape_line, names[:NAMED]))
     return some + (", ..." if len(names) > NAMED else "")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from lambda_nas.data.files import EXTENSIONS, SYSTEM, describe, is_folder, printable
+from lambda_nas.data.files import EXTENSIONS, SYSTEM, describe, escape_line, is_folder
 from lambda_nas.errors import InputError
 
 TRAINING = ("train", "training")
@@ -110,7 +110,7 @@ def _left_alone(root: Path, used: Path, rest: list[Path]) -> tuple[str, ...]:
 
 
 def _names(folders: list[Path]) -> str:
-    names = [f"{printable(folder.name)}/" for folder in folders]
+    names = [f"{escape_line(folder.name)}/" for folder in folders]
     return ", ".join([*names[:NAMED], *(["..."] if len(names) > NAMED else [])])
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from lambda_nas.data.classes import Classes, count_per_class, find_classes
-from lambda_nas.data.files import ImageFiles, find_images, name_some, natural_key, printable
+from lambda_nas.data.files import ImageFiles, escape_line, find_images, name_some, natural_key
 from lambda_nas.errors import InputError
 
 # Beyond this share of images or folders that can't be read, it is an error.
@@ -45,7 +45,7 @@ class Listing:
     def notes(self) -> tuple[str, ...]:
         """Messages for the user about what is not read."""
         left_out = self.files.left_out()
-        return (f"not read below {printable(str(self.root))}: {left_out}",) if left_out else ()
+        return (f"not read below {escape_line(str(self.root))}: {left_out}",) if left_out else ()
 
     def count_per_class(self, labels: Tensor) -> str:
         """Say how many images each class of the folder has among these."""

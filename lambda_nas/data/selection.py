@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lambda_nas.data.classes import ClassOrder
 from lambda_nas.data.decoding import Decoded, decode
-from lambda_nas.data.files import printable
+from lambda_nas.data.files import escape_line
 from lambda_nas.data.image_set import ImageSet, proportional_halves, proportional_order
 from lambda_nas.data.layout import EXPECTED, Layout, find_layout
 from lambda_nas.data.listing import Listing, list_images
@@ -137,7 +137,7 @@ def _halves(listing: Listing, model: nn.Module, seed: int, limits: ImageLimits) 
         boundary = decoded.before(len(first))
         calibration, evaluation = _part(decoded, 0, boundary), _part(decoded, boundary, None)
         note = (
-            f"no train/ and val/ below {printable(str(listing.root))}: split in halves (seed "
+            f"no train/ and val/ below {escape_line(str(listing.root))}: split in halves (seed "
             f"{seed}), {len(calibration)} calibration and {len(evaluation)} evaluation images; "
             "training is off"
         )
@@ -202,7 +202,7 @@ def _splits(
 def _sampled(what: str, listing: Listing, limit: int) -> list[str]:
     if limit >= len(listing):
         return []
-    root = printable(str(listing.root))
+    root = escape_line(str(listing.root))
     return [f"{what} on {limit} of {len(listing)} images of {root}"]
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from lambda_nas.cost.measurement import Price
 from lambda_nas.models.removal import RemovalSet
 from lambda_nas.pretrained.loading import ModelConfig
-from lambda_nas.reporting.formatting import short_name
+from lambda_nas.reporting.formatting import megabytes, percent, short_name
 from lambda_nas.reporting.markdown import code, escaped
 
 TASK = "image-classification"
@@ -165,15 +165,15 @@ def _facts(results: Results) -> list[tuple[str, str]]:
 def _rows(results: Results, *, plain: bool) -> list[tuple[str, str, str]]:
     unpruned = results.baseline_accuracy
     change = "" if unpruned is None else f" ({100 * (results.accuracy - unpruned):+.2f})"
-    before = "not measured" if unpruned is None else f"{100 * unpruned:.2f}%"
-    rows = [("top-1", before, f"{100 * results.accuracy:.2f}%{change}")]
+    before = "not measured" if unpruned is None else percent(unpruned)
+    rows = [("top-1", before, f"{percent(results.accuracy)}{change}")]
     timing = results.timing
     if plain or timing is None:
         return rows
     columns: dict[str, Callable[[Price], str]] = {
         "speed-up": lambda price: f"{price.speedup:.2f}x",
         "throughput": lambda price: f"{price.throughput:.1f} images/s",
-        "memory": lambda price: f"{price.memory_bytes / 1e6:.1f} MB",
+        "memory": lambda price: megabytes(price.memory_bytes),
         "parameters": lambda price: f"{price.params / 1e6:.2f} M",
         "MACs per image": lambda price: f"{price.macs / 1e9:.3g} G",
     }

@@ -1,11 +1,20 @@
 """Runs, the driver processes that work on a study, and their claims on architectures."""
 
+import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum, auto
+from importlib.metadata import version
 
 from lambda_nas.models.architecture import Architecture
+
+LIBRARIES = ("lambda-nas", "torch", "timm", "optuna", "ray")
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that affect the measurements."""
+    return {"python": platform.python_version()} | {name: version(name) for name in LIBRARIES}
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from optuna_dashboard import get_note, save_note, save_plotly_graph_object
 from lambda_nas.records.study import StudyRecord
 from lambda_nas.records.trial import ParetoTrial
 from lambda_nas.reporting import figures
-from lambda_nas.reporting.formatting import command, storage_hint
+from lambda_nas.reporting.formatting import command, megabytes, percent, storage_hint
 from lambda_nas.reporting.glossary import FIGURES
 from lambda_nas.reporting.markdown import code
 
@@ -75,8 +75,8 @@ def write_note(study: StudyRecord, storage: str) -> str:
     lines = [
         f"**{code(info.model)}** on {code(info.data)}, priced on {code(info.device)}",
         "",
-        f"Unpruned: top-1 {100 * info.baseline_accuracy:.2f}%, {base.throughput:.1f} images/s, "
-        f"{base.memory_bytes / 1e6:.1f} MB, {base.params / 1e6:.2f} M parameters",
+        f"Unpruned: top-1 {percent(info.baseline_accuracy)}, {base.throughput:.1f} images/s, "
+        f"{megabytes(base.memory_bytes)}, {base.params / 1e6:.2f} M parameters",
         "",
         *_front_table(study.front),
         _READING,
@@ -101,8 +101,8 @@ def _front_table(front: tuple[ParetoTrial, ...]) -> list[str]:
         "| trial | architecture | top-1 | speed-up | memory |",
         "|---:|:---|---:|---:|---:|",
         *(
-            f"| {point.trial} | {code(str(point.architecture))} | {100 * point.accuracy:.2f}% "
-            f"| {point.price.speedup:.2f}x | {point.price.memory_bytes / 1e6:.1f} MB |"
+            f"| {point.trial} | {code(str(point.architecture))} | {percent(point.accuracy)} "
+            f"| {point.price.speedup:.2f}x | {megabytes(point.price.memory_bytes)} |"
             for point in front
         ),
         "",

@@ -3,7 +3,7 @@
 import re
 import shlex
 
-from lambda_nas.data.files import printable as escape_line
+from lambda_nas.data.files import escape_line
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.store import DEFAULT_STORAGE, VARIABLE
 from lambda_nas.store.urls import has_secret, storage_url
@@ -26,6 +26,24 @@ def duration(seconds: float) -> str:
     if whole >= 3600:
         big, small, units = (whole // 3600, whole % 3600 // 60, ("h", "min"))
     return f"{big} {units[0]}" + (f" {small} {units[1]}" if small else "")
+
+
+def percent(fraction: float) -> str:
+    """Return an accuracy in percent.
+
+    >>> percent(0.9611)
+    '96.11%'
+    """
+    return f"{100 * fraction:.2f}%"
+
+
+def megabytes(count: float) -> str:
+    """Return bytes in megabytes of a million bytes.
+
+    >>> megabytes(2_350_000)
+    '2.4 MB'
+    """
+    return f"{count / 1e6:.1f} MB"
 
 
 def short_architecture(architecture: Architecture) -> str:

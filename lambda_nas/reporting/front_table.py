@@ -6,7 +6,7 @@ from html import escape
 from lambda_nas.cost.measurement import Price
 from lambda_nas.records.study import StudyInfo
 from lambda_nas.records.trial import ParetoTrial
-from lambda_nas.reporting.formatting import printable, short_name
+from lambda_nas.reporting.formatting import megabytes, percent, printable, short_name
 
 FRONT_HEAD = (
     *("trial", "architecture", "top-1", "change", "speed-up", "images/s", "memory", "params"),
@@ -31,11 +31,11 @@ def front_rows(info: StudyInfo, front: Sequence[ParetoTrial]) -> list[list[str]]
 
 def _cells(accuracy: float, price: Price, info: StudyInfo) -> list[str]:
     return [
-        f"{100 * accuracy:.2f}%",
+        percent(accuracy),
         f"{100 * (accuracy - info.baseline_accuracy):+.2f}",
         f"{price.speedup:.2f}x",
         f"{price.throughput:.1f}",
-        f"{price.memory_bytes / 1e6:.1f} MB",
+        megabytes(price.memory_bytes),
         f"{price.params / 1e6:.2f} M",
     ]
 
@@ -48,7 +48,7 @@ def short_rows(front: Sequence[ParetoTrial]) -> list[list[str]]:
     return [
         [
             str(point.architecture),
-            f"{100 * point.accuracy:.2f}%",
+            percent(point.accuracy),
             f"{point.price.speedup:.2f}x",
         ]
         for point in front

@@ -21,6 +21,8 @@ from lambda_nas.reporting.formatting import (
     command,
     duration,
     export_command,
+    megabytes,
+    percent,
     printable,
     short_name,
     storage_hint,
@@ -61,8 +63,8 @@ def render(
     environment.filters |= {
         "duration": duration,
         "short_name": short_name,
-        "percent": lambda fraction: f"{100 * fraction:.2f}%",
-        "megabytes": lambda count: f"{count / 1e6:.1f} MB",
+        "percent": percent,
+        "megabytes": megabytes,
     }
     return environment.get_template("report.html").render(
         study=study,

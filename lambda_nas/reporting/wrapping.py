@@ -19,7 +19,7 @@ def wrap_at_commas(text: str, width: int) -> list[str]:
     ['{0,2,10,11}', 'merging 8', 'from block 2']
     """
     lines = [""]
-    for piece in _PIECE.findall(text):
+    for piece in filter(None, _PIECE.findall(text)):
         if lines[-1] and cell_len(lines[-1]) + cell_len(piece.rstrip()) > width:
             lines.append("")
         lines[-1] += piece

@@ -14,7 +14,7 @@ import pytest
 from live_view import front
 from rich.console import Console
 
-from lambda_nas.api.progress import terminal
+from lambda_nas.api.progress import console
 from lambda_nas.api.progress.lines import Lines
 from lambda_nas.api.progress.notebook import CellProgress
 from lambda_nas.api.progress.quiet import Quiet
@@ -296,9 +296,9 @@ def test_a_stage_whose_steps_are_done_has_no_time_left_to_tell():
 
 @pytest.mark.parametrize("is_terminal", [True, False])
 def test_a_note_is_broken_between_words_on_a_terminal_only(monkeypatch, capsys, is_terminal):
-    monkeypatch.setattr(terminal.stderr, "_force_terminal", is_terminal)
-    monkeypatch.setattr(terminal.stderr, "width", 20)
-    terminal.note("no train/ and val/ below images")
+    monkeypatch.setattr(console.stderr, "_force_terminal", is_terminal)
+    monkeypatch.setattr(console.stderr, "width", 20)
+    console.note("no train/ and val/ below images")
     lines = [line.rstrip() for line in capsys.readouterr().err.splitlines()]
     text = [re.sub(r"\x1b\[\d*m", "", line) for line in lines]
     broken = ["note: no train/ and", "val/ below images"]

@@ -21,6 +21,11 @@ def test_lines_are_as_full_as_they_can_be_and_numbers_stay_whole(width):
     assert max(map(len, lines)) <= max(width, len("merging"))
 
 
+def test_what_is_longer_than_a_line_ends_in_no_empty_one():
+    assert wrap_at_commas("vit_base 0,1", 4) == ["vit_base", "0,1"]
+    assert wrap_at_commas("vit_base", 4) == ["vit_base"]
+
+
 @pytest.mark.parametrize("width", [20, 33, 60])
 def test_a_table_gives_a_removal_set_what_room_there_is(width):
     console = Console(width=width, record=True, file=io.StringIO())

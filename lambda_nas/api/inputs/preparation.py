@@ -19,6 +19,7 @@ from lambda_nas.errors import InputError, Problems
 from lambda_nas.execution.cluster import check_cluster, ray_folder
 from lambda_nas.execution.estimates import most_files
 from lambda_nas.execution.places import bytes_in, check_room, check_writable
+from lambda_nas.execution.progress import LOOKING
 from lambda_nas.execution.settings import Settings
 from lambda_nas.models.merging import Merging
 from lambda_nas.models.removal import RemovalSet
@@ -106,7 +107,7 @@ def _check_cluster(config: SearchConfig, stage: Stage) -> None:
     if config.ray_address is None:
         ray_folder()
     else:
-        with stage("Looking for the cluster", 1):
+        with stage(LOOKING, 1):
             check_cluster(config.ray_address)
 
 

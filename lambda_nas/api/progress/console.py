@@ -1,5 +1,6 @@
 """The terminal as we write to it: names and paths are shown as they are, whatever they hold."""
 
+import logging
 from typing import Any
 
 from rich.console import Console
@@ -22,6 +23,16 @@ class PlainConsole(Console):
         return super().render_str(printable(text), **options)
 
 
+stderr = PlainConsole(stderr=True)
+
+
 def labeled(label: str, style: str, text: str) -> Text:
     """Return a line that begins with a styled label."""
     return Text.assemble((f"{label}:", style), " ", printable(text))
+
+
+def note(text: str) -> None:
+    """Tell the user something on stderr, unless only what went wrong is to be told."""
+    if logging.getLogger("lambda_nas").level <= logging.INFO:
+        # A terminal would break long lines inside words. In a file each note is a line.
+        stderr.print(labeled("note", "dim", text), soft_wrap=not stderr.is_terminal)

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from html import escape
 from typing import Any
 
+from lambda_nas.api.progress.console import note
 from lambda_nas.api.progress.quiet import Quiet, ShownProgress
 from lambda_nas.api.progress.status import Status
-from lambda_nas.api.progress.terminal import note
 from lambda_nas.execution.progress import Advance, Event
 from lambda_nas.records.trial import ParetoTrial, TrialCounts
 from lambda_nas.reporting.formatting import printable

@@ -23,8 +23,9 @@ def progress_shown(*, visible: bool) -> AbstractContextManager[ShownProgress]:
         from lambda_nas.api.progress.notebook import in_cell
 
         return in_cell()
+    from lambda_nas.api.progress.console import stderr
     from lambda_nas.api.progress.lines import Lines
-    from lambda_nas.api.progress.terminal import LiveView, stderr
+    from lambda_nas.api.progress.terminal import LiveView
 
     # With FORCE_COLOR rich takes a file for a terminal.
     if stderr.file.isatty() and not stderr.is_dumb_terminal:

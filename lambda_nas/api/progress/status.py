@@ -21,7 +21,7 @@ from lambda_nas.execution.progress import (
 from lambda_nas.execution.settings import Budget, Settings
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.records.trial import ParetoTrial, TrialCounts
-from lambda_nas.reporting.formatting import duration, short_name
+from lambda_nas.reporting.formatting import duration, percent, short_name
 
 FLYING = 4
 """Trials in flight that are shown one by one."""
@@ -144,7 +144,7 @@ class Status:
     def top1(self, fraction: float) -> str:
         """Return an accuracy in percent, and the number of images that it is of."""
         images = f" of {self.search.images} images" if self.search else ""
-        return f"{100 * fraction:.2f}%{images}"
+        return f"{percent(fraction)}{images}"
 
     def stage_title(self, stage: Stage) -> str:
         """Return which stage of how many this is."""

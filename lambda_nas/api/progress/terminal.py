@@ -1,6 +1,5 @@
 """The terminal: notes on it, and the live view of what a function does."""
 
-import logging
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -10,7 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from lambda_nas.api.progress.console import PlainConsole, labeled
+from lambda_nas.api.progress.console import note, stderr
 from lambda_nas.api.progress.status import Status, settings_lines
 from lambda_nas.execution.progress import Advance, Event, ProposalRejected, SearchBegun, TrialEnded
 from lambda_nas.records.trial import ParetoTrial, TrialCounts
@@ -21,15 +20,6 @@ from lambda_nas.reporting.wrapping import AtCommas
 REDRAWN_HZ = 4
 BAR_WIDTH = 24
 FEWEST_ROWS = 2
-
-stderr = PlainConsole(stderr=True)
-
-
-def note(text: str) -> None:
-    """Tell the user something on stderr, unless only what went wrong is to be told."""
-    if logging.getLogger("lambda_nas").level <= logging.INFO:
-        # A terminal breaks lines inside words; a file shall have a line a note.
-        stderr.print(labeled("note", "dim", text), soft_wrap=not stderr.is_terminal)
 
 
 class LiveView:

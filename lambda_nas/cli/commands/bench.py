@@ -1,12 +1,18 @@
 """``lambda-nas bench``."""
 
-from typing import Annotated
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import lambda_nas
 from lambda_nas.cli.loading import loading
 from lambda_nas.cli.options import REMOVE, ImageSizeOption, JsonOption
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from lambda_nas.cost.measurement import Price
 
 COLUMNS = ("throughput", "latency_ms", "memory_bytes", "params", "macs", "speedup")
 
@@ -46,8 +52,6 @@ def bench(
     prices = run(model, remove=remove or (), batch_size=batch_size, img_size=img_size)
     names = [*model, *(f"{model[0]} without {layers}" for layers in remove or ())]
 
-    from rich.table import Table
-
     from lambda_nas.cli import output
 
     if json:
@@ -58,15 +62,29 @@ def bench(
             ]
         )
         return
-    table = Table("model", "images/s", "ms per batch", "memory", "params", "MACs", "speed-up")
+    output.stdout.print(_table(names, prices))
+
+
+def _table(names: Sequence[str], prices: Sequence["Price"]) -> "Table":
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    from lambda_nas.reporting.formatting import megabytes
+    from lambda_nas.reporting.wrapping import AtCommas
+
+    # With lines between the columns, long names would not fit into 80 columns.
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
+    table.add_column("model", overflow="fold")
+    for head in ("images/s", "ms/batch", "memory", "params", "MACs", "speed-up"):
+        table.add_column(head, justify="right", no_wrap=True)
     for name, price in zip(names, prices, strict=True):
         table.add_row(
-            name,
+            AtCommas(name),
             f"{price.throughput:.1f}",
             f"{price.latency_ms:.1f}",
-            f"{price.memory_bytes / 1e6:.1f} MB",
+            megabytes(price.memory_bytes),
             f"{price.params / 1e6:.2f} M",
             f"{price.macs / 1e9:.3g} G",
             f"{price.speedup:.2f}x",
         )
-    output.stdout.print(table)
+    return table

@@ -56,10 +56,11 @@ def evaluate(
     )
 
     from lambda_nas.cli import output
+    from lambda_nas.reporting.formatting import percent
 
     if json:
         output.print_json({"top1": found.top1, "top5": found.top5, "images": found.images})
         return
     output.stdout.print(
-        f"top-1 {100 * found.top1:.2f}%  top-5 {100 * found.top5:.2f}%  ({found.images} images)"
+        f"top-1 {percent(found.top1)}  top-5 {percent(found.top5)}  ({found.images} images)"
     )

@@ -106,6 +106,7 @@ def export(
         weights=weights,
     )
     from lambda_nas.cli import output
+    from lambda_nas.reporting.formatting import percent
 
     point = done.point
     if json:
@@ -125,7 +126,7 @@ def export(
     trial_name = f"trial {point.trial}: " if point else ""
     speedup = "speed-up not measured" if done.speedup is None else f"speed-up {done.speedup:.2f}x"
     output.stdout.print(
-        f"{trial_name}{done.summary}, top-1 {100 * done.accuracy:.2f}% "
+        f"{trial_name}{done.summary}, top-1 {percent(done.accuracy)} "
         f"({100 * (done.accuracy - done.baseline.accuracy):+.2f}), "
         f"{'no speed-up (--plain)' if plain else speedup} -> {out}",
         soft_wrap=True,

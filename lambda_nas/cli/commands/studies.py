@@ -21,7 +21,7 @@ def studies(storage: StorageOption = None, json: JsonOption = False) -> None:
     """List the studies of a database."""
     from lambda_nas.api.studies import list_studies
     from lambda_nas.cli import output
-    from lambda_nas.reporting.formatting import short_name
+    from lambda_nas.reporting.formatting import percent, short_name
 
     found = list_studies(storage)
     if json:
@@ -48,7 +48,7 @@ def studies(storage: StorageOption = None, json: JsonOption = False) -> None:
             short_name(study.model),
             short_name(study.data),
             *([study.device] if wide else []),
-            f"{100 * study.baseline_accuracy:.2f}%",
+            percent(study.baseline_accuracy),
             str(study.complete),
             str(study.front),
             f"{study.last_run:%Y-%m-%d}" if study.last_run else "",

@@ -104,7 +104,7 @@ def train(
     )
     seconds = time.monotonic() - began
     from lambda_nas.cli import output
-    from lambda_nas.reporting.formatting import duration
+    from lambda_nas.reporting.formatting import duration, percent
 
     point, top1 = done.point, done.accuracy.top1
     if json:
@@ -121,13 +121,13 @@ def train(
         )
         return
     known = [
-        *([f"{100 * point.accuracy:.2f}% in the search"] if point else []),
-        *([f"{100 * done.baseline.accuracy:.2f}% unpruned"] if done.baseline else []),
+        *([f"{percent(point.accuracy)} in the search"] if point else []),
+        *([f"{percent(done.baseline.accuracy)} unpruned"] if done.baseline else []),
     ]
     trial_name = f"trial {point.trial}: " if point else ""
     compared = f" ({', '.join(known)})" if known else ""
     output.stdout.print(
-        f"{trial_name}{done.summary}, top-1 {100 * top1:.2f}% of {done.accuracy.images} images "
+        f"{trial_name}{done.summary}, top-1 {percent(top1)} of {done.accuracy.images} images "
         f"after {epochs} epochs in {duration(seconds)}{compared} -> {out}",
         soft_wrap=True,
     )

@@ -10,7 +10,12 @@ from lambda_nas.models.architecture import Architecture
 from lambda_nas.records.study import StudyInfo, StudyRecord
 from lambda_nas.records.trial import ParetoTrial
 from lambda_nas.reporting.figures._style import CROSS, GREEN, GREY, RED, plain, style
-from lambda_nas.reporting.formatting import short_architecture, short_name
+from lambda_nas.reporting.formatting import (
+    megabytes,
+    percent,
+    short_architecture,
+    short_name,
+)
 
 PAPER_SETS = tuple(
     Architecture.of(layers)
@@ -99,9 +104,9 @@ def _hover(info: StudyInfo, point: ParetoTrial, remark: str) -> str:
     lines = [
         f"<b>{title}</b>",
         *([remark] if remark else []),
-        f"top-1 {100 * point.accuracy:.2f}% ({change:+.2f})",
+        f"top-1 {percent(point.accuracy)} ({change:+.2f})",
         f"{price.speedup:.2f}x, {price.throughput:.1f} images/s",
-        f"{price.memory_bytes / 1e6:.1f} MB, {price.params / 1e6:.2f} M params",
+        f"{megabytes(price.memory_bytes)}, {price.params / 1e6:.2f} M params",
     ]
     return "<br>".join(lines)
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-# Progress reads its level, in Python as well.
+# Progress reads the level of this logger, when called from Python, too.
 logger = logging.getLogger("lambda_nas")
 
 _OPTIONS = {
@@ -24,7 +24,9 @@ _OPTIONS = {
 def with_loudness(command: Callable[..., object], *, tells: bool = True) -> Callable[..., object]:
     """Return a command that takes ``--quiet`` and ``--verbose`` as well.
 
-    If all is to be told, it ``tells`` first its options and the versions of the libraries.
+    Args:
+        command: The command.
+        tells: Whether ``--verbose`` prints its options and the versions of the libraries first.
     """
 
     @functools.wraps(command)

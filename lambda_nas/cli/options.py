@@ -8,7 +8,7 @@ import typer
 from lambda_nas.store import DEFAULT_STORAGE, VARIABLE
 
 WHOLE = 0.999999
-"""The largest drop that can be asked for: the functions take 1 for a slip of 1 point."""
+"""The largest drop that the options pass on: the functions refuse 1, which looks like 1 point."""
 
 StudyArgument = Annotated[
     str, typer.Argument(help="Name of the study; `lambda-nas studies` lists them.")

@@ -1,4 +1,4 @@
-"""A plan as people and machines are shown it."""
+"""Shows a plan as a table and as JSON."""
 
 from rich.table import Table
 

@@ -42,7 +42,7 @@ def is_private(server: WSGIServer) -> bool:
 
 
 def _in_order(view: Callable[..., object]) -> Callable[..., object]:
-    """Have a view of the dashboard list our plots in our order, where it has an arbitrary one."""
+    """Make a view of the dashboard list our plots in our order; its own order is arbitrary."""
 
     def ordered(*args: object, **kwargs: object) -> object:
         found = view(*args, **kwargs)

@@ -35,7 +35,7 @@ def sync_study(store: SqlStudyStore, name: str) -> None:
 
 
 class DashboardSync:
-    """Progress that publishes: first of all, and when the front changed, but not all the time."""
+    """Publishes when a search begins and when its front changes, at most every ``EVERY_S``."""
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class DashboardSync:
             self._published_at = self._clock()
 
     def publish(self) -> None:
-        """Publish; whatever goes wrong with it is no reason to end a search."""
+        """Publish, and warn if that fails, which is no reason to end a search."""
         try:
             sync_study(self._store, self._name)
         except Exception as error:

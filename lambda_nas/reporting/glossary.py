@@ -13,11 +13,11 @@ FIGURES = {
     "is a layer without attention, whose block applies only its MLP.",
     "Prior of each layer": "The prior is what was measured before any trial. Entropy is that of a "
     "Gaussian fitted to the outputs of a branch, without constants: the sum over channels of the "
-    "logarithm of their standard deviation. Transfer entropy is by how much the entropy of the "
-    "model's output falls when one layer loses its attention. Relative entropy is how far the "
-    "predicted class probabilities move then (Kullback-Leibler divergence): the closer to zero, "
-    "the less the layer is needed. A nat is the unit of entropies with natural logarithms, 1.44 "
-    "bits. The high-frequency share is the part of the outputs' spatial variance that is fine "
+    "logarithm of their standard deviation. Transfer entropy is the fall in the entropy of the "
+    "model's output when one layer loses its attention. Relative entropy is the Kullback-Leibler "
+    "divergence between the class probabilities with and without that attention: the closer to "
+    "zero, the less the layer is needed. A nat is the unit of entropies with natural logarithms, "
+    "1.44 bits. The high-frequency share is the part of the outputs' spatial variance that is fine "
     "detail; its lines follow the greedy path, which removes the layer with the smallest score "
     "next.",
     "Prior score and accuracy": "The score is the relative entropy that the prior predicts for the "

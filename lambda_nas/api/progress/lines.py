@@ -19,10 +19,10 @@ from lambda_nas.records.trial import ParetoTrial, TrialCounts
 from lambda_nas.reporting.formatting import duration
 
 SILENT_S = 30.0
-"""After this long without a line, one tells the progress."""
+"""After so many seconds without a line, a line tells the progress."""
 
 SHORT_S = 1.0
-"""A stage that took no longer has no line about its end."""
+"""The end of a stage that took no longer has no line."""
 
 
 class Lines:
@@ -84,7 +84,7 @@ class Lines:
 
     @contextmanager
     def stage(self, label: str, total: int) -> Iterator[Advance]:
-        """Write a line at the beginning, and one at the end of what took long."""
+        """Write a line when the stage begins, and another when it ends if it took long."""
         began = self._clock()
         with self._status.stage(label, total) as stage:
             self._line(self._status.stage_title(stage))

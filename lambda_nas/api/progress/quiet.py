@@ -1,4 +1,4 @@
-"""What a function tells while it works, and progress that tells only of failures."""
+"""Defines what a function tells while it works, and tells only failures."""
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,10 +10,10 @@ from lambda_nas.records.trial import ParetoTrial, TrialCounts
 
 
 class ShownProgress(Progress, Protocol):
-    """Progress that somebody looks at, and what else they have to be told."""
+    """Progress that somebody looks at; it also tells them notes."""
 
     def notes(self, texts: Iterable[str]) -> None:
-        """Tell what is to know of the model and the images."""
+        """Tell what the user must know of the model and the images."""
 
 
 def _ignore(detail: str = "") -> None:
@@ -21,7 +21,7 @@ def _ignore(detail: str = "") -> None:
 
 
 class Quiet:
-    """Says nothing but what went wrong."""
+    """Logs failed trials and tells nothing else."""
 
     @contextmanager
     def stage(self, label: str, total: int) -> Iterator[Advance]:

@@ -41,6 +41,7 @@ SETTINGS = {
     "removed_before": [],
     "doubled_before": [],
     "data": "images: 20 calibration, 30 evaluation",
+    "evaluation_images": 30,
     "max_removed": 5,
     "batch_size": 32,
     "rungs": 2,

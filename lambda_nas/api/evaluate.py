@@ -7,6 +7,7 @@ from torch import nn
 
 from lambda_nas.api.inputs.class_question import question_classes
 from lambda_nas.api.inputs.named import remove_named
+from lambda_nas.api.judged_export import BATCH_SIZE
 from lambda_nas.api.progress.shown import progress_shown
 from lambda_nas.data.image_folder import load_evaluation
 from lambda_nas.execution.progress import in_percent
@@ -14,8 +15,6 @@ from lambda_nas.models.removal import Layers, RemovalSet
 from lambda_nas.pretrained.from_module import from_module
 from lambda_nas.pretrained.loading import load_model
 from lambda_nas.training.evaluation import Accuracy, predict
-
-BATCH_SIZE = 64
 
 
 def evaluate(
@@ -49,7 +48,7 @@ def evaluate(
         LayerIndexError: If a layer of ``remove`` can't be removed.
         NonFiniteError: If a logit is NaN or infinite.
     """
-    removal = None if remove is None else RemovalSet.named(remove)
+    removal = None if remove is None else RemovalSet.parse(remove)
     if isinstance(model, str):
         loaded = load_model(model, pretrained=pretrained, img_size=img_size)
     else:

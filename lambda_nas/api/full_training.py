@@ -1,7 +1,7 @@
 """The full training of one architecture that a search has found."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -10,16 +10,12 @@ from lambda_nas.api.inputs.source import Source, Stage
 from lambda_nas.api.session import losses_for
 from lambda_nas.errors import InputError, StorageError
 from lambda_nas.execution.progress import in_percent
-from lambda_nas.exports.card import Results
-from lambda_nas.exports.network import export_network
 from lambda_nas.models.architecture import Architecture
+from lambda_nas.models.surgery import ModelT
 from lambda_nas.pretrained.entry_points import DIGITS_ARCHITECTURE
-from lambda_nas.pretrained.loading import NOTHING
-from lambda_nas.token_merging.blocks import merge_tokens
 from lambda_nas.training.checkpoints import Checkpoint
 from lambda_nas.training.config import Augmentation, Losses, TrainConfig
-from lambda_nas.training.dilution import Compensation, dilute, finish
-from lambda_nas.training.evaluation import Accuracy, evaluate
+from lambda_nas.training.dilution import Compensation, finish
 from lambda_nas.training.loop import train
 
 NATURAL = Augmentation(crop=0.7, hflip=0.5)
@@ -105,49 +101,37 @@ class CheckpointFile:
             scratch.unlink(missing_ok=True)
             raise StorageError(f"can't write the checkpoint {self.path} ({error})") from error
 
+    def delete(self) -> None:
+        """Delete the file, if there is one."""
+        self.path.unlink(missing_ok=True)
+
 
 def train_fully(
     source: Source,
-    architecture: Architecture,
+    diluted: ModelT,
     schedule: Schedule,
     *,
     checkpoints: CheckpointFile,
-    out: Path,
-    results: Results,
     stage: Stage,
-) -> Accuracy:
-    """Dilute an architecture's attention over the training images and export what is left.
+) -> ModelT:
+    """Train a diluted network while its attention fades out, and return what is left.
 
     The unpruned model is the teacher. A training that was killed is resumed at its last
     checkpoint.
 
     Args:
-        source: The unpruned model and its images.
-        architecture: The layers to remove, and how tokens are merged afterwards.
+        source: The unpruned model and its images, with some to train on.
+        diluted: The diluted model.
         schedule: How long.
-        checkpoints: Of this training; the file is deleted when the training is over.
-        out: Folder to write, in timm's form; must not hold anything (``check_free`` knows early).
-        results: What is known for the model card, all but the accuracy.
+        checkpoints: Of this training.
         stage: Shows the progress.
 
-    Returns:
-        The accuracy on the evaluation images.
-
     Raises:
-        InputError: If there are no training images or ``out`` can't be written.
-        UnsupportedModelError: If the paper's compensation can't be folded into this model.
         NonFiniteError: If a loss is NaN or infinite.
     """
-    images = source.data.training
-    if images is None:
-        raise InputError(
-            "has no train/ and val/ below it, so there is nothing to train on",
-            parameter="data",
-            value=source.data_name,
-        )
-    teacher = source.model.model
-    teacher.to("cuda" if torch.cuda.is_available() else "cpu")
-    diluted = dilute(teacher, architecture.removal, compensation=schedule.compensation)
+    images, teacher = source.data.training, source.model.model
+    assert images is not None
+    device = "cuda" if torch.cuda.is_available() else "cpu"
     natural = source.model.name != DIGITS_ARCHITECTURE
     config = schedule.config(len(images), losses_for(teacher), natural=natural)
     checkpoints.path.parent.mkdir(parents=True, exist_ok=True)
@@ -159,26 +143,11 @@ def train_fully(
             show(done, config.steps, f"step {done} of {config.steps}, loss {loss:.3f}")
 
         train(
-            diluted,
+            diluted.to(device),
             images,
             config,
-            teacher=teacher,
+            teacher=teacher.to(device),
             on_step=tell,
             checkpoints=checkpoints,
         )
-    pruned, merging = finish(diluted), architecture.merging
-    judged = merge_tokens(pruned, merging) if merging else pruned
-    evaluation, size = source.data.evaluation, schedule.batch_size
-    with stage("Evaluating", -(-len(evaluation) // size)) as advance:
-        found = evaluate(judged, evaluation, batch_size=size, on_batch=lambda _: advance())
-    export_network(
-        pruned.cpu(),
-        source.model.config,
-        removal=architecture.removal,
-        doubled=architecture.removal if schedule.compensation == "paper" else NOTHING,
-        merging=merging,
-        out=out,
-        results=replace(results, accuracy=found.top1),
-    )
-    checkpoints.path.unlink(missing_ok=True)
-    return found
+    return finish(diluted)

@@ -270,6 +270,7 @@ def _describe(source: Source, settings: Settings, *, rungs: int) -> dict[str, ob
         "removed_before": list(config.removed),
         "doubled_before": list(config.doubled),
         "data": source.data.description,
+        "evaluation_images": len(source.data.evaluation),
         "max_removed": settings.max_removed,
         "batch_size": settings.batch_size,
         "rungs": rungs,

@@ -1,25 +1,27 @@
 """Trains one architecture in full (``lambda-nas train``)."""
 
-import math
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from lambda_nas.api.full_training import CheckpointFile, Schedule, train_fully
-from lambda_nas.api.inputs.named import Choice, describe_results, open_study_source
+from lambda_nas.api.inputs.class_question import question_baseline
+from lambda_nas.api.inputs.named import ArchitectureChoice, find_study_source
+from lambda_nas.api.judged_export import judge_and_export
 from lambda_nas.api.progress.shown import progress_shown
-from lambda_nas.api.study import Measurement, ParetoPoint, open_study
+from lambda_nas.api.study import ParetoPoint, open_study
 from lambda_nas.data.selection import ImageLimits
 from lambda_nas.errors import InputError
 from lambda_nas.exports.network import check_free
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.models.merging import NO_MERGING, Merging
-from lambda_nas.models.removal import Layers
-from lambda_nas.pretrained.loading import NOTHING
-from lambda_nas.reporting.formatting import describe
-from lambda_nas.training.dilution import Compensation
-from lambda_nas.training.evaluation import Accuracy
+from lambda_nas.models.removal import NOTHING, Layers
+from lambda_nas.records.trial import ParetoTrial
+from lambda_nas.reporting.formatting import counted, describe
+from lambda_nas.training.dilution import Compensation, dilute
+from lambda_nas.training.evaluation import Accuracy, Change
 
 
 @dataclass(frozen=True)
@@ -31,17 +33,19 @@ class Trained:
         removed: The layers without attention.
         merging: How the other layers merge tokens, if they do.
         accuracy: After the training.
+        unpruned: Of the unpruned model on the same images.
+        change: In top-1, with its error.
         point: The member of the front that was trained, as the search measured it; ``None`` if
             the layers were named and no member has lost just these.
-        baseline: The unpruned model, as the search measured it; ``None`` without a study.
     """
 
     out: Path
     removed: tuple[int, ...]
     merging: Merging | None
     accuracy: Accuracy
+    unpruned: Accuracy
+    change: Change
     point: ParetoPoint | None
-    baseline: Measurement | None
 
     @property
     def summary(self) -> str:
@@ -59,7 +63,9 @@ def train(
     max_drop: float | None = None,
     min_speedup: float | None = None,
     data: str | Path | None = None,
+    img_size: int | None = None,
     class_map: str | Path | None = None,
+    trust_classes: bool = False,
     model: nn.Module | str | None = None,
     checkpoint: str | Path | None = None,
     pretrained: bool | None = None,
@@ -88,7 +94,10 @@ def train(
         min_speedup: Take the most accurate trial with at least this speed-up.
         data: Folder with ``train/`` and ``val/``; by default the study's. Without a study, leave
             out both it and ``model`` for the handwritten digits.
-        class_map: A text file of class names in the order of the head.
+        img_size: Side of the square images that the model is used on, if it isn't the one that it
+            was built for; by default the study's.
+        class_map: A text file of class names in the order of the head; by default the study's.
+        trust_classes: Accept the order of classes even if the model is no better than chance.
         model: The unpruned model, as ``search`` takes it; by default the study's.
         checkpoint: A file of weights to load into the model of that name.
         pretrained: Load timm's weights for one of its names; by default unless ``checkpoint`` is
@@ -104,7 +113,9 @@ def train(
         progress: Whether to show progress.
 
     Raises:
-        InputError: If something given can't be used, or there are no training images.
+        InputError: If something given can't be used, there are no training images, or the unpruned
+            model is no better than chance.
+        LayerIndexError: If a layer of ``remove`` can't be removed.
         UnsupportedModelError: If the paper's compensation can't be folded into this model.
         StudyMismatchError: If the model is not the one that was searched.
         InfeasibleError: If no trial of the front qualifies; names the nearest.
@@ -112,49 +123,63 @@ def train(
         StorageError: If the database is missing or can't be used.
     """
     out = Path(out)
-    choice = Choice.of(remove=remove, trial=trial, max_drop=max_drop, min_speedup=min_speedup)
-    if study is None and choice.remove is None:
-        raise InputError(
-            "is missing",
-            parameter="study",
-            advice="name one, or give `remove` with `model` and `data`",
-        )
+    choice = ArchitectureChoice.of(
+        remove=remove, trial=trial, max_drop=max_drop, min_speedup=min_speedup
+    )
     found = None if study is None else open_study(study, storage=storage)
-    member = choice.on_front(found) if found else None
-    architecture = member.architecture if member else Architecture(choice.remove or NOTHING)
+    chosen = choice.find(found)
+    member = chosen if isinstance(chosen, ParetoTrial) else None
+    architecture = chosen.architecture if isinstance(chosen, ParetoTrial) else chosen
     check_free(out)
     schedule = Schedule(epochs, batch_size, lr, seed, compensation)
     with progress_shown(visible=progress) as shown:
-        source = open_study_source(
-            shown.stage,
+        found_source = find_study_source(
             found.record.info if found else None,
             model=model,
             data=data,
             checkpoint=checkpoint,
             pretrained=pretrained,
+            img_size=img_size,
             class_map=class_map,
             limits=ImageLimits(training=images),
-            remove=choice.remove or NOTHING,
+            remove=architecture.removal,
         )
-        checkpoints = CheckpointFile.beside(out, source, architecture, schedule)
+        if not found_source.images.training:
+            raise InputError(
+                "has no train/ and val/ below it, so there is nothing to train on",
+                parameter="data",
+                value=found_source.data_name,
+            )
+        unpruned = found_source.model.model
+        diluted = dilute(unpruned, architecture.removal, compensation=compensation)
+        source = found_source.read(shown.stage)
         shown.notes([*source.model.all_notes, *source.data.notes])
+        asked = question_baseline(
+            unpruned,
+            source.data,
+            source.data_name,
+            shown,
+            device="cuda" if torch.cuda.is_available() else "cpu",
+            trust=trust_classes,
+        )
+        shown.notes(asked)
+        checkpoints = CheckpointFile.beside(out, source, architecture, schedule)
         if checkpoints.path.exists():
             shown.notes([f"resuming at the checkpoint {checkpoints.path}"])
         try:
-            accuracy = train_fully(
+            pruned = train_fully(
+                source, diluted, schedule, checkpoints=checkpoints, stage=shown.stage
+            )
+            compared = judge_and_export(
+                pruned,
                 source,
                 architecture,
-                schedule,
-                checkpoints=checkpoints,
+                study=found,
+                trial=member.trial if member else None,
+                weights=f"trained for {counted(epochs, 'epoch')} while the attention faded out, "
+                f"{'with' if compensation == 'paper' else 'without'} the paper's compensation",
+                doubled=architecture.removal if compensation == "paper" else NOTHING,
                 out=out,
-                results=describe_results(
-                    source,
-                    architecture,
-                    study=found,
-                    trial=member.trial if member else None,
-                    weights=f"trained for {epochs} epochs while the attention faded out",
-                    accuracy=math.nan,
-                ),
                 stage=shown.stage,
             )
         except KeyboardInterrupt as interrupt:
@@ -162,11 +187,13 @@ def train(
                 f"run the same training again to resume, at most {checkpoints.every} steps back"
             )
             raise
+        checkpoints.delete()
     return Trained(
         out,
         architecture.removal.layers,
         architecture.merging or None,
-        accuracy,
+        compared.accuracy,
+        compared.unpruned,
+        compared.change,
         ParetoPoint.of(found.record.info, member, found.weights) if found and member else None,
-        found.baseline if found else None,
     )

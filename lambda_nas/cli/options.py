@@ -63,6 +63,14 @@ ClassMapOption = Annotated[
         show_default="label_names of the model's config, else the order of the folders",
     ),
 ]
+StudyClassMapOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--class-map",
+        help="Text file (.txt) that names the class of each output of the head, one per line.",
+        show_default="the study's, or as for a search",
+    ),
+]
 TrustClassesOption = Annotated[
     bool,
     typer.Option(

@@ -15,6 +15,7 @@ from lambda_nas.models.removal import RemovalSet
 from lambda_nas.pretrained.loading import ModelConfig
 from lambda_nas.reporting.formatting import megabytes, percent, short_name
 from lambda_nas.reporting.markdown import code, escaped
+from lambda_nas.training.evaluation import Change
 
 TASK = "image-classification"
 TAGS = (TASK, "vision-transformer", "pruned", "lambda-nas")
@@ -55,6 +56,7 @@ class Results:
         weights: Description of how the weights were obtained.
         accuracy: Top-1, a fraction.
         baseline_accuracy: Top-1 of the unpruned model on the same images, if known.
+        change: The difference of the two, if both were measured image by image.
         timing: What the network costs, if that was measured.
     """
 
@@ -66,6 +68,7 @@ class Results:
     accuracy: float
     baseline_accuracy: float | None
     timing: Timing | None
+    change: Change | None = None
 
 
 def render_card(
@@ -164,7 +167,7 @@ def _facts(results: Results) -> list[tuple[str, str]]:
 
 def _rows(results: Results, *, plain: bool) -> list[tuple[str, str, str]]:
     unpruned = results.baseline_accuracy
-    change = "" if unpruned is None else f" ({100 * (results.accuracy - unpruned):+.2f})"
+    change = "" if results.change is None else f" ({results.change})"
     before = "not measured" if unpruned is None else percent(unpruned)
     rows = [("top-1", before, f"{percent(results.accuracy)}{change}")]
     timing = results.timing

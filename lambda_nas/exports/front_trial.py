@@ -82,6 +82,12 @@ def results_of(info: StudyInfo, point: ParetoTrial) -> Results:
     )
 
 
+def evaluation_images(info: StudyInfo) -> int | None:
+    """Return how many images the accuracies of a study are of, if it tells."""
+    found = info.settings.get("evaluation_images")
+    return found if isinstance(found, int) else None
+
+
 def timing_of(info: StudyInfo, price: Price) -> Timing:
     """Return a price of the study with how it was measured, for a model card."""
     batch_size = int(info.settings["batch_size"])  # type: ignore[call-overload]

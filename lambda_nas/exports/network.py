@@ -13,8 +13,8 @@ from lambda_nas.exports.folders import new_folder
 from lambda_nas.exports.onnx import check_installed, write_onnx
 from lambda_nas.exports.pt2 import write_pt2
 from lambda_nas.models.merging import Merging
-from lambda_nas.models.removal import RemovalSet
-from lambda_nas.pretrained.loading import NOTHING, ModelConfig
+from lambda_nas.models.removal import NOTHING, RemovalSet
+from lambda_nas.pretrained.loading import ModelConfig
 from lambda_nas.pretrained.rebuild import build, with_merging
 from lambda_nas.token_merging.blocks import MergingBlock
 

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lambda_nas.models.merging import NO_MERGING, Merging
-from lambda_nas.models.removal import RemovalSet
+from lambda_nas.models.removal import NOTHING, RemovalSet
 
-_WRITTEN = re.compile(r"(?P<removed>[\d,]*)(?: r=(?P<r>\d+) start=(?P<start>\d+))?")
+_WRITTEN = re.compile(r"(?P<removed>(?:\d+(?:,\d+)*)?)(?: r=(?P<r>\d+) start=(?P<start>\d+))?")
 
 
 @dataclass(frozen=True, order=True)
@@ -38,7 +38,8 @@ class Architecture:
         if found is None:
             raise ValueError(f"{text!r} is not an architecture")
         merging = Merging(int(found["r"]), int(found["start"])) if found["r"] else NO_MERGING
-        return cls(RemovalSet.parse(found["removed"]), merging)
+        removal = RemovalSet.parse(found["removed"]) if found["removed"] else NOTHING
+        return cls(removal, merging)
 
     def written(self) -> str:
         """Return the text that databases store.

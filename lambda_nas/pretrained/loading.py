@@ -2,6 +2,7 @@
 
 import difflib
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -21,13 +22,12 @@ from torch import nn
 
 from lambda_nas.errors import InputError, LambdaNasError
 from lambda_nas.models.merging import Merging
-from lambda_nas.models.removal import RemovalSet
+from lambda_nas.models.removal import NOTHING, RemovalSet
 from lambda_nas.pretrained.checkpoint_files import load_checkpoint
 from lambda_nas.pretrained.entry_points import PRUNED_ARCHITECTURE
 from lambda_nas.pretrained.fitting import image_size, record_size, resize
 
 ORIGIN = {"tag", "license", "description", "origin_url", "paper_name", "paper_ids", "notes"}
-NOTHING = RemovalSet()
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,16 @@ class LoadedModel:
         """The messages, and the image size."""
         height, width = self.image_size
         return (*self.notes, f"images at {height} x {width}{_of_tests(self)}")
+
+
+def with_label_names(loaded: LoadedModel, names: Sequence[str]) -> LoadedModel:
+    """Return the model with a record of the class of each output, which its exports keep."""
+    # timm leaves out the names of another number of classes.
+    known = {"label_names": list(names), "num_classes": len(names)}
+    recorded: Any = loaded.model.pretrained_cfg
+    recorded.update(known)
+    config = replace(loaded.config, pretrained_cfg=loaded.config.pretrained_cfg | known)
+    return replace(loaded, config=config)
 
 
 def load_model(

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from lambda_nas.errors import InputError
 from lambda_nas.models.branches import find_branches
 from lambda_nas.models.merging import Merging
-from lambda_nas.models.removal import RemovalSet
+from lambda_nas.models.removal import NOTHING, RemovalSet
 from lambda_nas.pretrained.entry_points import (
     DIGITS_ARCHITECTURE,
     DIGITS_ARGS,
     PRUNED_ARCHITECTURE,
 )
-from lambda_nas.pretrained.loading import NOTHING, ModelConfig
+from lambda_nas.pretrained.loading import ModelConfig
 
 PLAIN_VIT = "vit_tiny_patch16_224"
 

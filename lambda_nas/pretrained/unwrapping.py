@@ -85,6 +85,13 @@ def hooked(model: nn.Module) -> int:
     return sum(map(len, _hooks(model)))
 
 
+def lost_in_copy(model: nn.Module) -> tuple[str, ...]:
+    """Return what makes a network as it was given faster or slower than its copy."""
+    other = {str(weight.dtype) for weight in model.parameters() if weight.dtype != torch.float32}
+    compiled = any(hasattr(module, COMPILED) for module in model.modules())
+    return (*sorted(other), *(["torch.compile"] if compiled else []))
+
+
 def _hooks(model: nn.Module) -> list[dict[int, Any]]:
     return [getattr(module, name) for module in model.modules() for name in HOOKS]
 

@@ -46,6 +46,15 @@ def megabytes(count: float) -> str:
     return f"{count / 1e6:.1f} MB"
 
 
+def counted(number: int, noun: str) -> str:
+    """Return a number and a regular noun in singular or plural.
+
+    >>> counted(1, "epoch"), counted(2, "epoch")
+    ('1 epoch', '2 epochs')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
 def short_architecture(architecture: Architecture) -> str:
     """Return an architecture in short, with three or more consecutive layers as a range.
 

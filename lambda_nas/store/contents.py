@@ -36,6 +36,7 @@ class StoredSettings(BaseModel):
     removed_before: list[Index]
     doubled_before: list[Index]
     data: str
+    evaluation_images: Count | None = None
     batch_size: Count
     rungs: Count
     repair: bool

@@ -27,6 +27,64 @@ class Accuracy:
         )
 
 
+@dataclass(frozen=True)
+class Change:
+    """How much more top-1 a network has than the unpruned one on the same images, a fraction.
+
+    >>> str(Change(-0.034, stderr=0.0105))
+    '-3.40 ± 1.05'
+    """
+
+    top1: float
+    stderr: float
+
+    @classmethod
+    def of(cls, best: Tensor, unpruned: Tensor, labels: Tensor) -> "Change":
+        """Compare what ``predict`` returns for both, with the paired standard error."""
+        right, right_unpruned = ((each[:, 0] == labels).double() for each in (best, unpruned))
+        gain = right - right_unpruned
+        return cls(gain.mean().item(), gain.std(correction=0).item() / len(labels) ** 0.5)
+
+    def __str__(self) -> str:
+        return f"{100 * self.top1:+.2f} ± {100 * self.stderr:.2f}"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A pruned network and the unpruned one on the same images.
+
+    Attributes:
+        accuracy: Of the pruned network.
+        unpruned: Of the unpruned one.
+        change: The difference in top-1.
+    """
+
+    accuracy: Accuracy
+    unpruned: Accuracy
+    change: Change
+
+
+def compare(
+    pruned: nn.Module,
+    unpruned: nn.Module,
+    images: ImageSet,
+    *,
+    batch_size: int = 64,
+    on_batch: Callable[[int], None] | None = None,
+) -> Comparison:
+    """Evaluate both networks; takes and raises what ``predict`` does."""
+    best, best_unpruned = (
+        predict(each, images, batch_size=batch_size, on_batch=on_batch)
+        for each in (pruned, unpruned)
+    )
+    labels = images.labels
+    return Comparison(
+        Accuracy.of(best, labels),
+        Accuracy.of(best_unpruned, labels),
+        Change.of(best, best_unpruned, labels),
+    )
+
+
 def evaluate(
     model: nn.Module,
     images: ImageSet,

@@ -10,8 +10,9 @@ import torch
 from lambda_nas.api import full_training
 from lambda_nas.api.full_training import CheckpointFile, Schedule, train_fully
 from lambda_nas.errors import InputError, LambdaNasError
-from lambda_nas.models.architecture import Architecture
+from lambda_nas.models.removal import RemovalSet
 from lambda_nas.training.config import Augmentation, Losses
+from lambda_nas.training.dilution import dilute
 
 
 def test_a_checkpoint_comes_back_and_a_later_one_replaces_it(tmp_path):
@@ -69,10 +70,8 @@ def test_natural_images_are_cropped_and_flipped(source, tmp_path, monkeypatch, m
     with pytest.raises(BegunError, match="training began"):
         train_fully(
             replace(source, model=named, data=data),
-            Architecture.of([1]),
+            dilute(named.model, RemovalSet.of([1])),
             Schedule(epochs=1),
             checkpoints=CheckpointFile(tmp_path / "state.pt"),
-            out=tmp_path / "out",
-            results=None,
             stage=lambda *_: nullcontext(lambda detail="": None),
         )

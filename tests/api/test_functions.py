@@ -40,6 +40,7 @@ def folder(tmp_path_factory):
             path = folder / "images" / part / "ab"[index % 2] / f"{index}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             to_pil_image(torch.rand(3, 32, 32, generator=generator)).save(path)
+    (folder / "classes.txt").write_text("b\na\n")
     return folder
 
 
@@ -88,6 +89,7 @@ def test_named_layers_are_removed_before_evaluating_and_benching(model):
     [
         lambda model: lambda_nas.evaluate(model, "images", remove=[1, 4], progress=False),
         lambda model: lambda_nas.bench([model], remove=["4"], progress=False),
+        lambda model: lambda_nas.bench(model, remove=[0, 4], progress=False),
         lambda model: lambda_nas.train(
             None, "out", epochs=1, remove="4", model=model, data="images", progress=False
         ),
@@ -96,6 +98,31 @@ def test_named_layers_are_removed_before_evaluating_and_benching(model):
 def test_layers_that_are_not_there(model, call):
     with pytest.raises(LayerIndexError, match=r"^remove 4: .*expected layers among 0, 1, 2, 3$"):
         call(model)
+
+
+@pytest.mark.usefixtures("few_rounds")
+@pytest.mark.parametrize("one", ["0,2", {2, 0}, ["2,0"], [[0, 2]]])
+def test_bench_takes_the_layers_of_one_network_as_others_do(model, one):
+    found = lambda_nas.bench(model, remove=one, batch_size=1, progress=False)
+    pruned = remove_attention(model, RemovalSet.of([0, 2])).model
+    assert [price.params for price in found] == [count_params(model), count_params(pruned)]
+
+
+@pytest.mark.parametrize("layers", ["x", "", [0.5], [[0], 1], [None], None, [True], ["0", ""]])
+def test_bench_refuses_what_is_no_list_of_layers(model, layers):
+    with pytest.raises(InputError, match=r"^remove .*: not layer indices; expected indices from 0"):
+        lambda_nas.bench([model], remove=layers, progress=False)
+
+
+def test_bench_says_how_it_measures_what_it_was_given(model, capsys):
+    half = timm.create_model("deit_tiny_patch16_224", **TINY).bfloat16()
+    lambda_nas.bench([model, torch.compile(half)], batch_size=1)
+    said = " ".join(capsys.readouterr().err.split())
+    assert "model 2 (OptimizedModule) is measured in single precision and eager mode, not" in said
+    assert "as it was given: torch.bfloat16, torch.compile" in said
+    assert "model 1" not in said
+    with pytest.raises(InputError, match=r"^models: give at least one$"):
+        lambda_nas.bench([])
 
 
 def test_bench_of_what_timm_does_not_know():
@@ -116,7 +143,13 @@ def test_prior_walks_down_the_score(model):
 def study(model, folder):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        return lambda_nas.search(model, "images", budget=1, trust_classes=True, progress=False)
+        return lambda_nas.search(
+            *(model, "images"),
+            budget=1,
+            class_map="classes.txt",
+            trust_classes=True,
+            progress=False,
+        )
 
 
 def test_a_study_is_exported_reported_and_trained(study, model):
@@ -130,30 +163,43 @@ def test_a_study_is_exported_reported_and_trained(study, model):
     assert f"<title>{study.name}" in Path(page).read_text(encoding="utf-8")
 
     trained = lambda_nas.train(
-        study.name, "trained", epochs=1, trial=point.trial, model=model, progress=False
+        *(study.name, "trained"),
+        epochs=1,
+        trial=point.trial,
+        model=model,
+        trust_classes=True,
+        progress=False,
     )
     assert (trained.point, trained.accuracy.images) == (point, 12)
+    assert trained.unpruned.top1 == study.baseline.accuracy, "the classes are the study's"
+    assert network.pretrained_cfg["label_names"] == ["b", "a"]
+    card = Path("trained/README.md").read_text(encoding="utf-8")
+    assert f"| {100 * trained.accuracy.top1:.2f}% ({trained.change}) |" in card
+    assert "trained for 1 epoch while the attention faded out, without the paper's comp" in card
     again = lambda_nas.evaluate("local-dir:trained", "images", trust_classes=True, progress=False)
     assert again == trained.accuracy
 
 
-def test_named_layers_are_exported_repaired(study, model):
+def test_named_layers_are_exported_repaired(study, model, capsys):
     [point] = study.front
-    named = lambda_nas.export(study.name, "of a trial", remove=point.removed, progress=False)
+    named = lambda_nas.export(study.name, "of a trial", remove=point.removed, data="nowhere")
     assert named.point == point
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"trial {point.trial} has lost just these layers: its weights are used; model" in said
 
     removal = RemovalSet.of({0, 1, 2, 3} - set(point.removed))
     found = lambda_nas.export(
         study.name, "named", remove=removal.layers, model=model, progress=False
     )
-    source = find_source(model=model, data="images").read(Quiet().stage)
+    source = find_source(model=model, data="images", class_map="classes.txt").read(Quiet().stage)
     expected = transplant(ActivationCache(source.model.model, source.data.calibration), removal)
     images = torch.randn(2, 3, 32, 32)
     network = timm.create_model("local-dir:named", pretrained=True).eval()
     assert torch.equal(network(images), expected(images))
     assert (found.point, found.removed) == (None, removal.layers)
     accuracy = lambda_nas.evaluate("local-dir:named", "images", trust_classes=True, progress=False)
-    assert found.accuracy == accuracy.top1
+    assert (found.accuracy, found.images) == (accuracy.top1, accuracy.images)
+    assert found.change.top1 == pytest.approx(found.accuracy - study.baseline.accuracy)
     card = Path("named/README.md").read_text(encoding="utf-8")
     assert "- **Weights:** repaired in closed form\n" in card
     assert "- **Chosen:** by hand, not by a search\n" in card
@@ -178,9 +224,10 @@ def test_named_layers_are_trained_without_a_study(model):
         compensation="paper",
         model=model,
         data="images",
+        trust_classes=True,
         progress=False,
     )
-    assert (trained.point, trained.baseline, trained.removed) == (None, None, (1, 3))
+    assert (trained.point, trained.removed) == (None, (1, 3))
     found = lambda_nas.evaluate("local-dir:by name", "images", trust_classes=True, progress=False)
     assert found == trained.accuracy
     network = timm.create_model("local-dir:by name", pretrained=True)
@@ -188,7 +235,8 @@ def test_named_layers_are_trained_without_a_study(model):
         remove_attention(model, RemovalSet.of([1, 3])).model
     )
     card = Path("by name/README.md").read_text(encoding="utf-8")
-    assert "| top-1 | not measured | " in card
+    assert f"| top-1 | {100 * trained.unpruned.top1:.2f}% | " in card
+    assert "faded out, with the paper's compensation" in card
     assert "throughput" not in card
 
 

@@ -93,7 +93,7 @@ def test_onnx_says_nothing_but_what_was_written(pruned, tmp_path):
     done = export("--format", "onnx", "--quiet")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == (
-        "trial 0: {1} removed, top-1 79.50% (-0.50), speed-up 1.25x -> out\n"
+        "trial 0: {1} removed, top-1 79.50% of 30 images (80.00% unpruned), speed-up 1.25x -> out\n"
         "  python -c 'import onnxruntime; onnxruntime.InferenceSession(\"out/model.onnx\")'\n"
     )
     images = torch.randn(3, 3, 16, 16)
@@ -113,6 +113,10 @@ def test_pt2_as_json_with_a_card(pruned, tmp_path, lambda_nas):
         "removed": [1],
         "merging": None,
         "accuracy": 0.795,
+        "images": 30,
+        "unpruned_accuracy": 0.8,
+        "change": None,
+        "change_stderr": None,
         "speedup": 1.25,
     }
     images = torch.randn(3, 3, 16, 16)
@@ -121,7 +125,7 @@ def test_pt2_as_json_with_a_card(pruned, tmp_path, lambda_nas):
     card = tmp_path / "out" / "README.md"
     assert metadata_load(card)["base_model"] == "timm/deit_tiny_patch16_224.fb_in1k"
     text = card.read_text()
-    assert "| top-1 | 80.00% | 79.50% (-0.50) |" in text
+    assert "| top-1 | 80.00% | 79.50% |" in text
     assert "| throughput | 100.0 images/s | 125.0 images/s |" in text
     assert "- **Accuracy measured on:** images (20 calibration, 30 evaluation)\n" in text
     assert "/home/someone" not in text
@@ -131,7 +135,7 @@ def test_pt2_as_json_with_a_card(pruned, tmp_path, lambda_nas):
 def test_a_plain_folder_promises_no_speed_up(tmp_path, lambda_nas):
     code, out, _ = lambda_nas("export", "vit-images", "--out", "out", "--plain")
     assert code == 0
-    assert "top-1 79.50% (-0.50), no speed-up (--plain) -> out\n" in out
+    assert "top-1 79.50% of 30 images (80.00% unpruned), no speed-up (--plain) -> out\n" in out
     assert "import timm; timm.create_model" in out
     _, out, _ = lambda_nas("export", "vit-images", "--out", "again", "--plain", "--json")
     assert (json.loads(out)["plain"], json.loads(out)["speedup"]) == (True, 1.0)

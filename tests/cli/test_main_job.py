@@ -96,8 +96,11 @@ def test_training_on_a_folder_of_images(inside, pngs):
     told = json.loads(inside(*common, "--model", f"local-dir:{saved}", "--data", pngs, "--json"))
     assert told["images"] == 60
     assert told["accuracy"] > 0.2
-    # Of the unpruned model on these images, the study knows nothing.
-    assert "| top-1 | not measured | " in (pngs / "trained" / "README.md").read_text()
+    # Of these images, not of the study's.
+    unpruned = inside("eval", f"local-dir:{saved}", "--data", pngs, "--json")
+    assert told["unpruned_accuracy"] == json.loads(unpruned)["top1"]
+    assert told["change"] == pytest.approx(told["accuracy"] - told["unpruned_accuracy"])
+    assert 0 < told["change_stderr"] < 0.1
 
 
 def test_what_can_not_be_trained_on_or_with(searched, pngs, lambda_nas, monkeypatch):

@@ -51,7 +51,7 @@ def test_what_was_measured(pair, results):
     assert rows == [
         "| | unpruned | this model |",
         "|---|---|---|",
-        "| top-1 | 77.20% | 78.40% (+1.20) |",
+        "| top-1 | 77.20% | 78.40% (+1.20 ± 0.40) |",
         "| speed-up | 1.00x | 1.03x |",
         "| throughput | 50.0 images/s | 51.5 images/s |",
         "| memory | 100.2 MB | 99.6 MB |",
@@ -68,11 +68,13 @@ def test_what_was_measured(pair, results):
 
 
 def test_what_was_not_measured(pair, results):
-    unknown = card(pair, replace(results, baseline_accuracy=None))
+    unknown = card(pair, replace(results, baseline_accuracy=None, change=None))
     assert "| top-1 | not measured | 78.40% |" in unknown
+    # Without an error, the change says nothing.
+    assert "| top-1 | 77.20% | 78.40% |" in card(pair, replace(results, change=None))
     by_hand = card(pair, replace(results, study=None, trial=None, timing=None))
     assert "- **Chosen:** by hand, not by a search\n" in by_hand
-    assert "| top-1 | 77.20% | 78.40% (+1.20) |\n\n\n## Use" in by_hand
+    assert "| top-1 | 77.20% | 78.40% (+1.20 ± 0.40) |\n\n\n## Use" in by_hand
     nothing = card(pair)
     assert "## Results" not in nothing
     assert "## Use" in nothing
@@ -80,7 +82,7 @@ def test_what_was_not_measured(pair, results):
 
 def test_a_plain_folder_claims_no_speed(pair, results):
     text = card(pair, results, plain=True)
-    assert "| top-1 | 77.20% | 78.40% (+1.20) |" in text
+    assert "| top-1 | 77.20% | 78.40% (+1.20 ± 0.40) |" in text
     assert "speed-up" not in text
     assert "import lambda_nas" not in text
     assert "neither faster nor smaller than the unpruned one" in text

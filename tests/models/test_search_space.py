@@ -20,7 +20,9 @@ def test_an_architecture_is_what_its_parameters_and_its_text_say(layers, merging
     assert CHOICES.to_architecture(params) == Architecture.parse(one.written()) == one
 
 
-@pytest.mark.parametrize("text", ["x", "0,2 r=8", "0 r=8 start=", "0;1", "r=8 start=0"])
+@pytest.mark.parametrize(
+    "text", ["x", "0,2 r=8", "0 r=8 start=", "0;1", "0,,1", "0,", "r=8 start=0"]
+)
 def test_what_is_no_architecture_is_not_read(text):
     with pytest.raises(ValueError, match="is not an architecture"):
         Architecture.parse(text)

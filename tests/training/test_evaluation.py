@@ -1,12 +1,14 @@
 """Accuracy against a plain loop."""
 
+import statistics
+
 import pytest
 import torch
 from torch import nn
 
 from lambda_nas.data.image_set import ImageSet
 from lambda_nas.errors import InputError, NonFiniteError
-from lambda_nas.training.evaluation import Accuracy, evaluate
+from lambda_nas.training.evaluation import Accuracy, compare, evaluate
 
 
 def random_images(count, classes):
@@ -32,6 +34,21 @@ def test_against_a_plain_loop(make_vit, classes, best):
         top5 += label.item() in ranking[:best]
     assert found == Accuracy(top1=int(top1) / 37, top5=top5 / 37, images=37)
     assert 0 < found.top1 < found.top5
+
+
+def test_a_change_has_its_paired_error(make_vit):
+    images, one, other = random_images(41, 5), make_vit(seed=1), make_vit(seed=2)
+    found = compare(one, other, images, batch_size=10)
+    assert (found.accuracy, found.unpruned) == (evaluate(one, images), evaluate(other, images))
+    gains = []
+    for index in range(41):
+        image = images.subset(torch.tensor([index]))
+        gains.append(evaluate(one, image).top1 - evaluate(other, image).top1)
+    assert found.change.top1 == pytest.approx(found.accuracy.top1 - found.unpruned.top1)
+    assert found.change.stderr == pytest.approx(statistics.pstdev(gains) / 41**0.5)
+    assert found.change.stderr > 0
+    same = compare(one, one, images).change
+    assert (same.top1, same.stderr) == (0, 0)
 
 
 def test_progress_names_the_images_of_each_batch(make_vit):

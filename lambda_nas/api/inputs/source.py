@@ -1,13 +1,15 @@
 """The unpruned model and its images: found first, and read when all else is checked."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
 from torch import nn
 
+from lambda_nas.data.class_map import read_class_map
 from lambda_nas.data.selection import ImageData, ImageLimits, Selection, select_images
 from lambda_nas.errors import InputError
 from lambda_nas.execution.progress import READING, Advance, in_percent
@@ -15,7 +17,7 @@ from lambda_nas.models.blockwise import is_blockwise
 from lambda_nas.models.surgery import removable_layers
 from lambda_nas.pretrained.digits import digits_model, digits_selection
 from lambda_nas.pretrained.from_module import from_module
-from lambda_nas.pretrained.loading import LoadedModel, load_model
+from lambda_nas.pretrained.loading import LoadedModel, load_model, with_label_names
 
 Stage = Callable[[str, int], AbstractContextManager[Advance]]
 
@@ -41,10 +43,15 @@ class Source:
             return notes
         return (
             *notes,
-            f"{type(self.model.model).__name__} is not a plain row of blocks: no closed-form "
-            "repair, removal sets are judged by plain removal and, with training images, by "
-            "dilution",
+            f"{self.no_repair}, removal sets are judged by plain removal and, with training "
+            "images, by dilution",
         )
+
+    @property
+    def no_repair(self) -> str:
+        """Why there is no closed-form repair, if there is none."""
+        name = type(self.model.model).__name__
+        return f"{name} is not a plain row of blocks: no closed-form repair"
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,13 +77,15 @@ def find_source(
     pretrained: bool | None = None,
     img_size: int | None = None,
     class_map: str | Path | None = None,
+    label_names: Sequence[str] | None = None,
     seed: int = 0,
     limits: ImageLimits | None = None,
 ) -> FoundSource:
     """Load a model and find its images, or the built-in default when neither is given.
 
     A model that is a network already is taken as it is, in a copy. timm's weights are loaded for
-    one of its names if ``pretrained`` says so, by default unless there is a ``checkpoint``.
+    one of its names if ``pretrained`` says so, by default unless there is a ``checkpoint``. Its
+    record of the class of each output is what ``class_map`` says, or else ``label_names``.
 
     Raises:
         InputError: If only one of the two is given, something is given that goes with them, or
@@ -102,6 +111,8 @@ def find_source(
     else:
         loaded = from_module(model, img_size=img_size)
     removable_layers(loaded.model)
+    if label_names is not None and len(label_names) == cast(Any, loaded.model).num_classes:
+        loaded = with_label_names(loaded, label_names)
     images = select_images(
         Path(data),
         loaded.model,
@@ -109,6 +120,8 @@ def find_source(
         seed=seed,
         limits=limits,
     )
+    if class_map is not None:
+        loaded = with_label_names(loaded, read_class_map(Path(class_map)))
     return FoundSource(loaded, images, str(data))
 
 

@@ -11,7 +11,6 @@ import lambda_nas
 from lambda_nas.cli.loading import loading
 from lambda_nas.cli.options import (
     CheckpointOption,
-    ClassMapOption,
     JsonOption,
     MaxDropOption,
     MinSpeedupOption,
@@ -20,6 +19,7 @@ from lambda_nas.cli.options import (
     RemoveOption,
     StorageOption,
     StudyArgument,
+    StudyClassMapOption,
     StudyModelOption,
     TrialOption,
     WeightsOption,
@@ -75,7 +75,7 @@ def export(
         Path | None,
         typer.Option(help="The study's image folder, for --remove.", show_default="where it was"),
     ] = None,
-    class_map: ClassMapOption = None,
+    class_map: StudyClassMapOption = None,
     storage: StorageOption = None,
     weights: WeightsOption = None,
     json: JsonOption = False,
@@ -83,8 +83,8 @@ def export(
     """Write an architecture of a study as a model that timm, ONNX runtimes or PyTorch load.
 
     A trial comes with the weights that it has left.
-    With --remove, the study's model is repaired on its calibration images, as trials are, unless a
-    trial of the front has lost just these layers.
+    With --remove, the study's model is repaired on its calibration images, as trials are (if there
+    is a repair for it), unless a trial of the front has lost just these layers.
     """
     with loading():
         run = lambda_nas.export
@@ -119,15 +119,21 @@ def export(
                 "removed": list(done.removed),
                 "merging": output.merging_json(done.merging),
                 "accuracy": done.accuracy,
+                "images": done.images,
+                "unpruned_accuracy": done.unpruned,
+                "change": done.change.top1 if done.change else None,
+                "change_stderr": done.change.stderr if done.change else None,
                 "speedup": done.speedup,
             }
         )
         return
     trial_name = f"trial {point.trial}: " if point else ""
+    images = f" of {done.images} images" if done.images else ""
+    change = f", change {done.change}" if done.change else ""
     speedup = "speed-up not measured" if done.speedup is None else f"speed-up {done.speedup:.2f}x"
     output.stdout.print(
-        f"{trial_name}{done.summary}, top-1 {percent(done.accuracy)} "
-        f"({100 * (done.accuracy - done.baseline.accuracy):+.2f}), "
+        f"{trial_name}{done.summary}, top-1 {percent(done.accuracy)}{images} "
+        f"({percent(done.unpruned)} unpruned{change}), "
         f"{'no speed-up (--plain)' if plain else speedup} -> {out}",
         soft_wrap=True,
     )

@@ -9,7 +9,7 @@ import lambda_nas
 from lambda_nas.cli.loading import loading
 from lambda_nas.cli.options import (
     CheckpointOption,
-    ClassMapOption,
+    ImageSizeOption,
     JsonOption,
     MaxDropOption,
     MinSpeedupOption,
@@ -17,9 +17,11 @@ from lambda_nas.cli.options import (
     PretrainedOption,
     RemoveOption,
     StorageOption,
+    StudyClassMapOption,
     StudyDataOption,
     StudyModelOption,
     TrialOption,
+    TrustClassesOption,
     as_fraction,
 )
 
@@ -50,7 +52,9 @@ def train(
     max_drop: MaxDropOption = None,
     min_speedup: MinSpeedupOption = None,
     data: StudyDataOption = None,
-    class_map: ClassMapOption = None,
+    img_size: ImageSizeOption = None,
+    class_map: StudyClassMapOption = None,
+    trust_classes: TrustClassesOption = False,
     model: StudyModelOption = None,
     checkpoint: CheckpointOption = None,
     pretrained: PretrainedOption = False,
@@ -91,7 +95,9 @@ def train(
         max_drop=as_fraction(max_drop),
         min_speedup=min_speedup,
         data=data,
+        img_size=img_size,
         class_map=class_map,
+        trust_classes=trust_classes,
         model=model,
         checkpoint=checkpoint,
         pretrained=pretrained,
@@ -104,7 +110,7 @@ def train(
     )
     seconds = time.monotonic() - began
     from lambda_nas.cli import output
-    from lambda_nas.reporting.formatting import duration, percent
+    from lambda_nas.reporting.formatting import counted, duration, percent
 
     point, top1 = done.point, done.accuracy.top1
     if json:
@@ -115,19 +121,19 @@ def train(
                 "removed": list(done.removed),
                 "merging": output.merging_json(done.merging),
                 "accuracy": top1,
-                "searched_accuracy": point.accuracy if point else None,
                 "images": done.accuracy.images,
+                "unpruned_accuracy": done.unpruned.top1,
+                "change": done.change.top1,
+                "change_stderr": done.change.stderr,
+                "searched_accuracy": point.accuracy if point else None,
             }
         )
         return
-    known = [
-        *([f"{percent(point.accuracy)} in the search"] if point else []),
-        *([f"{percent(done.baseline.accuracy)} unpruned"] if done.baseline else []),
-    ]
     trial_name = f"trial {point.trial}: " if point else ""
-    compared = f" ({', '.join(known)})" if known else ""
+    searched = f", {percent(point.accuracy)} in the search" if point else ""
     output.stdout.print(
         f"{trial_name}{done.summary}, top-1 {percent(top1)} of {done.accuracy.images} images "
-        f"after {epochs} epochs in {duration(seconds)}{compared} -> {out}",
+        f"after {counted(epochs, 'epoch')} in {duration(seconds)} "
+        f"({percent(done.unpruned.top1)} unpruned, change {done.change}{searched}) -> {out}",
         soft_wrap=True,
     )

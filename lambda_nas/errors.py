@@ -75,7 +75,7 @@ class LambdaNasError(Exception):
         return self.worded(in_python)
 
 
-class ProblemsError(LambdaNasError):
+class ProblemsError(LambdaNasError, ValueError):
     """Several things are wrong at once; each is said in a line of its own.
 
     Attributes:

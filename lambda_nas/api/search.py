@@ -1,5 +1,6 @@
 """Searches a model (``lambda-nas search``)."""
 
+from inspect import signature
 from pathlib import Path
 
 from torch import nn
@@ -92,6 +93,7 @@ def search(
         StorageError: If the database can't be used.
         ClusterError: If there is a cluster to join and it can't be joined.
         TrialsFailedError: If trial after trial fails.
+        ProblemsError: If several things are wrong before any work; it holds the error of each.
     """
     options: SearchOptions = {
         "budget": budget,
@@ -136,7 +138,7 @@ def search(
             result = session.search(
                 opened,
                 progress=shown,
-                command=command or _call(opened.name, model, data, budget, storage),
+                command=command or _call(opened.name, model, data, options),
             )
         except KeyboardInterrupt as interrupt:
             interrupt.add_note(f"study {opened.name} is safe: run the same search again to resume")
@@ -144,16 +146,24 @@ def search(
         return read_study(opened.store, opened.name, weights=opened.weights, ended=result.ended)
 
 
-def _call(study: str, model: object, data: object, budget: object, storage: str | None) -> str:
+def _call(study: str, model: object, data: object, options: SearchOptions) -> str:
     """Write how the study is resumed, for its note and its report."""
-    # A URL with a password comes from the environment.
-    shown = None if storage is None or has_secret(storage) else storage
-    given = {"model": "model" if isinstance(model, nn.Module) else model and repr(model)}
-    given |= {
-        "data": data and repr(str(data)),
-        "budget": repr(budget),
-        "study": repr(study),
-        "storage": shown and repr(shown),
-    }
-    arguments = ", ".join(f"{key}={value}" for key, value in given.items() if value)
+    given = {"model": model, "data": data, **options, "study": study}
+    storage = options["storage"]
+    if storage is not None and has_secret(storage):
+        # It comes from the environment.
+        del given["storage"]
+    defaults = {name: parameter.default for name, parameter in signature(search).parameters.items()}
+    arguments = ", ".join(
+        f"{name}={_written(name, value)}"
+        for name, value in given.items()
+        if name == "budget" or value != defaults[name]
+    )
     return f"lambda_nas.search({arguments})"
+
+
+def _written(parameter: str, value: object) -> str:
+    """Write a value; an object, such as a network, goes by the parameter's name."""
+    if isinstance(value, Path):
+        return repr(str(value))
+    return repr(value) if isinstance(value, str | int | float) else parameter

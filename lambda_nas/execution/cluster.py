@@ -200,13 +200,23 @@ def _start_ray(stack: ExitStack) -> None:
     folder = stack.enter_context(
         tempfile.TemporaryDirectory(prefix="ray-", dir=ray_folder(), ignore_cleanup_errors=True)
     )
+    _guard_token()
     with _own_signals(), _on_loopback():
         # Without an address Ray would join any cluster that it finds on this machine. It opens the
         # folder that it is given to everybody, but not the one around that.
         ray.init(address="local", _temp_dir=f"{folder}/r", **_quiet())
-    # Who reads the token can run code here; an older Ray has none.
+
+
+def _guard_token() -> None:
+    """Let nobody else read Ray's token: who has it can run code here.
+
+    Ray makes a token if there is none, and writes it into the file that it finds.
+    """
+    token = Path.home() / ".ray" / "auth_token"
     with suppress(OSError):
-        (Path.home() / ".ray" / "auth_token").chmod(0o600)
+        token.parent.mkdir(exist_ok=True)
+        token.touch(mode=0o600)
+        token.chmod(0o600)
 
 
 def _quiet() -> dict[str, Any]:
@@ -227,9 +237,19 @@ def _on_loopback() -> Iterator[None]:
 
     Given a loopback address, Ray takes the machine's own in its place. It uses loopback where it
     supports no clusters, which a variable decides, read when Ray is imported.
+
+    Raises:
+        ClusterError: If this Ray has no such variable: it would listen to the network.
     """
+    import ray
     from ray._private import ray_constants
 
+    if not hasattr(ray_constants, "ENABLE_RAY_CLUSTER"):
+        raise ClusterError(
+            f"lambda-nas can't keep Ray {ray.__version__} from listening to the network",
+            advice="install an older Ray, or start one with ray start --head "
+            "--node-ip-address=127.0.0.1 and give `ray_address`",
+        )
     before = ray_constants.ENABLE_RAY_CLUSTER, os.environ.get(CLUSTERS_VARIABLE)
     ray_constants.ENABLE_RAY_CLUSTER = False
     # For the processes that Ray starts.

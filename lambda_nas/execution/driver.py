@@ -161,7 +161,9 @@ def run_search(
         )
         with store.reading_optuna() as storage:
             study = _open_study(name, storage, sampler)
-            requeue_stale_trials(study, store, settings.search_space, run_handle.run, progress)
+            requeue_stale_trials(
+                study, store, settings.search_space, weights, run_handle.run, progress
+            )
             _enqueue(study, settings, {each.architecture for each in store.trial_records(name)})
             progress.trials(count_trials(study), store.front(name))
         from lambda_nas.execution.tuning import run_trials

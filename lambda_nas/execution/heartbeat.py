@@ -10,9 +10,8 @@ import math
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 
 import optuna
@@ -24,6 +23,7 @@ from lambda_nas.execution.progress import Progress
 from lambda_nas.execution.study_store import StudyStore
 from lambda_nas.models.search_space import SearchSpace
 from lambda_nas.records.run import Claim, Run
+from lambda_nas.records.weights import StudyWeights
 from lambda_nas.strategy.optuna_trials import requeue_trial
 
 HEARTBEAT_S = 5.0
@@ -103,14 +103,20 @@ class Watch:
 
 
 def requeue_stale_trials(
-    study: optuna.Study, store: StudyStore, search_space: SearchSpace, run: int, progress: Progress
+    study: optuna.Study,
+    store: StudyStore,
+    search_space: SearchSpace,
+    weights: StudyWeights,
+    run: int,
+    progress: Progress,
 ) -> None:
-    """Queue the trials that dead drivers left running again, and release their claims.
+    """Queue the trials again that other drivers left running, and release their claims.
 
     Args:
         study: The study.
         store: The store with the drivers' heartbeats.
         search_space: What may be removed, and how tokens may be merged.
+        weights: Where the trials' weights lie; those that such a trial left are deleted.
         run: This driver's own run; it has given up whatever it still claims.
         progress: Shows the wait for another driver's heartbeat.
     """
@@ -121,7 +127,7 @@ def requeue_stale_trials(
         store.mark_dead(other)
     live = {other.id for other in others} - dead
     left = [claim for claim in store.claims(name) if claim.run.id not in live]
-    _requeue(left, study, store, search_space)
+    _requeue(left, dead, study, store, search_space, weights)
     if not live:
         _requeue_unclaimed(study, store, search_space)
 
@@ -130,6 +136,7 @@ def wait_for_others(
     study: optuna.Study,
     store: StudyStore,
     search_space: SearchSpace,
+    weights: StudyWeights,
     run: int,
     progress: Progress,
     *,
@@ -141,6 +148,7 @@ def wait_for_others(
         study: The study.
         store: The store with the drivers' heartbeats and claims.
         search_space: What may be removed, and how tokens may be merged.
+        weights: Where the trials' weights lie; those that such a trial left are deleted.
         run: This driver's own run.
         progress: Shows the wait.
         is_late: Whether the time is up; ends the wait.
@@ -164,7 +172,8 @@ def wait_for_others(
                 for each in dead:
                     store.mark_dead(each)
                 left = [claim for claim in now if claim.run.id in dead]
-                _requeue(left, study, store, search_space)
+                killed = {claim.run.id for claim in left if not claim.run.ended}
+                _requeue(left, killed, study, store, search_space, weights)
                 break
             time.sleep(1.0)
             now = claims()
@@ -176,11 +185,28 @@ def _trials(claims: Iterable[Claim]) -> set[int]:
 
 
 def _requeue(
-    claims: Iterable[Claim], study: optuna.Study, store: StudyStore, search_space: SearchSpace
+    claims: Iterable[Claim],
+    killed: Container[int],
+    study: optuna.Study,
+    store: StudyStore,
+    search_space: SearchSpace,
+    weights: StudyWeights,
 ) -> None:
+    """Requeue trials; one of a run that was ``killed`` may be to blame for that."""
     for claim in claims:
-        reason = f"the search on {claim.run.info.machine} ended before this trial did"
-        tell = partial(requeue_trial, study, store.optuna, claim.trial, search_space, reason)
+
+        def tell(claim: Claim = claim) -> None:
+            requeue_trial(
+                study,
+                store.optuna,
+                claim.trial,
+                search_space,
+                f"the search on {claim.run.info.machine} ended before this trial did",
+                failed=claim.run.id in killed,
+            )
+            # While the study is locked: nobody else can record the trial now.
+            weights.delete(claim.trial)
+
         store.settle(study.study_name, claim.trial, tell)
 
 
@@ -197,7 +223,7 @@ def _requeue_unclaimed(study: optuna.Study, store: StudyStore, search_space: Sea
                 trial.number,
                 search_space,
                 "the search ended before this trial began",
-                counts=False,
+                failed=False,
             )
 
 

@@ -35,6 +35,8 @@ MAX_REJECTIONS = 3
 MAX_FAILURES = 5
 """Failed trials in a row, per worker, after which the search gives up."""
 
+TAKEN_OVER = "another driver has taken the trial over"
+
 
 class RemovalSearcher(Searcher):
     """Proposes architectures to Ray Tune and records their trials.
@@ -76,6 +78,7 @@ class RemovalSearcher(Searcher):
         self._deadline = deadline
         self._workers = workers
         self._run_handle = run_handle
+        self._weights = weights
         self._progress = progress
         self._recorder = TrialRecorder(
             study,
@@ -179,7 +182,7 @@ class RemovalSearcher(Searcher):
 
     @contextmanager
     def _kept_error(self) -> Iterator[None]:
-        """Keep an error of the database until Ray has returned: Ray would hide it in a report."""
+        """Keep an error of the store until Ray has returned: Ray would hide it in a report."""
         try:
             with self._store.translated_errors():
                 yield
@@ -220,6 +223,7 @@ class RemovalSearcher(Searcher):
             self._study,
             self._store,
             self._search_space,
+            self._weights,
             self._run_handle.run,
             self._progress,
             is_late=self.is_late,
@@ -275,15 +279,15 @@ class RemovalSearcher(Searcher):
             # What a process dies of may not recur.
             retry = died and running.lost is None
             ours = self._fail(running, reason, retry=retry or bool(result.get("retry")))
-            elsewhere = "" if ours else "; another driver has taken the trial over"
-            return replace(ended, reason=reason + elsewhere)
+            return replace(ended, reason=reason if ours else f"{reason}; {TAKEN_OVER}")
         self._failures = 0
+        ours = self._recorder.stop(running) if running.stopped else self._recorder.complete(running)
+        if not ours:
+            return replace(ended, reason=TAKEN_OVER)
         best = max(running.rungs, key=lambda rung: rung.accuracy)
         ended = replace(ended, accuracy=best.accuracy, rung=best.rung)
         if running.stopped:
-            self._recorder.stop(running)
             return replace(ended, outcome="stopped early", reason=running.stopped)
-        self._recorder.complete(running)
         return replace(ended, outcome="completed")
 
     def _fail(self, running: RunningTrial, reason: str, *, retry: bool) -> bool:

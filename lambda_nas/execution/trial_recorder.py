@@ -110,7 +110,7 @@ class TrialRecorder:
             _describe(trial, architecture)
         elif result is ClaimResult.SPENT:
             with self._store.transaction(self._name):
-                self._requeue(trial, "the budget is spent", counts=False)
+                self._requeue(trial, "the budget is spent", failed=False)
         return result
 
     def reject(self, trial: Trial, architecture: Architecture, reason: str) -> None:
@@ -134,28 +134,36 @@ class TrialRecorder:
                 self._study.tell(running.trial, state=TrialState.FAIL)
 
         # An earlier rung may have left some.
-        self._weights.file(running.trial.number).unlink(missing_ok=True)
+        self._weights.delete(running.trial.number)
         return self._store.settle(self._name, running.trial.number, tell)
 
     def give_back(self, running: RunningTrial, reason: str) -> None:
         """Queue the architecture of a trial that could not end; this is no failure of it."""
 
         def tell() -> None:
-            self._requeue(running.trial, reason, counts=False)
+            self._requeue(running.trial, reason, failed=False)
 
         # An earlier rung may have left some.
-        self._weights.file(running.trial.number).unlink(missing_ok=True)
+        self._weights.delete(running.trial.number)
         self._store.settle(self._name, running.trial.number, tell)
 
-    def stop(self, running: RunningTrial) -> None:
-        """Record a trial that was stopped early, and delete its weights."""
-        # Before the store knows the trial: a kill in between leaves no file that nobody knows.
-        self._weights.file(running.trial.number).unlink(missing_ok=True)
-        record = self.record_of(running)
-        self._record(record, lambda: tell_stopped(self._study, running.trial, record))
+    def stop(self, running: RunningTrial) -> bool:
+        """Record a trial that was stopped early, and delete its weights.
 
-    def complete(self, running: RunningTrial) -> None:
-        """Record a completed trial, and delete the weights of trials that left the front."""
+        Returns:
+            Whether the trial was still this run's; if not, nothing is recorded.
+        """
+        # Before the store knows the trial: a kill in between leaves no file that nobody knows.
+        self._weights.delete(running.trial.number)
+        record = self.record_of(running)
+        return self._record(record, lambda: tell_stopped(self._study, running.trial, record))
+
+    def complete(self, running: RunningTrial) -> bool:
+        """Record a completed trial, and delete the weights of trials that are not on the front.
+
+        Returns:
+            Whether the trial was still this run's; if not, nothing is recorded.
+        """
         record = self.record_of(running)
         best = max(running.rungs, key=lambda rung: rung.accuracy)
         point = ParetoTrial(
@@ -174,8 +182,9 @@ class TrialRecorder:
             self._study.tell(running.trial, list(objectives(point, self._study.metric_names)))
 
         before = self.front
-        self._record(record, tell)
+        is_ours = self._record(record, tell)
         self._drop_weights([*before, point], keep=self.front)
+        return is_ours
 
     def record_of(self, running: RunningTrial) -> TrialRecord:
         """Return the record of a trial as it is now."""
@@ -189,28 +198,30 @@ class TrialRecorder:
             elapsed_s=self._run_handle.elapsed(),
         )
 
-    def _record(self, record: TrialRecord, tell: Callable[[], object]) -> None:
-        """Store an evaluated trial if it is still this run's."""
+    def _record(self, record: TrialRecord, tell: Callable[[], object]) -> bool:
+        """Store an evaluated trial if it is still this run's; return whether it was."""
         front = self._store.record(self._name, record, tell=tell)
-        if front is not None:
-            self.front = front
-            self.evaluated.append(record)
+        if front is None:
+            return False
+        self.front = front
+        self.evaluated.append(record)
+        return True
 
     def _drop_weights(self, points: Sequence[ParetoTrial], *, keep: Sequence[ParetoTrial]) -> None:
         """Delete the weights of trials that are not on the front: only its members are exported."""
         kept = {point.trial for point in keep}
         for point in points:
             if point.trial not in kept:
-                self._weights.file(point.trial).unlink(missing_ok=True)
+                self._weights.delete(point.trial)
 
-    def _requeue(self, trial: Trial, reason: str, *, counts: bool = True) -> None:
+    def _requeue(self, trial: Trial, reason: str, *, failed: bool = True) -> None:
         requeue_trial(
             self._study,
             self._store.optuna,
             trial.number,
             self._search_space,
             reason,
-            counts=counts,
+            failed=failed,
         )
 
 

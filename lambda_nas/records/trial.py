@@ -67,6 +67,7 @@ class TrialCounts:
     """Numbers of finished trials by Optuna's state.
 
     Attributes:
+        failed: Trials in Optuna's state FAIL, but for those that were given back unfinished.
         pruned: Trials in Optuna's state PRUNED: rejected by the gate or stopped early.
         stopped: Those of them that were evaluated and stopped early.
     """

@@ -33,6 +33,11 @@ class StudyWeights:
         """Return the path of a trial's weights."""
         return self.folder / file_name(trial)
 
+    def delete(self, trial: int) -> None:
+        """Delete a trial's weights, and what of them was being written."""
+        for path in self.folder.glob(f"{Path(file_name(trial)).stem}.*"):
+            path.unlink(missing_ok=True)
+
     def label(self, trial: int, architecture: Architecture) -> dict[str, str]:
         """Return the metadata of a trial's file, which say whose weights it holds."""
         return {

@@ -28,6 +28,10 @@ UNGATED = "ungated"
 """User attribute of a queued trial that the prior's gate may not reject."""
 
 
+GIVEN_BACK = "given back"
+"""User attribute of a trial in Optuna's state FAIL that could not end, and is no failure."""
+
+
 def distributions(search_space: SearchSpace) -> dict[str, BaseDistribution]:
     """Return one boolean parameter per layer, and one for the merging if the space has any."""
     found: dict[str, BaseDistribution] = {
@@ -61,7 +65,10 @@ def count_trials(study: optuna.Study) -> TrialCounts:
     return TrialCounts(
         complete=states.count(TrialState.COMPLETE),
         pruned=states.count(TrialState.PRUNED),
-        failed=states.count(TrialState.FAIL),
+        failed=sum(
+            trial.state == TrialState.FAIL and GIVEN_BACK not in trial.user_attrs
+            for trial in trials
+        ),
         stopped=sum(
             trial.state == TrialState.PRUNED and RUNGS in trial.user_attrs for trial in trials
         ),
@@ -96,9 +103,9 @@ def requeue_trial(
     search_space: SearchSpace,
     reason: str,
     *,
-    counts: bool = True,
+    failed: bool = True,
 ) -> None:
-    """Fail an unfinished trial, whoever began it, and queue its architecture again.
+    """End an unfinished trial, whoever began it, and queue its architecture again.
 
     Args:
         study: The study.
@@ -106,14 +113,16 @@ def requeue_trial(
         number: Number of the trial.
         search_space: What may be removed, and how tokens may be merged.
         reason: Why the trial ended.
-        counts: Whether this is one of the ``MAX_RETRIES`` of the architecture.
+        failed: Whether it may be to blame; its architecture is then retried ``MAX_RETRIES`` times.
     """
     study_id = storage.get_study_id_from_name(study.study_name)
     trial_id = storage.get_trial_id_from_study_id_trial_number(study_id, number)
     storage.set_trial_user_attr(trial_id, "reason", reason)
+    if not failed:
+        storage.set_trial_user_attr(trial_id, GIVEN_BACK, True)
     trial = storage.get_trial(trial_id)
     study.tell(number, state=TrialState.FAIL)
-    retries = int(trial.user_attrs.get("retries", 0)) + counts
+    retries = int(trial.user_attrs.get("retries", 0)) + failed
     if retries <= MAX_RETRIES and trial.params:
         params = search_space.to_params(search_space.to_architecture(trial.params))
         study.enqueue_trial(params, user_attrs={"retries": retries, UNGATED: True})

@@ -150,15 +150,23 @@ def test_a_study_shows_itself(searched):
     assert isinstance(searched.plot(), go.Figure)
 
 
-def test_the_same_call_goes_on(searched, stored, model):
-    resumed = lambda_nas.search(model, Path("images"), budget=4, progress=False)
+def test_the_same_call_goes_on(searched, stored, model, folder):
+    resumed = lambda_nas.search(
+        model,
+        Path("images"),
+        budget=4,
+        space=SpaceConfig(name="s", max_removed=3),
+        weights=folder / "studies" / "lambda_nas.db-weights",
+        progress=False,
+    )
     after = SqlStudyStore.open("sqlite:///studies/lambda_nas.db").load(NAME)
     assert after.trials[: len(stored.trials)] == stored.trials
     assert len(after.trials) == 4
     assert [point.trial for point in resumed.front] == [point.trial for point in after.front]
     assert lambda_nas.open_study(NAME).front == resumed.front
     assert after.runs[-1].info.command == (
-        f"lambda_nas.search(model=model, data='images', budget=4, study='{NAME}')"
+        f"lambda_nas.search(model=model, data='images', budget=4, space=space, study='{NAME}', "
+        f"weights='{folder}/studies/lambda_nas.db-weights')"
     )
 
 

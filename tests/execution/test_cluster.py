@@ -5,12 +5,14 @@ from pathlib import Path
 import psutil
 import pytest
 import ray
+from ray._private import ray_constants
 from silent import Silent
 
-from lambda_nas.errors import InputError
+from lambda_nas.errors import ClusterError, InputError
 from lambda_nas.execution.cluster import (
     CLUSTERS_VARIABLE,
     Node,
+    _guard_token,
     ray_folder,
     ray_running,
     share_threads,
@@ -73,6 +75,27 @@ def test_ray_keeps_its_files_where_the_paths_of_its_sockets_are_short(tmp_path, 
     monkeypatch.setenv("RAY_TMPDIR", str(long))
     with pytest.raises(InputError, match=f"sockets in {long}: .* at most .* RAY_TMPDIR to one"):
         ray_folder()
+
+
+def test_a_ray_that_would_listen_to_the_network_is_not_started(monkeypatch):
+    monkeypatch.delattr(ray_constants, "ENABLE_RAY_CLUSTER")
+    settings = Settings(Budget(trials=1), 1, (0,))
+    with (
+        pytest.raises(ClusterError, match=r"^lambda-nas can't keep Ray .* install an older Ray"),
+        ray_running(settings, Silent()),
+    ):
+        pass
+    assert not ray.is_initialized()
+
+
+def test_the_file_of_rays_token_is_its_owners_alone(monkeypatch, tmp_path):
+    token = tmp_path / ".ray" / "auth_token"
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for _ in range(2):
+        _guard_token()
+        assert token.stat().st_mode & 0o777 == 0o600
+        token.write_text("secret")
+        token.chmod(0o644)
 
 
 @pytest.mark.full

@@ -22,7 +22,7 @@ from lambda_nas.records.run import ClaimResult
 from lambda_nas.records.trial import RungResult, TrialRecord
 from lambda_nas.store.study_store import SqlStudyStore
 from lambda_nas.strategy.early_stopping import EarlyStopping
-from lambda_nas.strategy.optuna_trials import DIRECTIONS, MAX_RETRIES
+from lambda_nas.strategy.optuna_trials import DIRECTIONS, MAX_RETRIES, count_trials
 from lambda_nas.strategy.sampler import RemovalSampler
 
 NAME = "deit-images"
@@ -191,6 +191,22 @@ def test_the_search_ends_when_the_budget_is_spent_and_nothing_runs(make_search):
     assert search.searcher.ended == "budget spent"
 
 
+@pytest.mark.parametrize("accuracies", [(0.5,), (math.nan,)])
+def test_what_another_driver_has_taken_over_is_told_and_leaves_no_weights(make_search, accuracies):
+    search = make_search()
+    number, architecture = search.begin()
+    weights = weights_of(search.store, NAME)
+    weights.folder.mkdir(parents=True)
+    weights.file(number).touch()
+    search.store.settle(NAME, number, lambda: None)
+    search.end(*accuracies)
+    [(failed, reason)] = search.progress.failures
+    assert failed == architecture
+    assert reason.endswith("another driver has taken the trial over")
+    assert search.store.trial_records(NAME) == []
+    assert list(weights.folder.iterdir()) == []
+
+
 @pytest.fixture
 def other(make_search, who):
     """A search with one trial of the budget done and the other claimed by another driver."""
@@ -206,10 +222,21 @@ def other(make_search, who):
 
 def test_a_driver_that_dies_meanwhile_leaves_its_trial_to_those_that_live(other, monkeypatch):
     search, _, trial, architecture = other
+    weights = weights_of(search.store, NAME)
+    weights.folder.mkdir(parents=True)
+    kept = weights.file(10 * trial.number)
+    for file in (
+        weights.file(trial.number),
+        weights.file(trial.number).with_suffix(".9.tmp"),
+        kept,
+    ):
+        file.touch()
     monkeypatch.setattr(heartbeat, "SILENT_S", 0.0)
     assert search.searcher.suggest("b") is None
     assert search.searcher.ended is None
     assert search.study.trials[trial.number].state == TrialState.FAIL
+    assert count_trials(search.study).failed == 1
+    assert list(weights.folder.iterdir()) == [kept]
     assert search.begin("b")[1] == architecture
     search.end(0.5, trial_id="b")
     assert search.searcher.suggest("c") == Searcher.FINISHED
@@ -221,6 +248,10 @@ def test_a_driver_that_left_in_order_is_known_at_once(other):
     search, elsewhere, _, architecture = other
     search.store.record_heartbeat(elsewhere, 1.0, {}, ended=True)
     assert search.searcher.suggest("b") is None
+    # Who ended it, by Ctrl-C for example, had nothing against the architecture.
+    assert count_trials(search.study).failed == 0
+    [queued] = search.queued()
+    assert queued.user_attrs["retries"] == 0
     assert search.begin("b")[1] == architecture
 
 
@@ -261,6 +292,7 @@ def test_when_the_time_is_up_what_runs_goes_back_to_the_queue(make_search):
     assert queued.user_attrs["retries"] == 0
     assert SPACE.to_architecture(queued.system_attrs["fixed_params"]) == architecture
     assert search.study.trials[number].user_attrs["reason"] == "time is up"
+    assert count_trials(search.study).failed == 0
 
 
 def test_a_trial_whose_worker_was_killed_for_its_time_is_not_tried_again(make_search):

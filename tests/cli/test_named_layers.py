@@ -25,6 +25,7 @@ from lambda_nas.records.run import RunInfo
 from lambda_nas.records.study import StudyInfo
 from lambda_nas.records.trial import RungResult, TrialRecord
 from lambda_nas.store.study_store import SqlStudyStore
+from lambda_nas.training.evaluation import evaluate
 
 SIZE = {"img_size": 32, "patch_size": 16, "embed_dim": 24, "depth": 4, "num_heads": 3}
 ARGS = {**SIZE, "num_classes": 3}
@@ -175,45 +176,50 @@ def test_layers_that_are_not_there(lambda_nas, folder, command):
     assert not list(folder.glob("*never*"))
 
 
+def begin_study(store, name, folder, class_map=None):
+    """Store a study of a model without a trial."""
+    source = find_source(model=f"local-dir:{folder}", data="images", class_map=class_map).read(
+        Quiet().stage
+    )
+    config = source.model.config
+    info = StudyInfo(
+        uuid=uuid4().hex,
+        name=name,
+        model=source.model.name,
+        model_fingerprint=source.model.fingerprint,
+        data=source.data_name,
+        data_fingerprint=source.data.fingerprint,
+        device="a processor",
+        layers=(0, 1, 2, 3),
+        seed=0,
+        baseline_accuracy=evaluate(source.model.model, source.data.evaluation).top1,
+        baseline=BASE,
+        settings=SETTINGS
+        | {
+            "architecture": config.architecture,
+            "model_args": config.model_args,
+            "pretrained_cfg": config.pretrained_cfg,
+            "evaluation_images": len(source.data.evaluation),
+        },
+    )
+    store.create_study(info, PriceTable.by_number(info.layers, {0: BASE, 1: FASTER}))
+
+
 @pytest.fixture(scope="module")
 def study(folder, model):
-    """Store a study with a class map and one trial, which removed {1} and nothing else."""
+    """A study with a class map and one trial, which removed {1} and did nothing else."""
     removal = RemovalSet.of([1])
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        source = find_source(model="local-dir:model", data="images", class_map="classes.txt").read(
-            Quiet().stage
-        )
-        config = source.model.config
-        info = StudyInfo(
-            uuid=uuid4().hex,
-            name="noise",
-            model=source.model.name,
-            model_fingerprint=source.model.fingerprint,
-            data=source.data_name,
-            data_fingerprint=source.data.fingerprint,
-            device="a processor",
-            layers=(0, 1, 2, 3),
-            seed=0,
-            baseline_accuracy=top1(model, "cab"),
-            baseline=BASE,
-            settings=SETTINGS
-            | {
-                "architecture": config.architecture,
-                "model_args": config.model_args,
-                "pretrained_cfg": config.pretrained_cfg,
-                "evaluation_images": len(source.data.evaluation),
-            },
-        )
         with SqlStudyStore.open(None) as store:
-            store.create_study(info, PriceTable.by_number(info.layers, {0: BASE, 1: FASTER}))
+            begin_study(store, "noise", "model", "classes.txt")
             who = RunInfo("host", 1, "a processor", "m", "d", {}, 0, 1, "lambda-nas search")
-            run = store.begin_run(info.name, who)
+            run = store.begin_run("noise", who)
             pruned = remove_attention(model, removal).model
             rung = RungResult(0, top1(pruned, "cab"), 1.0)
             record = TrialRecord(0, Architecture(removal), (rung,), 0.5, run, 1.0)
-            claim_and_record(store, info.name, record)
-            weights = weights_of(store, info.name)
+            claim_and_record(store, "noise", record)
+            weights = weights_of(store, "noise")
         weights.folder.mkdir(parents=True)
         label = weights.label(0, record.architecture)
         safetensors.torch.save_file(pruned.state_dict(), weights.file(0), metadata=label)
@@ -275,3 +281,21 @@ def test_train_knows_the_studys_classes(told, model):
     assert found["unpruned_accuracy"] == top1(model, "cab")
     recorded = json.loads(Path("trained/config.json").read_text())["pretrained_cfg"]
     assert recorded["label_names"] == ["c", "a", "b"]
+
+
+def test_export_says_that_a_family_has_no_repair(lambda_nas, folder):
+    torch.manual_seed(0)
+    post_norm = timm.create_model("vit_base_patch16_rpn_224", **ARGS).eval()
+    save_for_hf(post_norm, "post-norm", model_args=ARGS, safe_serialization=True)
+    with SqlStudyStore.open(None) as store:
+        begin_study(store, "no repair", "post-norm")
+    code, _, err = lambda_nas("export", "no repair", "--remove", "0,2", "--out", "bare")
+    assert code == 0
+    said = " ".join(err.split())
+    assert "no closed-form repair: the weights stay those of the unpruned model" in said
+    assert "- **Weights:** those of the base model\n" in Path("bare/README.md").read_text()
+    images = torch.randn(2, 3, 32, 32)
+    found = timm.create_model("local-dir:bare", pretrained=True).eval()
+    expected = remove_attention(post_norm, RemovalSet.of([0, 2])).model
+    with torch.no_grad():
+        assert torch.equal(found(images), expected(images))

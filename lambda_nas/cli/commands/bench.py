@@ -17,11 +17,17 @@ if TYPE_CHECKING:
 COLUMNS = ("throughput", "latency_ms", "memory_bytes", "params", "macs", "speedup")
 
 
+EPILOG = """[bold]Examples[/bold]
+
+lambda-nas bench local-dir:deit_tiny local-dir:exported
+
+lambda-nas bench local-dir:deit_tiny --remove 0,2,4 --remove 0,2,4,6 --batch-size 1
+"""
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(
-        epilog="[bold]Example[/bold]\n\nlambda-nas bench local-dir:deit_tiny local-dir:exported"
-    )(bench)
+    app.command(epilog=EPILOG)(bench)
 
 
 def bench(

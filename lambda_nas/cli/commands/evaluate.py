@@ -15,12 +15,17 @@ from lambda_nas.cli.options import (
     TrustClassesOption,
 )
 
+EPILOG = """[bold]Examples[/bold]
+
+lambda-nas eval local-dir:exported --data images
+
+lambda-nas eval local-dir:deit_tiny --data images --class-map synsets.txt --remove 0,2,4
+"""
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command(
-        "eval", epilog="[bold]Example[/bold]\n\nlambda-nas eval local-dir:exported --data images"
-    )(evaluate)
+    app.command("eval", epilog=EPILOG)(evaluate)
 
 
 def evaluate(

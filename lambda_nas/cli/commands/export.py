@@ -34,7 +34,7 @@ lambda-nas export deit_tiny-images --trial 4 --plain --out exported
 
 lambda-nas export deit_tiny-images --min-speedup 1.2 --format onnx --out exported
 
-lambda-nas export deit_tiny-images --remove 0,2,4 --class-map synsets.txt --out exported
+lambda-nas export deit_tiny-images --remove 0,2,4 --out exported
 """
 
 # What the user may paste to see that it loads.

@@ -27,7 +27,7 @@ from lambda_nas.cli.options import (
 
 EPILOG = """[bold]Examples[/bold]
 
-lambda-nas train deit_tiny-images --data images --epochs 30 --out trained
+lambda-nas train deit_tiny-images --max-drop 2 --epochs 30 --out trained
 
 lambda-nas train digits_vit-digits --trial 4 --epochs 20 --out trained
 

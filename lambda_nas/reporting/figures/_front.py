@@ -23,7 +23,7 @@ PAPER_SETS = tuple(
 )
 """The removal sets that Lin et al. (arXiv 2404.05657) train, for DeiT of all sizes."""
 
-LETTER, LINE, POINT, STAR = 0.0135, 0.052, 0.012, 0.02
+LETTER, LINE, POINT, STAR = 0.0135, 0.06, 0.015, 0.02
 """Approximate width of a letter, height of a line, and half the width and height of a point and of
 the star, as fractions of the axes in a panel of the dashboard, half a page wide."""
 
@@ -156,6 +156,8 @@ def _add_front(figure: go.Figure, series: Series, labels: list[str], places: lis
         mode="markers+text",
         textposition=places,
         textfont={"size": 11},
+        # What stands at the very edge is whole.
+        cliponaxis=False,
         marker={
             "color": series.memory,
             "colorscale": "Viridis",
@@ -269,5 +271,5 @@ def _axes(data: FrontData) -> Box:
         left - 0.05 * width,
         bottom - 0.08 * height,
         right + (0.06 + LETTER * longest) * width,
-        top + 0.08 * height,
+        top + 0.1 * height,
     )

@@ -152,7 +152,7 @@ def weights_of(store, study, root=None):
     return StudyWeights.below(root or store.weights_root, study, store.study(study).uuid)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_info():
     def make(name="deit-images", **changes):
         values = {
@@ -174,7 +174,7 @@ def make_info():
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def who():
     return RunInfo(
         machine="host 4026531836",

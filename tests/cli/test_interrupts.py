@@ -119,7 +119,7 @@ def test_a_killed_training_goes_on_and_exports_what_it_tells(interrupted, lambda
     )
     assert told["accuracy"] > 0.5
     card = (folder / "trained" / "README.md").read_text()
-    assert "- **Weights:** trained for 9 epochs while the attention faded out\n" in card
+    assert "- **Weights:** trained for 9 epochs while the attention faded out, " in card
     assert f"| {100 * told['accuracy']:.2f}% (" in card
     attentive = [layer for layer, block in enumerate(model.blocks) if hasattr(block, "attn")]
     assert sorted([*attentive, *told["removed"]]) == list(range(12))

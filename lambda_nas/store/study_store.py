@@ -1,6 +1,6 @@
 """Stores studies, prices, priors, runs and trials in a database."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -20,9 +20,10 @@ from lambda_nas.records.study import StudyInfo, StudyRecord
 from lambda_nas.records.trial import ParetoTrial, TrialRecord
 from lambda_nas.records.weights import file_name
 from lambda_nas.store import reading, runs
+from lambda_nas.store.contents import check_row
 from lambda_nas.store.database import Database
 from lambda_nas.store.engine import open_engine
-from lambda_nas.store.schema import MeasurementRow, PriceRow, PriorRow, StudyRow, TrialRow
+from lambda_nas.store.schema import Base, MeasurementRow, PriceRow, PriorRow, StudyRow, TrialRow
 
 
 class SqlStudyStore:
@@ -84,6 +85,9 @@ class SqlStudyStore:
         """Add a study with the prices of all its cost signatures, including the baseline's.
 
         If another process has added the study meanwhile, it stays as it is.
+
+        Raises:
+            StorageError: If the database fails, or a value is one that could not be read back.
         """
         stages = [list(stage) for stage in prices.stages]
         merged = prices.merged and asdict(prices.merged)
@@ -94,9 +98,16 @@ class SqlStudyStore:
                 row = StudyRow(**values)
                 session.add(row)
                 session.flush()
-                for signature, price in prices.by_signature.items():
-                    written = ",".join(map(str, signature))
-                    session.add(PriceRow(study_id=row.id, signature=written, **asdict(price)))
+                priced = [
+                    PriceRow(
+                        study_id=row.id, signature=",".join(map(str, signature)), **asdict(price)
+                    )
+                    for signature, price in prices.by_signature.items()
+                ]
+                session.add_all(priced)
+                # The columns that have a default are filled now.
+                session.flush()
+                _check_rows(info.name, [row, *priced])
         except StorageError:
             if not self.has(info.name):
                 raise
@@ -302,6 +313,14 @@ class SqlStudyStore:
     def front(self, study: str) -> list[ParetoTrial]:
         """Return the front, slowest trial first."""
         return non_dominated(self.trials(study))
+
+
+def _check_rows(study: str, rows: Iterable[Base]) -> None:
+    try:
+        for row in rows:
+            check_row(row)
+    except ValueError as error:
+        raise StorageError(f"study {study} can't be stored ({error})") from error
 
 
 def _pareto_trials(session: Session, study: StudyRow) -> list[ParetoTrial]:

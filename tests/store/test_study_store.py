@@ -53,6 +53,25 @@ def test_a_study_comes_back_as_it_went_in(store, make_info, prices, url):
         assert again.trials("first") == again.front("first") == []
 
 
+@pytest.mark.parametrize(
+    ("changes", "speedup", "message"),
+    [
+        ({"baseline_accuracy": 1.5}, 1.0, r"lambda_studies\.baseline_accuracy is 1\.5"),
+        ({"layers": ()}, 1.0, r"lambda_studies\.layers is \[\]"),
+        ({"settings": {}}, 1.0, r"lambda_studies\.settings\.architecture is \{\}"),
+        ({}, -1.0, r"lambda_prices\.speedup is -1\.0"),
+    ],
+)
+def test_what_could_not_be_read_back_is_not_stored(
+    store, make_info, prices, changes, speedup, message
+):
+    price = replace(prices.unpruned, speedup=speedup)
+    bad = replace(prices, by_signature=prices.by_signature | {(5,): price})
+    with pytest.raises(StorageError, match=f"^study deit-images can't be stored .*{message}"):
+        store.create_study(make_info(**changes), bad)
+    assert store.studies() == []
+
+
 def test_creation_time_is_utc_now(store, study, url):
     with create_engine(url, poolclass=NullPool).connect() as connection:
         created = connection.scalar(select(schema.StudyRow.created_at))

@@ -19,6 +19,7 @@ from lambda_nas.cost.measurement import Price, measure_prices, storage_bytes
 from lambda_nas.execution.estimates import Estimate, ImageCounts, estimate
 from lambda_nas.execution.progress import in_percent
 from lambda_nas.execution.settings import Settings
+from lambda_nas.models.surgery import removable_layers
 from lambda_nas.store.urls import shown_url, storage_url
 
 
@@ -136,6 +137,7 @@ def _plan(prepared: PreparedSearch, price: Price, storage: str) -> Plan:
         estimate=estimate(
             price,
             weights,
+            len(removable_layers(model)),
             counts,
             rungs,
             settings,

@@ -31,6 +31,7 @@ from lambda_nas.execution.settings import SearchTask, Settings
 from lambda_nas.execution.study_store import RunHandle, StudyStore
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.models.stages import find_stages
+from lambda_nas.models.surgery import removable_layers
 from lambda_nas.records.trial import ParetoTrial, TrialCounts
 from lambda_nas.records.weights import StudyWeights
 from lambda_nas.scoring.forwards import forwards_of
@@ -117,7 +118,8 @@ def measure_baseline(
 def _expected(task: SearchTask, settings: Settings, prices: PriceTable) -> list[StageExpected]:
     """Return about how long the stages take that are only forward passes, once these are timed."""
     image_s = 1 / prices.unpruned.throughput
-    prior = forwards_of_prior(len(task.calibration), settings)
+    removable = len(removable_layers(task.model))
+    prior = forwards_of_prior(removable, len(task.calibration), settings)
     return [
         StageExpected(EVALUATING_UNPRUNED, len(task.evaluation) * image_s),
         StageExpected(MEASURING_PRIOR, prior * image_s),

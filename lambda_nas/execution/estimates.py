@@ -57,6 +57,7 @@ class Estimate:
 def estimate(
     unpruned: Price,
     weights_bytes: int,
+    removable: int,
     images: ImageCounts,
     rungs: Sequence[TrainConfig],
     settings: Settings,
@@ -69,6 +70,7 @@ def estimate(
     Args:
         unpruned: Price of the unpruned model, with all cores or on the GPU.
         weights_bytes: Bytes of its parameters and buffers.
+        removable: Number of its layers that could be removed, in this space or another.
         images: That the search uses.
         rungs: The training that a trial gets.
         settings: Of the search.
@@ -77,7 +79,7 @@ def estimate(
     """
     workers = settings.workers
     before = 0.0 if is_priced else PRICED * settings.batch_size + images.evaluation
-    before += 0.0 if has_prior else forwards_of_prior(images.calibration, settings)
+    before += 0.0 if has_prior else forwards_of_prior(removable, images.calibration, settings)
     trial_s = forwards_of_trial(images.calibration, images.evaluation, rungs) / unpruned.throughput
     stored = images.evaluation + max(images.calibration, images.training)
     passing = unpruned.memory_bytes - weights_bytes
@@ -108,10 +110,11 @@ def most_files(settings: Settings) -> int:
     return front + settings.workers
 
 
-def forwards_of_prior(calibration: int, settings: Settings) -> float:
+def forwards_of_prior(removable: int, calibration: int, settings: Settings) -> float:
     """Count the images that pass the model for the prior."""
     layers = len(settings.layers)
-    scored = layers + sum(layers - step for step in range(settings.max_removed))
+    # Each layer alone; the first greedy step chooses from these scores.
+    scored = removable + sum(layers - step for step in range(1, settings.max_removed))
     # On average half of the blocks lie behind the layer that is removed.
     return min(calibration, settings.prior_images) * (1 + scored / 2)
 

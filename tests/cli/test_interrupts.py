@@ -87,7 +87,7 @@ def test_the_last_line_tells_the_pruned_from_the_stopped(interrupted, resumed):
     counts = resumed[2]["trials"]
     stopped = resumed[1] - counts["complete"]
     assert re.search(
-        f"^{counts['complete']} trials done, {stopped} stopped early, "
+        f"^{counts['complete']} trials? done, {stopped} stopped early, "
         f"{counts['pruned'] - stopped} rejected by the gate, {counts['failed']} failed; "
         r"ended after \d[^:]* s: budget spent$",
         run("search", "--budget", str(resumed[1]), folder=folder),

@@ -20,7 +20,7 @@ RUNGS = (TrainConfig(steps=5, batch_size=8, lr=1.0), TrainConfig(steps=5, batch_
 
 
 def found(*, images=IMAGES, rungs=(), **settings):
-    return estimate(UNPRUNED, 400, images, rungs, replace(SETTINGS, **settings))
+    return estimate(UNPRUNED, 400, 4, images, rungs, replace(SETTINGS, **settings))
 
 
 def test_times_by_hand():
@@ -28,18 +28,18 @@ def test_times_by_hand():
     assert found().trial_s == pytest.approx((150 + 30) / 10 + estimates.TRIAL_OVERHEAD_S)
     trained = (150 + 3 * 30 + 4 * 80) / 10 + estimates.TRIAL_OVERHEAD_S
     assert found(rungs=RUNGS).trial_s == pytest.approx(trained)
-    # 125 batches of 4 priced; the prior removes each of 3 layers, then one of 3 and one of 2.
-    prior = 50 * (1 + (3 + 3 + 2) / 2)
+    # 125 batches of 4 priced; the prior removes each of 4 layers, then another of 2.
+    prior = 50 * (1 + (4 + 2) / 2)
     before = (500 + 30 + prior) / 10 + estimates.STARTING_S
     assert found().first_trial_s == pytest.approx(before)
 
 
 def test_what_a_study_has_takes_no_time_again():
     def first(**has):
-        found = estimate(UNPRUNED, 400, IMAGES, (), SETTINGS, **has)
+        found = estimate(UNPRUNED, 400, 4, IMAGES, (), SETTINGS, **has)
         return found.first_trial_s - estimates.STARTING_S
 
-    prior = 50 * (1 + (3 + 3 + 2) / 2)
+    prior = 50 * (1 + (4 + 2) / 2)
     assert first(is_priced=True) == pytest.approx(prior / 10)
     assert first(is_priced=True, has_prior=True) == 0
 

@@ -21,7 +21,7 @@ from lambda_nas.execution.progress import (
 from lambda_nas.execution.settings import Budget, Settings
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.records.trial import ParetoTrial, TrialCounts
-from lambda_nas.reporting.formatting import duration, percent, short_name
+from lambda_nas.reporting.formatting import counted, duration, percent, short_name
 
 FLYING = 4
 """Trials in flight that are shown one by one."""
@@ -194,8 +194,7 @@ class Status:
         spent, whole = spent_and_all
         if self.search.settings.budget.seconds is None:
             return f"{counts.evaluated} of {whole:.0f} trials"
-        trials = f"{counts.evaluated} trial{'s' * (counts.evaluated != 1)}"
-        return f"{trials}, {duration(spent)} of {duration(whole)}"
+        return f"{counted(counts.evaluated, 'trial')}, {duration(spent)} of {duration(whole)}"
 
     def trial_times(self) -> str:
         """Return how long the trials have lasted, and about how long they still will."""

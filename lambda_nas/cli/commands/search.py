@@ -169,13 +169,13 @@ def _print_end(
     found: "Study", storage: str | None, weights: Path | None, *, seconds: float
 ) -> None:
     from lambda_nas.cli import output
-    from lambda_nas.reporting.formatting import command, duration, storage_hint
+    from lambda_nas.reporting.formatting import command, counted, duration, storage_hint
     from lambda_nas.store.urls import storage_url
 
     shown = None if storage == storage_url(None) else storage
     counts = found.counts
     output.stdout.print(
-        f"{counts.complete} trials done, {counts.stopped} stopped early, "
+        f"{counted(counts.complete, 'trial')} done, {counts.stopped} stopped early, "
         f"{counts.rejected} rejected by the gate, {counts.failed} failed; "
         f"ended after {duration(seconds)}: {found.ended}"
     )

@@ -46,7 +46,7 @@ except SystemExit:
     "imports",
     [
         "import lambda_nas, timm",
-        "import timm, lambda_nas",
+        pytest.param("import timm, lambda_nas", marks=pytest.mark.full),
         pytest.param("import lambda_nas, timm.models", marks=pytest.mark.full),
         pytest.param("import lambda_nas.models.branches, timm", marks=pytest.mark.full),
         pytest.param("import lambda_nas.pretrained.entry_points, timm", marks=pytest.mark.full),
@@ -66,6 +66,7 @@ print(type(timm.__loader__).__name__)
     assert run(code) == ["[0, 2]", "True True", "SourceFileLoader"]
 
 
+@pytest.mark.full
 def test_timm_finds_no_plugins_by_itself():
     assert run("import timm; print(timm.is_model('lambda_nas_pruned'))") == ["False"]
 

@@ -152,6 +152,7 @@ def study(model, folder):
         )
 
 
+@pytest.mark.full
 def test_a_study_is_exported_reported_and_trained(study, model):
     [point] = study.front
     exported = lambda_nas.export(study.name, "exported", trial=point.trial, progress=False)
@@ -180,6 +181,7 @@ def test_a_study_is_exported_reported_and_trained(study, model):
     assert again == trained.accuracy
 
 
+@pytest.mark.full
 def test_named_layers_are_exported_repaired(study, model, capsys):
     [point] = study.front
     named = lambda_nas.export(study.name, "of a trial", remove=point.removed, data="nowhere")
@@ -205,6 +207,7 @@ def test_named_layers_are_exported_repaired(study, model, capsys):
     assert "- **Chosen:** by hand, not by a search\n" in card
 
 
+@pytest.mark.full
 def test_other_images_are_not_the_studys(study, model, folder):
     (folder / "few").mkdir()
     (folder / "few" / "val").symlink_to(folder / "images" / "train")
@@ -240,6 +243,7 @@ def test_named_layers_are_trained_without_a_study(model):
     assert "throughput" not in card
 
 
+@pytest.mark.full
 def test_a_choice_is_one(study):
     with pytest.raises(InputError, match=r"^give either remove or trial and max_drop$"):
         lambda_nas.export(study.name, "never", remove="1", trial=0, max_drop=0.5)
@@ -249,6 +253,7 @@ def test_a_choice_is_one(study):
         lambda_nas.export(study.name, "never", trial=0, data="images")
 
 
+@pytest.mark.full
 def test_training_another_model_is_refused(study):
     other = timm.create_model("deit_tiny_patch16_224", **TINY)
     with pytest.raises(

@@ -150,6 +150,7 @@ def test_a_study_shows_itself(searched):
     assert isinstance(searched.plot(), go.Figure)
 
 
+@pytest.mark.full
 def test_the_same_call_goes_on(searched, stored, model, folder):
     resumed = lambda_nas.search(
         model,

@@ -89,6 +89,7 @@ def test_regret_is_the_mean_of_choices_that_tie(priors):
     assert priors.regret(np.array([1, 3, 1, 4, 0]), accuracy, alike) == pytest.approx(0.9 - 0.3)
 
 
+@pytest.mark.full
 def test_a_score_that_knows_all_is_judged_perfect_and_others_are_not(priors, make_table):
     table = make_table()
     found = priors.scores(table)

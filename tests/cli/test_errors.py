@@ -103,10 +103,11 @@ def test_bad_input(lambda_nas, args, code, message):
     ("constraint", "nearest"),
     [
         (("--max-params", 1000), r"--max-params 1000: 11 layers removed, \d+ params"),
-        (
+        pytest.param(
             ("--max-memory", "1kB", "--min-speedup", 100),
             r"--max-memory 0.001MB and --min-speedup 100: 11 layers removed, "
             r"\d+ params, \d+\.\d\d MB, \d+\.\d\d images/s, \d\.\d\dx",
+            marks=pytest.mark.full,
         ),
     ],
 )

@@ -17,6 +17,7 @@ from lambda_nas.pretrained.digits import digits_images, digits_model
 from lambda_nas.store.study_store import SqlStudyStore
 from lambda_nas.training.evaluation import evaluate
 
+pytestmark = pytest.mark.full
 STUDY = "digits_vit-digits"
 
 
@@ -147,7 +148,6 @@ def dashboard(folder):
     assert (process.returncode, rest) == (130, "")
 
 
-@pytest.mark.full
 def test_the_dashboard_shows_the_study_in_a_browser(searched, chromium, tmp_path):
     folder, _ = searched
     with dashboard(folder) as (said, url):

@@ -10,7 +10,10 @@ from lambda_nas.exports.onnx import write_onnx
 from lambda_nas.exports.pt2 import write_pt2
 
 
-@pytest.mark.parametrize(("format", "what"), [("onnx", "the ONNX file"), ("pt2", "the pt2 file")])
+@pytest.mark.parametrize(
+    ("format", "what"),
+    [pytest.param("onnx", "the ONNX file", marks=pytest.mark.full), ("pt2", "the pt2 file")],
+)
 def test_other_outputs_leave_nothing_behind(pair, tmp_path, monkeypatch, format, what):
     monkeypatch.setattr(checks, "TOLERANCE", 0.0)
     message = rf"the outputs of {what} differ from the network.* at batch size 1,"

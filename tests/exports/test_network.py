@@ -66,7 +66,13 @@ def tensor_names(folder):
         return set(file.keys())
 
 
-@pytest.mark.parametrize("plain", [False, True], ids=["pruned", "plain"])
+@pytest.mark.parametrize(
+    "plain",
+    [
+        pytest.param(False, id="pruned"),
+        pytest.param(True, id="plain", marks=pytest.mark.full),
+    ],
+)
 def test_a_fresh_process_gives_the_same_logits(tmp_path, plain):
     bases = [small(architecture, **kwargs) for architecture, kwargs in ARCHITECTURES]
     models = [remove_attention(base, REMOVAL).model for base in bases]
@@ -86,6 +92,7 @@ def test_a_fresh_process_gives_the_same_logits(tmp_path, plain):
         assert "blocks.1.attn.qkv.weight" in tensor_names(folder)
 
 
+@pytest.mark.full
 def test_the_digits_are_plain_without_us(tmp_path):
     digits = digits_model()
     model = remove_attention(digits.model, REMOVAL).model

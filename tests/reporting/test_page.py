@@ -215,13 +215,9 @@ LOOK = """({
 
 
 @pytest.mark.parametrize(
-    ("size", "dark"),
-    [
-        pytest.param((1024, 800), False, marks=pytest.mark.full),
-        pytest.param((1024, 800), True, marks=pytest.mark.full),
-        ((360, 740), False),
-    ],
+    ("size", "dark"), [((1024, 800), False), ((1024, 800), True), ((360, 740), False)]
 )
+@pytest.mark.full
 def test_in_a_browser(chromium, page, size, dark):
     width, height = size
     phone = width < 600

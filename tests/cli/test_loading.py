@@ -1,3 +1,4 @@
+import signal
 import subprocess
 import sys
 
@@ -28,5 +29,11 @@ print("half of the modules are missing")
 
 
 def test_ctrl_c_exits_even_if_a_library_catches_it():
-    done = subprocess.run([sys.executable, "-c", SWALLOWED], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", SWALLOWED],
+        capture_output=True,
+        text=True,
+        # A shell has its background jobs ignore SIGINT, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

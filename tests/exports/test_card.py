@@ -137,11 +137,12 @@ def test_a_checkpoint_is_not_taken_for_timms_weights(tmp_path):
     ("format", "plain", "channels"),
     [
         ("timm", False, 3),
-        pytest.param("timm", True, 3, marks=pytest.mark.full),
-        pytest.param("onnx", False, 3, marks=pytest.mark.full),
-        pytest.param("pt2", False, 1, marks=pytest.mark.full),
+        ("timm", True, 3),
+        ("onnx", False, 3),
+        ("pt2", False, 1),
     ],
 )
+@pytest.mark.full
 def test_its_code_loads_and_evaluates(make_pair, images, top1, tmp_path, format, plain, channels):
     pair = make_pair(in_chans=channels)
     folder = export_network(

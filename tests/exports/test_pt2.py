@@ -27,6 +27,7 @@ def written(pair, tmp_path_factory):
     return export_network(pair.model, pair.config, removal=pair.removal, out=out, format="pt2")
 
 
+@pytest.mark.full
 def test_a_fresh_process_needs_nothing_but_torch(written, pair, tmp_path):
     assert sorted(path.name for path in written.iterdir()) == ["README.md", "model.pt2"]
     batches = [torch.randn(size, 3, 32, 32) for size in (1, 5)]

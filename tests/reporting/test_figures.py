@@ -262,6 +262,7 @@ def test_page_needs_no_network(make_study, tmp_path):
     assert '<script src="http' not in text
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("chromium")
 def test_image(make_study, tmp_path):
     pytest.importorskip("kaleido", reason="images need kaleido")

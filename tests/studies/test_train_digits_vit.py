@@ -1,5 +1,6 @@
 """The script that trained the weights of the digits ViT; a short training of it."""
 
+import pytest
 import torch
 import train_vit
 
@@ -7,6 +8,7 @@ from lambda_nas.pretrained.digits import digits_images, digits_model
 from lambda_nas.training.evaluation import evaluate
 
 
+@pytest.mark.full
 def test_trains_what_the_package_ships():
     digits = digits_images()
     model = train_vit.train_digits_vit(digits.training, epochs=2)

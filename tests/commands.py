@@ -13,13 +13,21 @@ def run(*args, folder):
     return done.stdout
 
 
+def heed_signals():
+    """Let signals through that whoever runs the tests ignores: children inherit that.
+
+    A shell has its background jobs ignore SIGINT, and nohup has them ignore SIGHUP.
+    """
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
+
+
 def start(*args, folder):
-    """Begin a command that Ctrl-C reaches, even if these tests were started in the background."""
+    """Begin a command that heeds signals."""
     return subprocess.Popen(
         [*LAMBDA_NAS, *args],
         cwd=folder,
         stderr=subprocess.PIPE,
         text=True,
-        # A shell has its background jobs ignore SIGINT, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=heed_signals,
     )

@@ -66,7 +66,7 @@ def test_the_dashboards_note_has_the_front_of_an_interrupted_search(interrupted)
     note = get_note(optuna.load_study(study_name=STUDY, storage=store.optuna))
     for point in store.front(STUDY):
         assert f"| {point.trial} | `{point.removal}` | {100 * point.accuracy:.2f}% |" in note
-    assert "resume the search: `__main__.py search --budget 100`" in note
+    assert "resume the search: `lambda-nas search --budget 100`" in note
 
 
 def test_the_same_command_takes_it_up(interrupted, resumed):

@@ -1,8 +1,8 @@
-import signal
 import subprocess
 import sys
 
 import pytest
+from commands import heed_signals
 
 from lambda_nas.cli.loading import ERASE_LINE, loading
 
@@ -33,7 +33,6 @@ def test_ctrl_c_exits_even_if_a_library_catches_it():
         [sys.executable, "-c", SWALLOWED],
         capture_output=True,
         text=True,
-        # A shell has its background jobs ignore SIGINT, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=heed_signals,
     )
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")

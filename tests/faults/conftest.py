@@ -13,6 +13,7 @@ from pathlib import Path
 import optuna
 import psutil
 import pytest
+from commands import heed_signals
 from optuna.trial import TrialState
 
 from lambda_nas.store.doctor import examine
@@ -41,8 +42,7 @@ class Search:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            # A shell has its background jobs ignore SIGINT, and children inherit that.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            preexec_fn=heed_signals,
             start_new_session=True,
         )
         self.lines: list[str] = []

@@ -13,6 +13,7 @@ import optuna
 import plotly.graph_objects as go
 import pytest
 from browser import visit
+from commands import heed_signals
 from optuna_dashboard import get_note, save_note, save_plotly_graph_object
 
 # Plots are stored in parts; the package has no public function that reads them back.
@@ -242,8 +243,7 @@ def test_in_a_browser(store, url, chromium):
         [sys.executable, "-m", "lambda_nas", "dashboard", "--port", str(port), "--storage", url],
         stderr=subprocess.PIPE,
         text=True,
-        # A shell has its background jobs ignore SIGINT, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        preexec_fn=heed_signals,
     )
     try:
         assert process.stderr.readline().startswith("Optuna dashboard at")

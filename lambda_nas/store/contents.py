@@ -22,7 +22,8 @@ Layers = Annotated[list[Index], Field(min_length=1)]
 Stages = Annotated[list[Layers], Field(min_length=1)]
 Seconds = Annotated[dict[str, NotNegative], Field()]
 
-_STRICT = ConfigDict(strict=True)
+# Names such as `model_args` are fields here.
+_STRICT = ConfigDict(strict=True, protected_namespaces=())
 
 
 class StoredSettings(BaseModel):
@@ -103,7 +104,7 @@ def _model(table: type[DeclarativeBase]) -> type[BaseModel]:
         column.name: (column.info.get(HOLDS, get_args(hints[column.name])[0]), ...)
         for column in table.__table__.columns
     }
-    config = ConfigDict(strict=True, from_attributes=True, protected_namespaces=())
+    config = ConfigDict(**_STRICT, from_attributes=True)
     return create_model(table.__name__, __config__=config, **fields)
 
 

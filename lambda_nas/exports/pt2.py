@@ -21,7 +21,8 @@ def write_pt2(model: nn.Module, path: Path) -> None:
     Raises:
         ExportError: If the model can't be exported or the file's outputs differ.
     """
-    batch = torch.export.Dim("batch")
+    # torch 2.6 and 2.7 refuse a batch size without an upper bound.
+    batch = torch.export.Dim("batch", max=2**31 - 1)
     with exporting("a pt2 file"):
         sample = sample_input(model, TRACED_BATCH)
         program = torch.export.export(model, (sample,), dynamic_shapes=({0: batch},))

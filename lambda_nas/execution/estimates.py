@@ -1,7 +1,6 @@
 """What a search will cost in time and memory, from one timed forward pass.
 
-The numbers of forward passes follow the code of the stages and of a trial. The times are rough:
-docs/own-model.md says how far they were from real searches.
+The numbers of forward passes follow the code of the stages and of a trial. The times are rough.
 """
 
 from collections.abc import Sequence

@@ -8,6 +8,7 @@ from timm.models import get_model_input_config
 from torch import nn
 
 from lambda_nas.api.inputs.named import remove_named
+from lambda_nas.api.inputs.source import available_device
 from lambda_nas.api.progress.shown import progress_shown
 from lambda_nas.cost.measurement import Price, measure_prices
 from lambda_nas.data.files import name_some
@@ -58,7 +59,7 @@ def bench(
         for number, model in enumerate(given, 1)
         if isinstance(model, nn.Module) and (lost := lost_in_copy(model))
     ]
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = available_device()
     networks = [
         build_for_pricing(model) if isinstance(model, str) else copy_without_hooks(unwrap(model))
         for model in given

@@ -2,19 +2,18 @@
 
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from lambda_nas.api.inputs.class_question import question_classes
 from lambda_nas.api.inputs.named import remove_named
-from lambda_nas.api.judged_export import BATCH_SIZE
+from lambda_nas.api.inputs.source import available_device
 from lambda_nas.api.progress.shown import progress_shown
 from lambda_nas.data.image_folder import load_evaluation
-from lambda_nas.execution.progress import in_percent
+from lambda_nas.execution.progress import READING, in_percent
 from lambda_nas.models.removal import Layers, RemovalSet
 from lambda_nas.pretrained.from_module import from_module
 from lambda_nas.pretrained.loading import load_model
-from lambda_nas.training.evaluation import Accuracy, predict
+from lambda_nas.training.evaluation import BATCH_SIZE, Accuracy, predict
 
 
 def evaluate(
@@ -57,7 +56,7 @@ def evaluate(
     if removal is not None:
         network = remove_named(network, removal)
     with progress_shown(visible=progress) as shown:
-        with shown.stage("Reading images", 100) as advance:
+        with shown.stage(READING, 100) as advance:
             images, notes, class_orders = load_evaluation(
                 Path(data),
                 network,
@@ -65,9 +64,9 @@ def evaluate(
                 on_image=in_percent(advance),
             )
         shown.notes((*loaded.all_notes, *notes))
-        network.to("cuda" if torch.cuda.is_available() else "cpu")
+        network.to(available_device())
         with shown.stage("Evaluating", -(-len(images) // BATCH_SIZE)) as advance:
-            best = predict(network, images, batch_size=BATCH_SIZE, on_batch=lambda _: advance())
+            best = predict(network, images, on_batch=lambda _: advance())
         # What has lost layers without any repair may well be no better than chance.
         trusted = trust_classes or removal is not None
         asked = question_classes(best[:, 0], images.labels, class_orders, str(data), trust=trusted)

@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from lambda_nas.api.inputs.named import ArchitectureChoice, find_study_source, label_names
-from lambda_nas.api.inputs.source import Source, Stage
+from lambda_nas.api.inputs.source import Source, Stage, available_device
 from lambda_nas.api.judged_export import judge_and_export
 from lambda_nas.api.progress.shown import progress_shown
 from lambda_nas.api.study import ParetoPoint, Study, open_study
@@ -233,7 +232,7 @@ def _export_repaired(
 
 def _repair(source: Source, removal: RemovalSet, stage: Stage) -> tuple[nn.Module, str]:
     """Return the network as a trial's first rung makes it, and what its weights are."""
-    network = source.model.model.to("cuda" if torch.cuda.is_available() else "cpu")
+    network = source.model.model.to(available_device())
     if not source.has_repair:
         return remove_attention(network, removal).model.eval(), "those of the base model"
     with stage("Repairing", 1) as advance:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from lambda_nas.api.inputs.source import Source, Stage
+from lambda_nas.api.inputs.source import Source, Stage, available_device
 from lambda_nas.api.session import losses_for
 from lambda_nas.errors import InputError, StorageError
 from lambda_nas.execution.progress import in_percent
@@ -131,7 +131,7 @@ def train_fully(
     """
     images, teacher = source.data.training, source.model.model
     assert images is not None
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = available_device()
     natural = source.model.name != DIGITS_ARCHITECTURE
     config = schedule.config(len(images), losses_for(teacher), natural=natural)
     checkpoints.path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,9 +13,7 @@ from lambda_nas.models.architecture import Architecture
 from lambda_nas.models.removal import NOTHING, RemovalSet
 from lambda_nas.reporting.formatting import short_name
 from lambda_nas.token_merging.blocks import merge_tokens
-from lambda_nas.training.evaluation import Comparison, compare
-
-BATCH_SIZE = 64
+from lambda_nas.training.evaluation import BATCH_SIZE, Comparison, compare
 
 
 def judge_and_export(
@@ -55,13 +53,7 @@ def judge_and_export(
     merging, images = architecture.merging, source.data.evaluation
     judged = merge_tokens(pruned, merging) if merging else pruned
     with stage("Evaluating", 2 * -(-len(images) // BATCH_SIZE)) as advance:
-        compared = compare(
-            judged,
-            source.model.model,
-            images,
-            batch_size=BATCH_SIZE,
-            on_batch=lambda _: advance(),
-        )
+        compared = compare(judged, source.model.model, images, on_batch=lambda _: advance())
     price = study.record.prices.get(architecture) if study else None
     export_network(
         pruned.cpu(),

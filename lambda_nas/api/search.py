@@ -151,7 +151,7 @@ def _call(study: str, model: object, data: object, options: SearchOptions) -> st
     given = {"model": model, "data": data, **options, "study": study}
     storage = options["storage"]
     if storage is not None and has_secret(storage):
-        # It comes from the environment.
+        # Whoever resumes the study gives the URL in the environment.
         del given["storage"]
     defaults = {name: parameter.default for name, parameter in signature(search).parameters.items()}
     arguments = ", ".join(

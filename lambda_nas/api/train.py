@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import nn
 
 from lambda_nas.api.full_training import CheckpointFile, Schedule, train_fully
 from lambda_nas.api.inputs.class_question import question_baseline
 from lambda_nas.api.inputs.named import ArchitectureChoice, find_study_source
+from lambda_nas.api.inputs.source import available_device
 from lambda_nas.api.judged_export import judge_and_export
 from lambda_nas.api.progress.shown import progress_shown
 from lambda_nas.api.study import ParetoPoint, open_study
@@ -159,7 +159,7 @@ def train(
             source.data,
             source.data_name,
             shown,
-            device="cuda" if torch.cuda.is_available() else "cpu",
+            device=available_device(),
             trust=trust_classes,
         )
         shown.notes(asked)

@@ -10,7 +10,7 @@ from lambda_nas.execution.settings import Settings
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.records.trial import ParetoTrial, TrialCounts
 
-LOOKING = "Looking for the cluster"
+LOOKING_FOR_CLUSTER = "Looking for the cluster"
 READING = "Reading images"
 CHECKING_CLASSES = "Checking the classes"
 PRICING = "Measuring throughput and memory"
@@ -39,7 +39,7 @@ def stages_before_trials(
         measures_prior: Whether the study has no prior yet.
     """
     return (
-        *([LOOKING] if joins else []),
+        *([LOOKING_FOR_CLUSTER] if joins else []),
         READING,
         *([CHECKING_CLASSES] if asks and prices else []),
         *([JOINING_RAY] if joins else []),

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from lambda_nas.data.image_set import ImageSet
 from lambda_nas.errors import InputError, NonFiniteError
 
+BATCH_SIZE = 64
+
 
 @dataclass(frozen=True)
 class Accuracy:
@@ -69,7 +71,7 @@ def compare(
     unpruned: nn.Module,
     images: ImageSet,
     *,
-    batch_size: int = 64,
+    batch_size: int = BATCH_SIZE,
     on_batch: Callable[[int], None] | None = None,
 ) -> Comparison:
     """Evaluate both networks; takes and raises what ``predict`` does."""
@@ -89,7 +91,7 @@ def evaluate(
     model: nn.Module,
     images: ImageSet,
     *,
-    batch_size: int = 64,
+    batch_size: int = BATCH_SIZE,
     on_batch: Callable[[int], None] | None = None,
 ) -> Accuracy:
     """Measure the accuracy of a model; takes and raises what ``predict`` does."""
@@ -103,7 +105,7 @@ def predict(
     model: nn.Module,
     images: ImageSet,
     *,
-    batch_size: int = 64,
+    batch_size: int = BATCH_SIZE,
     on_batch: Callable[[int], None] | None = None,
 ) -> Tensor:
     """Classify images on the device of a model's parameters; puts the model in eval mode.

@@ -6,7 +6,7 @@ import sys
 import time
 
 import pytest
-from commands import start
+from commands import heed_signals, start
 
 from lambda_nas.store.study_store import SqlStudyStore
 
@@ -41,9 +41,9 @@ app()
 
 def inherit(ignored):
     """Set what a process inherits, whatever these tests have inherited themselves."""
-    for name in CODES:
-        action = signal.SIG_IGN if name == ignored else signal.SIG_DFL
-        signal.signal(getattr(signal, name), action)
+    heed_signals()
+    if ignored:
+        signal.signal(getattr(signal, ignored), signal.SIG_IGN)
 
 
 @pytest.fixture

@@ -116,8 +116,10 @@ def find_study_source(
     if info and (given or info.model != DIGITS_ARCHITECTURE):
         model = info.model if model is None else model
         data = info.data if data is None else data
-    if info and model is not None and img_size is None:
-        img_size = _side(info)
+    names = None
+    if info and model is not None:
+        img_size = _side(info) if img_size is None else img_size
+        names = label_names(model_config(info))
     found = find_source(
         model=model,
         data=data,
@@ -125,7 +127,7 @@ def find_study_source(
         pretrained=pretrained,
         img_size=img_size,
         class_map=class_map,
-        label_names=label_names(model_config(info)) if info and model is not None else None,
+        label_names=names,
         seed=info.seed if info else 0,
         limits=limits,
     )

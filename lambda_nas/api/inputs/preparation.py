@@ -19,7 +19,7 @@ from lambda_nas.errors import InputError, Problems
 from lambda_nas.execution.cluster import check_cluster, ray_folder
 from lambda_nas.execution.estimates import most_files
 from lambda_nas.execution.places import bytes_in, check_room, check_writable
-from lambda_nas.execution.progress import LOOKING
+from lambda_nas.execution.progress import LOOKING_FOR_CLUSTER
 from lambda_nas.execution.settings import Settings
 from lambda_nas.models.merging import Merging
 from lambda_nas.models.removal import RemovalSet
@@ -89,11 +89,7 @@ def prepare(config: SearchConfig, stage: Stage) -> PreparedSearch:
     with problems.collected():
         found = check_database(config.storage, study)
     with problems.collected():
-        root = _find_weights_root(config)
-        folder = root
-        if found and found.uuid and study is not None:
-            folder = StudyWeights.below(root, study, found.uuid).folder
-        _check_weights(config, root, folder)
+        root, folder = _find_weights(config, study, found)
         if source is not None:
             settings = _settings(config, source.model.model, space, gpus)
             _check_room(folder, source.model.model, settings)
@@ -107,7 +103,7 @@ def _check_cluster(config: SearchConfig, stage: Stage) -> None:
     if config.ray_address is None:
         ray_folder()
     else:
-        with stage(LOOKING, 1):
+        with stage(LOOKING_FOR_CLUSTER, 1):
             check_cluster(config.ray_address)
 
 
@@ -129,16 +125,19 @@ def _check_folder(config: SearchConfig) -> None:
         find_layout(Path(config.data))
 
 
-def _find_weights_root(config: SearchConfig) -> Path:
-    return config.weights or weights_root(parse_url(storage_url(config.storage)))
-
-
-def _check_weights(config: SearchConfig, root: Path, folder: Path) -> None:
-    """Check that weights can be written to a study's folder, which may be missing as its root."""
+def _find_weights(
+    config: SearchConfig, study: str | None, found: FoundStudy | None
+) -> tuple[Path, Path]:
+    """Return the root of all weights and this study's folder, which can be written or made."""
+    url = parse_url(storage_url(config.storage))
+    root = folder = config.weights or weights_root(url)
+    if found and found.uuid and study is not None:
+        folder = StudyWeights.below(root, study, found.uuid).folder
     # A new folder beside an SQLite file is made in that file's, which is judged with the database.
-    is_beside = config.weights is None and sqlite_file(parse_url(storage_url(config.storage)))
+    is_beside = config.weights is None and sqlite_file(url)
     if not is_beside or os.path.lexists(root):
         check_writable(folder, parameter="weights")
+    return root, folder
 
 
 def _check_room(folder: Path, model: nn.Module, settings: Settings) -> None:

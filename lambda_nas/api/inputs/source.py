@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from torch import nn
 
 from lambda_nas.data.class_map import read_class_map
@@ -67,6 +68,11 @@ class FoundSource:
         with stage(READING, 100) as advance:
             images = self.images.decode(in_percent(advance))
         return Source(self.model, images, self.data_name)
+
+
+def available_device() -> str:
+    """Return where a model runs that is not searched: on the GPU, if there is one."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def find_source(

@@ -1,4 +1,4 @@
-"""Defines what a function tells while it works, and tells only failures."""
+"""Progress that somebody looks at, and progress that logs failed trials only."""
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence

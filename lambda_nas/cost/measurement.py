@@ -121,10 +121,10 @@ def _time_forwards(
     return (clock() - start) / runs
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def count_macs(model: nn.Module, sample: Tensor) -> int:
     """Count the multiply-accumulates of a forward pass in products, convolutions, attention."""
-    # PyTorch 2.4 counts neither in inference mode nor within the CPU's fused attention.
+    # PyTorch 2.6 does not count within the CPU's fused attention.
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         model(sample)
     return counter.get_total_flops() // 2

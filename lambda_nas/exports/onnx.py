@@ -50,7 +50,7 @@ def write_onnx(model: nn.Module, path: Path) -> None:
             model,
             (sample_input(model, TRACED_BATCH),),
             dynamo=True,
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
+            dynamic_shapes=({0: torch.export.Dim("batch", max=2**31 - 1)},),
             input_names=["images"],
             output_names=["logits"],
             verbose=False,

@@ -78,9 +78,8 @@ class CompensatedAttention(_Fading):
         """Map the block's input ``[batch, tokens, channels]`` to what the block adds to it."""
         if not self.active:
             return x
-        # Not ``get_submodule``: torch.compile of torch 2.4 does not trace it.
-        normed = cast(nn.Module, self.norm1)(x)
-        out = getattr(self, self.attention)(normed, *args, **kwargs)
+        normed = self.get_submodule("norm1")(x)
+        out = self.get_submodule(self.attention)(normed, *args, **kwargs)
         return (1 - self.lam) * x + self.lam * pass_through(self, self.after, out)
 
 

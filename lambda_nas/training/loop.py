@@ -183,6 +183,6 @@ def _mixed_precision(device: torch.device) -> tuple[torch.autocast, torch.amp.Gr
 
 
 def _cpu_has_bfloat16(device: torch.device) -> bool:
-    # PyTorch 2.4 can't tell: it trains in single precision.
+    # PyTorch 2.6 can't tell: it trains in single precision.
     found = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
     return device.type == "cpu" and any(found.get(name) for name in ("avx512_bf16", "amx_bf16"))

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +13,8 @@ from types import FrameType
 SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
 )
+
+REPEATED_AFTER_S = 0.1
 
 Handler = Callable[[int, FrameType | None], None]
 
@@ -45,7 +49,8 @@ def second_signal_exits() -> Iterator[Interruption]:
     """Let the first signal raise ``KeyboardInterrupt``, and the second leave without more ado.
 
     Leaving workers and connections in order takes seconds, and may hang; nothing is lost if it is
-    not done. What is yielded knows the signal: the exception does not, as Ray may replace it.
+    not done. What is yielded knows the signal: the exception does not, as Ray may replace it. An
+    exception that Python drops is raised again.
     """
     interruption = Interruption()
     is_second = False
@@ -58,8 +63,36 @@ def second_signal_exits() -> Iterator[Interruption]:
         interruption.exit_code = 128 + number
         raise KeyboardInterrupt
 
-    with handled(handle):
+    def repeat(number: int) -> None:
+        nonlocal is_second
+        is_second = False
+        os.kill(os.getpid(), number)
+
+    with handled(handle), raised_again(lambda: repeat(interruption.exit_code - 128)):
         yield interruption
+
+
+@contextmanager
+def raised_again(repeat: Callable[[], None]) -> Iterator[None]:
+    """Have a function repeat what raised a ``KeyboardInterrupt`` that Python dropped.
+
+    It drops what is raised in finalizers and in callbacks of weak references, which run at any
+    moment: a signal that arrives in one would be lost.
+    """
+    before = sys.unraisablehook
+
+    def hook(dropped: "sys.UnraisableHookArgs") -> None:
+        if issubclass(dropped.exc_type, KeyboardInterrupt):
+            # Not at once: that would be in the same finalizer.
+            threading.Timer(REPEATED_AFTER_S, repeat).start()
+        else:
+            before(dropped)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def exit_at_once(number: int, _frame: FrameType | None) -> None:

@@ -21,10 +21,18 @@ app = typer.Typer(cls=Group)
 @app.callback()
 def group(): ...
 
-@app.command()
-def work(stubborn: bool = False):
-    try:
+class Slow:
+    def __del__(self):
         print("begun", flush=True)
+        time.sleep(60)
+
+@app.command()
+def work(stubborn: bool = False, finalizing: bool = False):
+    try:
+        if finalizing:
+            Slow()
+        else:
+            print("begun", flush=True)
         time.sleep(60)
     except KeyboardInterrupt:
         print("ending", flush=True)
@@ -74,6 +82,13 @@ def test_the_first_signal_ends_a_command_in_order(begin, name, code):
     process.send_signal(getattr(signal, name))
     assert process.communicate(timeout=30) == ("ending\n", "interrupted: nothing is lost\n")
     assert process.returncode == code
+
+
+def test_a_signal_that_arrives_in_a_finalizer_is_not_lost(begin):
+    process = begin("--finalizing")
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=30) == ("ending\n", "interrupted: nothing is lost\n")
+    assert process.returncode == CODES["SIGTERM"]
 
 
 def test_the_second_signal_ends_it_at_once_whichever_it_is(begin):

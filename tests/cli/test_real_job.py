@@ -38,7 +38,7 @@ def test_an_exported_deit_is_what_the_study_says(shared_data, tmp_path):
     (tmp_path / "space.yaml").write_text(SPACE)
     data, class_map = tmp_path / "images", shared_data / "imagenet_synsets.txt"
     data.mkdir()
-    for folder in sorted((shared_data / "imagenet500").iterdir())[::4]:
+    for folder in sorted((shared_data / "imagenet500").iterdir())[::8]:
         (data / folder.name).symlink_to(folder.resolve())
     cli = ("-m", "lambda_nas")
     study = run(
@@ -47,7 +47,7 @@ def test_an_exported_deit_is_what_the_study_says(shared_data, tmp_path):
         *("--study", "deit", "--budget", "2", "--json"),
         folder=tmp_path,
     )
-    assert study["baseline"]["accuracy"] == pytest.approx(49 / 63, abs=0.02)
+    assert study["baseline"]["accuracy"] == pytest.approx(26 / 32, abs=0.04)
     assert study["trials"] == {"complete": 2, "pruned": 0, "failed": 0}
     best = study["front"][-1]
     run(*cli, "export", "deit", "--trial", best["trial"], "--out", "out", "--json", folder=tmp_path)

@@ -17,6 +17,7 @@ from .tiny_search import STUDY
 
 pytestmark = pytest.mark.full
 
+BUDGET = 5
 DIGITS = "digits_vit-digits"
 LIFE_S = 40.0
 """A search of digits is done with all that comes before its first trial after half of it."""
@@ -82,30 +83,52 @@ def steppable(tmp_path):
     return {"LD_PRELOAD": str(library), "CLOCK_OFFSET_FILE": str(offset)}, offset.write_text
 
 
-def test_two_drivers_share_a_study_while_the_clock_of_one_steps(begin, sqlite, steppable):
+@pytest.fixture
+def two_drivers(begin, sqlite, tmp_path):
+    """Begin two drivers on one study; return them, each with a trial, and what lets these go on."""
+
+    def begin_two(*environments):
+        held = tmp_path / "held"
+        held.touch()
+        both = [
+            begin(sqlite, BUDGET, env={"HOLD_TRIALS": str(held), **environment})
+            for environment in environments
+        ]
+        path = Path(sqlite.removeprefix("sqlite:///"))
+
+        def both_have_claims():
+            if not path.exists() or not SqlStudyStore.open(sqlite).has(STUDY):
+                return False
+            return len({claim.run.id for claim in SqlStudyStore.open(sqlite).claims(STUDY)}) == 2
+
+        both[0].wait_for(both_have_claims)
+        return both, held.unlink
+
+    return begin_two
+
+
+def test_two_drivers_share_a_study_while_the_clock_of_one_steps(two_drivers, sqlite, steppable):
     environment, set_clock = steppable
-    both = [begin(sqlite, 10, "--images", "6000", env=env) for env in (environment, {})]
-    both[0].wait_for(lambda: both[0].trials() >= 1)
-    for offset in ("86400", "-86400", "0"):
+    both, let_go = two_drivers(environment, {})
+    for offset in ("86400", "-86400"):
         set_clock(offset)
         time.sleep(2)
+    let_go()
+    time.sleep(1)
+    set_clock("0")
     assert [search.end() for search in both] == [0, 0]
-    study = check_sound(sqlite, STUDY, 10)
+    study = check_sound(sqlite, STUDY, BUDGET)
     assert len(study.runs) == 2
     assert {history.run for history in study.trials} == {run.id for run in study.runs}
 
 
-def test_the_trial_of_a_driver_that_dies_goes_to_the_one_that_lives(begin, sqlite):
-    budget = 8
-    both = [begin(sqlite, budget, "--images", "6000") for _ in range(2)]
-    for search in both:
-        search.wait_for(lambda search=search: search.trials() >= 1)
-    store = SqlStudyStore.open(sqlite)
-    both[0].wait_for(lambda: len({claim.run.id for claim in store.claims(STUDY)}) == 2)
-    both[0].kill()
-    assert both[1].end() == 0
-    check_sound(sqlite, STUDY, budget)
-    assert both[1].lines[-1] == "ended budget spent\n"
+def test_the_trial_of_a_driver_that_dies_goes_to_the_one_that_lives(two_drivers, sqlite):
+    (first, second), let_go = two_drivers({}, {})
+    first.kill()
+    let_go()
+    assert second.end() == 0
+    check_sound(sqlite, STUDY, BUDGET)
+    assert second.lines[-1] == "ended budget spent\n"
 
 
 def test_a_long_search_does_not_grow(begin, sqlite):

@@ -90,19 +90,21 @@ def two_drivers(begin, sqlite, tmp_path):
     def begin_two(*environments):
         held = tmp_path / "held"
         held.touch()
-        both = [
-            begin(sqlite, BUDGET, env={"HOLD_TRIALS": str(held), **environment})
-            for environment in environments
-        ]
-        path = Path(sqlite.removeprefix("sqlite:///"))
+        # While the trial of the first is held, the second starts, which may take its time.
+        options = ("--trial-timeout", str(DEADLINE_S))
+        searches = []
+        for environment in environments:
+            held_too = {"HOLD_TRIALS": str(held), **environment}
+            searches.append(begin(sqlite, BUDGET, *options, env=held_too))
+            searches[-1].wait_for(lambda: claiming() == len(searches))
+        return searches, held.unlink
 
-        def both_have_claims():
-            if not path.exists() or not SqlStudyStore.open(sqlite).has(STUDY):
-                return False
-            return len({claim.run.id for claim in SqlStudyStore.open(sqlite).claims(STUDY)}) == 2
-
-        both[0].wait_for(both_have_claims)
-        return both, held.unlink
+    def claiming():
+        if not Path(sqlite.removeprefix("sqlite:///")).exists():
+            return 0
+        with SqlStudyStore.open(sqlite) as store:
+            claims = store.claims(STUDY) if store.has(STUDY) else []
+        return len({claim.run.id for claim in claims})
 
     return begin_two
 

@@ -1,5 +1,6 @@
 """Transactions on a database, which Optuna's storage can join."""
 
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from functools import cached_property
@@ -20,6 +21,9 @@ from sqlalchemy.orm import Session
 from lambda_nas.errors import ConnectionLostError, LambdaNasError, StorageError
 from lambda_nas.store.sqlite import BUSY_TIMEOUT_S, WRITE, SqliteFile
 from lambda_nas.store.urls import driver_reason, shown_cause, shown_url, weights_root
+
+CREATING_S = 5.0
+"""How long another process may take to create Optuna's tables."""
 
 LONGEST_REASON = 300
 """Characters of an error that are told: it may hold a damaged text of any length."""
@@ -64,16 +68,17 @@ class Database:
         return storage
 
     def _open_optuna(self) -> RDBStorage:
-        for last in (False, False, True):
+        """Open Optuna's storage; wait while another process creates its tables, one by one."""
+        deadline = time.monotonic() + CREATING_S
+        while True:
             try:
                 return open_optuna(self._engine.url, create_tables=True)
             except ConnectionLostError:
                 raise
             except StorageError:
-                # Another process was creating the tables at the same moment.
-                if last:
+                if time.monotonic() > deadline:
                     raise
-        raise AssertionError("the last attempt returns or raises")
+                time.sleep(0.1)
 
     @contextmanager
     def reading(self) -> Iterator[Session]:

@@ -15,6 +15,7 @@ SIGNALS = tuple(
 )
 
 REPEATED_AFTER_S = 0.1
+"""How long after a dropped interrupt its signal is sent again."""
 
 Handler = Callable[[int, FrameType | None], None]
 

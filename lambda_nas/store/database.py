@@ -22,7 +22,7 @@ from lambda_nas.errors import ConnectionLostError, LambdaNasError, StorageError
 from lambda_nas.store.sqlite import BUSY_TIMEOUT_S, WRITE, SqliteFile
 from lambda_nas.store.urls import driver_reason, shown_cause, shown_url, weights_root
 
-CREATING_S = 5.0
+CREATING_S = 10.0
 """How long another process may take to create Optuna's tables."""
 
 LONGEST_REASON = 300

@@ -20,7 +20,8 @@ from store_fixtures import claim_and_record
 from lambda_nas.errors import InputError, StorageError
 from lambda_nas.models.architecture import Architecture
 from lambda_nas.records.trial import RungResult, TrialRecord
-from lambda_nas.store import engine
+from lambda_nas.store import database, engine
+from lambda_nas.store.database import open_optuna
 from lambda_nas.store.engine import VERSION_TABLE, open_engine
 from lambda_nas.store.schema import Base
 from lambda_nas.store.study_store import SqlStudyStore
@@ -232,3 +233,24 @@ def test_bad_url(url, message):
     with pytest.raises(InputError, match=message) as caught:
         SqlStudyStore.open(url)
     assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("meetings", [4, 1000])
+def test_optunas_tables_are_waited_for_while_another_process_creates_them(
+    sqlite_url, monkeypatch, meetings
+):
+    left = iter(range(meetings))
+
+    def meet(*args, **more):
+        if next(left, None) is not None:
+            raise StorageError("table alembic_version already exists")
+        return open_optuna(*args, **more)
+
+    monkeypatch.setattr(database, "open_optuna", meet)
+    monkeypatch.setattr(database, "CREATING_S", 2.0)
+    with SqlStudyStore.open(sqlite_url) as store:
+        if meetings == 4:
+            assert store.optuna.get_all_studies() == []
+        else:
+            with pytest.raises(StorageError, match="already exists"):
+                _ = store.optuna
